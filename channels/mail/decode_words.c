@@ -1,0 +1,195 @@
+/* Header values as text: RFC 2047 encoded words and unlabelled 8-bit bytes. GMime could do it, but passes the bytes of a
+ * character set for which it has no converter through without a word, and splits characters that a sender divided between two
+ * words; here all goes down the same ladder as bodies do. */
+#include "channels/mail/decode_impl.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "daemon/core/str.h"
+
+struct word {
+    const char *charset, *data, *end; /* end: behind "?=" */
+    size_t ncharset, ndata;
+    char encoding; /* 'b' or 'q' */
+};
+
+/* Reads "=?charset?Q?data?=" at s. Blanks inside the data, which RFC 2047 forbids, occur and are taken. */
+static bool read_word(const char *s, struct word *ret)
+{
+    if (s[0] != '=' || s[1] != '?')
+        return false;
+    ret->charset = s + 2;
+    ret->ncharset = strcspn(ret->charset, "? \t\r\n");
+    const char *p = ret->charset + ret->ncharset;
+    if (ret->ncharset == 0 || ret->ncharset > 60 || p[0] != '?' || !p[1] || p[2] != '?')
+        return false;
+    ret->encoding = (char)(p[1] | 0x20);
+    if (ret->encoding != 'b' && ret->encoding != 'q')
+        return false;
+    ret->data = p + 3;
+    const char *end = strstr(ret->data, "?=");
+    if (!end)
+        return false;
+    ret->ndata = (size_t)(end - ret->data);
+    ret->end = end + 2;
+    return true;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static void append_word_bytes(const struct word *w, struct buf *out)
+{
+    if (w->encoding == 'b') {
+        int state = 0;
+        guint32 save = 0;
+        if (buf_reserve(out, w->ndata + 8) < 0)
+            return;
+        out->len += g_mime_encoding_base64_decode_step((const unsigned char *)w->data, w->ndata, out->data + out->len, &state, &save);
+        out->data[out->len] = '\0';
+        return;
+    }
+    for (size_t i = 0; i < w->ndata; i++) {
+        char c = w->data[i];
+        int hi = -1, lo = -1;
+        if (c == '=' && i + 2 < w->ndata && (hi = hex_digit(w->data[i + 1])) >= 0)
+            lo = hex_digit(w->data[i + 2]);
+        if (lo >= 0) {
+            buf_append_char(out, (char)(hi << 4 | lo));
+            i += 2;
+        } else if (c != '\r' && c != '\n') {
+            buf_append_char(out, c == '_' ? ' ' : c);
+        }
+    }
+}
+
+/* Blanks between two encoded words do not count. */
+static const char *behind_blanks(const char *s)
+{
+    return s + strspn(s, " \t\r\n");
+}
+
+/* Decodes the run of words of one character set that begins with `w`: joined before conversion. Returns what follows. */
+static const char *decode_run(struct record *r, struct word *w, char **ret_text)
+{
+    struct buf bytes;
+    struct charset_note note;
+    char charset[64];
+    const char *end;
+    struct word next;
+    buf_init(&bytes, CD_KIB(256));
+    memcpy(charset, w->charset, w->ncharset);
+    charset[w->ncharset] = '\0';
+    append_word_bytes(w, &bytes);
+    for (end = w->end; read_word(behind_blanks(end), &next); end = next.end) {
+        if (next.ncharset != w->ncharset || strncasecmp(next.charset, w->charset, w->ncharset) != 0)
+            break;
+        append_word_bytes(&next, &bytes);
+    }
+    *ret_text = charset_to_utf8(charset, buf_str(&bytes), bytes.len, NULL, &note);
+    if (note.unknown)
+        decode_degrade(r, "unknown character set in a header, read as %s", note.used);
+    else if (note.lost || note.misfit)
+        decode_degrade(r, "characters of a header were not readable");
+    buf_free(&bytes);
+    return read_word(behind_blanks(end), &next) ? behind_blanks(end) : end;
+}
+
+/* Raw 8-bit bytes: the whole value is read in one character set before encoded words are looked for. */
+static char *without_8bit(const char *raw)
+{
+    struct charset_note note;
+    for (const char *p = raw; *p; p++)
+        if ((unsigned char)*p >= 0x80)
+            return charset_to_utf8(NULL, raw, strlen(raw), NULL, &note);
+    return NULL;
+}
+
+void decode_squeeze(char *s)
+{
+    char *w = s;
+    bool blank = false;
+    for (const char *p = s; *p; p++) {
+        if ((unsigned char)*p <= ' ' || *p == 127) {
+            blank = true;
+            continue;
+        }
+        if (blank && w > s)
+            *w++ = ' ';
+        blank = false;
+        *w++ = *p;
+    }
+    *w = '\0';
+}
+
+char *decode_header_text(struct record *r, const char *raw, size_t max)
+{
+    struct buf out;
+    char *converted = without_8bit(raw);
+    buf_init(&out, CD_MIB(1));
+    for (const char *p = converted ? converted : raw; *p;) {
+        struct word w;
+        size_t plain = strcspn(p, "=");
+        buf_append(&out, p, plain);
+        p += plain;
+        if (!*p)
+            break;
+        if (!read_word(p, &w)) {
+            buf_append_char(&out, *p++);
+            continue;
+        }
+        char *text = NULL;
+        p = decode_run(r, &w, &text);
+        buf_append_str(&out, text);
+        free(text);
+    }
+    free(converted);
+    char *s = buf_steal(&out);
+    if (!s)
+        return cd_strdup("");
+    decode_squeeze(s);
+    size_t n = strlen(s);
+    if (n > max)
+        s[utf8_cut(s, max)] = '\0';
+    return s;
+}
+
+static void append_utf8_word(struct buf *out, const char *s, size_t n)
+{
+    char *b64 = base64_encode(s, n);
+    buf_printf(out, "=?utf-8?B?%s?=", b64);
+    free(b64);
+}
+
+char *decode_header_utf8(struct record *r, const char *raw)
+{
+    struct buf out;
+    struct word w;
+    char *converted = without_8bit(raw);
+    bool needed = converted != NULL && strcmp(converted, raw) != 0;
+    for (const char *p = raw; !needed && (p = strstr(p, "=?")) != NULL; p += 2)
+        needed = read_word(p, &w) && !(w.ncharset == 5 && strncasecmp(w.charset, "utf-8", 5) == 0);
+    if (!needed) {
+        free(converted);
+        return NULL;
+    }
+    buf_init(&out, CD_MIB(1));
+    for (const char *p = converted ? converted : raw; *p;) {
+        if (read_word(p, &w)) {
+            char *text = NULL;
+            p = decode_run(r, &w, &text);
+            append_utf8_word(&out, text, strlen(text));
+            free(text);
+        } else {
+            buf_append_char(&out, *p++);
+        }
+    }
+    free(converted);
+    return buf_steal(&out);
+}

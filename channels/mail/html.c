@@ -1,0 +1,331 @@
+/* HTML to text by libxml2's SAX push parser. No tree is built: the tree stops at 256 levels and at memory limits without a
+ * word, and text would be lost. What is open is known by the parser's own stack of names (nameNr), so a mail that closes
+ * what it never opened cannot hide the rest. When nothing is left to see, the text is taken again with nothing hidden. */
+#include "channels/mail/html.h"
+
+#include <libxml/HTMLparser.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "channels/mail/html_text.h"
+#include "daemon/core/str.h"
+
+#define CHUNK CD_KIB(32)
+#define MAX_LISTS 16
+#define MAX_HREF 500
+
+enum tag_kind { TAG_INLINE, TAG_BLOCK, TAG_PARAGRAPH, TAG_SKIP, TAG_HEAD, TAG_BR, TAG_HR, TAG_LI, TAG_LIST, TAG_ROW, TAG_CELL, TAG_PRE,
+    TAG_QUOTE, TAG_LINK, TAG_IMG, TAG_INPUT };
+
+static const struct tag {
+    const char *name;
+    enum tag_kind kind;
+} tags[] = { /* sorted */
+    {"a", TAG_LINK}, {"address", TAG_BLOCK}, {"area", TAG_IMG}, {"article", TAG_BLOCK}, {"aside", TAG_BLOCK}, {"blockquote", TAG_QUOTE},
+    {"body", TAG_BLOCK}, {"br", TAG_BR}, {"caption", TAG_BLOCK}, {"center", TAG_BLOCK}, {"dd", TAG_BLOCK}, {"dir", TAG_LIST},
+    {"div", TAG_BLOCK}, {"dl", TAG_BLOCK}, {"dt", TAG_BLOCK}, {"fieldset", TAG_BLOCK}, {"figcaption", TAG_BLOCK}, {"figure", TAG_BLOCK},
+    {"footer", TAG_BLOCK}, {"form", TAG_BLOCK}, {"h1", TAG_PARAGRAPH}, {"h2", TAG_PARAGRAPH}, {"h3", TAG_PARAGRAPH},
+    {"h4", TAG_PARAGRAPH}, {"h5", TAG_PARAGRAPH}, {"h6", TAG_PARAGRAPH}, {"head", TAG_HEAD}, {"header", TAG_BLOCK}, {"hr", TAG_HR},
+    {"html", TAG_BLOCK}, {"img", TAG_IMG}, {"input", TAG_INPUT}, {"li", TAG_LI}, {"listing", TAG_PRE}, {"main", TAG_BLOCK},
+    {"menu", TAG_LIST}, {"nav", TAG_BLOCK}, {"ol", TAG_LIST}, {"option", TAG_BLOCK}, {"p", TAG_PARAGRAPH}, {"pre", TAG_PRE},
+    {"script", TAG_SKIP}, {"section", TAG_BLOCK}, {"select", TAG_BLOCK}, {"style", TAG_SKIP}, {"table", TAG_BLOCK},
+    {"tbody", TAG_INLINE}, {"td", TAG_CELL}, {"template", TAG_SKIP}, {"tfoot", TAG_INLINE}, {"th", TAG_CELL}, {"thead", TAG_INLINE},
+    {"title", TAG_SKIP}, {"tr", TAG_ROW}, {"ul", TAG_LIST}, {"xmp", TAG_PRE},
+};
+
+static enum tag_kind kind_of(const char *name)
+{
+    size_t lo = 0, hi = ARRAY_LEN(tags);
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        int c = strcasecmp(name, tags[mid].name);
+        if (c == 0)
+            return tags[mid].kind;
+        if (c < 0)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return TAG_INLINE;
+}
+
+struct html {
+    htmlParserCtxtPtr parser;
+    struct html_text text;
+    bool show_all;    /* second try: hide scripts and styles only */
+    int hidden_at;    /* nameNr of the element that hides what is in it; 0: nothing is hidden */
+    struct list {
+        bool ordered;
+        unsigned item;
+    } lists[MAX_LISTS];
+    unsigned depth; /* of lists, may exceed MAX_LISTS */
+    char href[MAX_HREF + 8];
+    size_t link_from; /* length of the output where the text of the link begins */
+};
+
+static const char *attribute(const xmlChar **atts, const char *name)
+{
+    for (; atts && atts[0]; atts += 2)
+        if (strcasecmp((const char *)atts[0], name) == 0)
+            return atts[1] ? (const char *)atts[1] : "";
+    return NULL;
+}
+
+/* "property: value" in a style attribute, white space and case ignored. */
+static bool style_says(const char *style, const char *property, const char *value)
+{
+    for (const char *p = style; (p = strcasestr(p, property)) != NULL; p++) {
+        const char *q = p + strlen(property);
+        q += strspn(q, " \t\r\n");
+        if (*q != ':' || (p > style && !strchr("; \t\r\n", p[-1])))
+            continue;
+        q++;
+        q += strspn(q, " \t\r\n");
+        if (strncasecmp(q, value, strlen(value)) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_hidden(const xmlChar **atts)
+{
+    const char *style = attribute(atts, "style");
+    if (attribute(atts, "hidden"))
+        return true;
+    return style && (style_says(style, "display", "none") || style_says(style, "visibility", "hidden") || style_says(style, "mso-hide", "all"));
+}
+
+/* Hidden until the parser's stack is lower than where it began. */
+static bool hidden_now(struct html *h)
+{
+    if (h->hidden_at && h->parser->nameNr < h->hidden_at)
+        h->hidden_at = 0;
+    return h->hidden_at != 0;
+}
+
+static void begin_item(struct html *h)
+{
+    char mark[32] = "- ";
+    unsigned level = CD_MIN(h->depth, (unsigned)MAX_LISTS);
+    html_text_newlines(&h->text, 1);
+    if (level > 0 && h->lists[level - 1].ordered)
+        snprintf(mark, sizeof mark, "%u. ", ++h->lists[level - 1].item);
+    html_text_mark(&h->text, level > 1 ? (level - 1) * 2 : 0, mark);
+}
+
+static void begin_list(struct html *h, const char *name)
+{
+    html_text_newlines(&h->text, h->depth ? 1 : 2);
+    if (h->depth < MAX_LISTS)
+        h->lists[h->depth] = (struct list){.ordered = strcasecmp(name, "ol") == 0};
+    h->depth++;
+}
+
+static void end_list(struct html *h)
+{
+    if (h->depth)
+        h->depth--;
+    html_text_newlines(&h->text, h->depth ? 1 : 2);
+}
+
+static void begin_link(struct html *h, const xmlChar **atts)
+{
+    const char *href = attribute(atts, "href");
+    h->href[0] = '\0';
+    h->link_from = h->text.out->len;
+    if (href && strlen(href) <= MAX_HREF
+        && (str_istarts(href, "http:") || str_istarts(href, "https:") || str_istarts(href, "mailto:") || str_istarts(href, "tel:")))
+        snprintf(h->href, sizeof h->href, "%s", href);
+}
+
+/* The address behind the text of a link, unless the text says it already. */
+static void end_link(struct html *h)
+{
+    const char *href = h->href, *bare = href;
+    if (!*href)
+        return;
+    const char *text = buf_str(h->text.out) + CD_MIN(h->link_from, h->text.out->len);
+    text += strspn(text, " \t\r\n>");
+    if (str_istarts(bare, "mailto:") || str_istarts(bare, "tel:"))
+        bare = strchr(bare, ':') + 1;
+    else
+        bare = strstr(bare, "://") ? strstr(bare, "://") + 3 : bare;
+    size_t n = strcspn(bare, "?");
+    while (n > 0 && bare[n - 1] == '/')
+        n--;
+    char *core = cd_strndup(bare, n);
+    if (n > 0 && !strcasestr(text, core)) {
+        html_text_str(&h->text, *text ? " (" : "(");
+        html_text_str(&h->text, href);
+        html_text_str(&h->text, ")");
+    }
+    free(core);
+    h->href[0] = '\0';
+}
+
+static void on_start(void *ctx, const xmlChar *name, const xmlChar **atts)
+{
+    struct html *h = ctx;
+    enum tag_kind kind = kind_of((const char *)name);
+    const char *alt;
+    if (hidden_now(h))
+        return;
+    if (kind == TAG_SKIP || (!h->show_all && (kind == TAG_HEAD || is_hidden(atts)))) {
+        h->hidden_at = h->parser->nameNr;
+        return;
+    }
+    switch (kind) {
+    case TAG_BLOCK:
+    case TAG_ROW: html_text_newlines(&h->text, 1); break;
+    case TAG_PARAGRAPH: html_text_newlines(&h->text, 2); break;
+    case TAG_BR: html_text_break(&h->text); break;
+    case TAG_HR:
+        html_text_newlines(&h->text, 1);
+        html_text_str(&h->text, "----------");
+        html_text_newlines(&h->text, 1);
+        break;
+    case TAG_LIST: begin_list(h, (const char *)name); break;
+    case TAG_LI: begin_item(h); break;
+    case TAG_CELL: html_text_cell(&h->text); break;
+    case TAG_PRE:
+        html_text_newlines(&h->text, 1);
+        h->text.pre++;
+        break;
+    case TAG_QUOTE:
+        html_text_newlines(&h->text, 1);
+        h->text.quote++;
+        break;
+    case TAG_LINK: begin_link(h, atts); break;
+    case TAG_IMG:
+        if ((alt = attribute(atts, "alt")) != NULL)
+            html_text_str(&h->text, alt);
+        break;
+    case TAG_INPUT:
+        alt = attribute(atts, "type");
+        if (!(alt && strcasecmp(alt, "hidden") == 0) && (alt = attribute(atts, "value")) != NULL)
+            html_text_str(&h->text, alt);
+        break;
+    default: break;
+    }
+}
+
+static void on_end(void *ctx, const xmlChar *name)
+{
+    struct html *h = ctx;
+    if (h->hidden_at) {
+        /* its own end: the parser takes the name from its stack only after this call */
+        if (h->parser->nameNr <= h->hidden_at)
+            h->hidden_at = 0;
+        return;
+    }
+    switch (kind_of((const char *)name)) {
+    case TAG_BLOCK:
+    case TAG_ROW: html_text_newlines(&h->text, 1); break;
+    case TAG_LI:
+        html_text_mark(&h->text, 0, "");
+        html_text_newlines(&h->text, 1);
+        break;
+    case TAG_PARAGRAPH: html_text_newlines(&h->text, 2); break;
+    case TAG_LIST: end_list(h); break;
+    case TAG_PRE:
+        h->text.pre -= h->text.pre > 0;
+        html_text_newlines(&h->text, 1);
+        break;
+    case TAG_QUOTE:
+        html_text_newlines(&h->text, 1);
+        h->text.quote -= h->text.quote > 0;
+        break;
+    case TAG_LINK: end_link(h); break;
+    default: break;
+    }
+}
+
+static void on_text(void *ctx, const xmlChar *s, int n)
+{
+    struct html *h = ctx;
+    if (n > 0 && !hidden_now(h))
+        html_text_add(&h->text, (const char *)s, (size_t)n);
+}
+
+static void run(const char *html, size_t n, struct buf *out, bool show_all, bool *ret_cut)
+{
+    struct html h = {.show_all = show_all};
+    htmlSAXHandler sax = {.startElement = on_start, .endElement = on_end, .characters = on_text, .ignorableWhitespace = on_text};
+    html_text_init(&h.text, out);
+    h.parser = htmlCreatePushParserCtxt(&sax, &h, NULL, 0, NULL, XML_CHAR_ENCODING_UTF8);
+    if (!h.parser)
+        return;
+    htmlCtxtUseOptions(h.parser, HTML_PARSE_IGNORE_ENC | HTML_PARSE_NONET | HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING | HTML_PARSE_RECOVER);
+    h.parser->options |= XML_PARSE_HUGE; /* an image of 10 MB inside an attribute must not end the text */
+    for (size_t at = 0; at < n && !h.text.cut;) {
+        size_t len = CD_MIN(CHUNK, n - at);
+        htmlParseChunk(h.parser, html + at, (int)len, 0);
+        at += len;
+    }
+    htmlParseChunk(h.parser, NULL, 0, 1);
+    if (h.parser->myDoc)
+        xmlFreeDoc(h.parser->myDoc);
+    htmlFreeParserCtxt(h.parser);
+    *ret_cut = h.text.cut;
+}
+
+static bool is_blank(const struct buf *b, size_t from)
+{
+    for (size_t i = from; i < b->len; i++)
+        if (b->data[i] > ' ')
+            return false;
+    return true;
+}
+
+void html_to_text(const char *html, size_t n, struct buf *out, bool *ret_cut)
+{
+    size_t from = out->len;
+    *ret_cut = false;
+    run(html, n, out, false, ret_cut);
+    if (is_blank(out, from) && !*ret_cut) {
+        if (out->data)
+            out->data[out->len = from] = '\0';
+        run(html, n, out, true, ret_cut);
+    }
+    while (out->len > from && (out->data[out->len - 1] == ' ' || out->data[out->len - 1] == '\n'))
+        out->data[--out->len] = '\0';
+}
+
+void html_prepare(void)
+{
+    struct buf b;
+    bool cut;
+    static const char sample[] = "<html><head><meta charset=gb2312><title>x</title></head><body><p style='display:none'>&eacute;&nbsp;"
+                                 "<table><tr><td>a<td>&#x4e2d;</table><ul><li>b</ul><a href='http://c.example/'>c</a><!-- d --></body>";
+    xmlInitParser();
+    buf_init(&b, CD_KIB(64));
+    html_to_text(sample, sizeof sample - 1, &b, &cut);
+    buf_free(&b);
+}
+
+void html_meta_charset(const void *html, size_t n, char out[64])
+{
+    char head[2049];
+    size_t w = 0, len = 0;
+    for (size_t i = 0; i < n && w < sizeof head - 1; i++)
+        head[w++] = ((const char *)html)[i] ? ((const char *)html)[i] : ' ';
+    head[w] = '\0';
+    out[0] = '\0';
+    for (const char *p = head; (p = strcasestr(p, "<meta")) != NULL; p++) {
+        const char *end = strchr(p, '>'), *c = strcasestr(p, "charset");
+        if (!c || (end && c > end))
+            continue;
+        c += strlen("charset");
+        c += strspn(c, " \t\r\n");
+        if (*c != '=')
+            continue;
+        c += 1 + strspn(c + 1, " \t\r\n\"'");
+        len = strcspn(c, " \t\r\n\"';/>");
+        if (len == 0 || len >= 64)
+            continue;
+        memcpy(out, c, len);
+        out[len] = '\0';
+        return;
+    }
+}

@@ -1,0 +1,175 @@
+#pragma once
+/* Private to channels/mail/smtp_*.c and their tests: the receiving SMTP server. One thread, one loop.
+ *
+ * Ownership: the server owns every session; a session ends by smtp_close(), which gives back its descriptor,
+ * slot, message and place in the counts at once, while its memory is freed by the server's sweep from the
+ * loop, never under a caller's feet. A message belongs to its session until host->submit() took it; what
+ * comes back is a slot, which may have gone stale. */
+#include "channels/channel.h"
+#include "channels/mail/smtp_parse.h"
+
+#include <event2/event_struct.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#define SMTP_READ_BYTES CD_KIB(64)       /* one read */
+#define SMTP_REPLY_FLUSH_BYTES CD_KIB(8) /* replies gathered before a write is tried */
+#define SMTP_REPLY_CAP CD_KIB(64)
+#define SMTP_TRACE_BYTES CD_KIB(4) /* room for Return-Path and Received */
+#define SMTP_MAX_HOPS 50           /* Received fields of a mail that goes in circles */
+#define SMTP_HELO_SIZE 256
+
+enum smtp_state {
+    SMTP_START, /* greeted by us, no EHLO or HELO yet */
+    SMTP_READY,
+    SMTP_MAIL, /* MAIL accepted, no recipient yet */
+    SMTP_RCPT,
+    SMTP_DATA,   /* reading the content */
+    SMTP_WAIT,   /* content handed over, its outcome not known yet: no further command is looked at */
+    SMTP_CLOSED, /* given up; freed by the sweep */
+    SMTP_STATE_COUNT
+};
+const char *smtp_state_name(enum smtp_state s);
+
+/* Each kind has one duration, so that a list in order of setting is in order of expiry too. */
+enum smtp_deadline { DEADLINE_COMMAND, DEADLINE_DATA, DEADLINE_COUNT };
+
+struct smtp_server;
+struct smtp_peer; /* the count of sessions from one address */
+
+struct smtp_session {
+    struct smtp_server *srv;
+    int fd;
+    enum smtp_state state;
+    bool esmtp;     /* EHLO, not HELO */
+    bool trusted;   /* per-address, per-session and junk caps do not apply */
+    bool ending;    /* the last reply is given: close once it is written */
+    bool cut;       /* ended by us, not by QUIT: the peer may be sending still */
+    bool eof;       /* the peer sends nothing more */
+    bool paused;    /* read_ev is off: input is at its cap */
+    bool skip_line; /* inside a command line that was too long */
+    bool progress;  /* something was completed: the deadline starts anew */
+    bool resuming;  /* in the server's resume list */
+    bool utf8;      /* SMTPUTF8 of this transaction */
+    unsigned errors, junk, mails;
+    struct event read_ev, write_ev;
+    struct buf in;        /* bytes not consumed yet: part of a line, or what waits behind SMTP_WAIT */
+    struct buf out;       /* replies that the socket did not take */
+    struct envelope *env; /* from MAIL until it is submitted or dropped */
+    size_t trace_bytes;   /* of env->raw in front of the message */
+    size_t reading_bytes; /* counted in srv->reading_bytes */
+    uint64_t declared;    /* SIZE= */
+    struct smtp_dots dots;
+    struct ack ack;
+    bool has_ack;
+    size_t message_bytes, recipients; /* of the message submitted, for its log line */
+    char id[UUID_TEXT_SIZE];
+    char log_from[96], log_to[96];
+    char peer_text[INET6_ADDRSTRLEN];
+    struct smtp_peer *peer; /* NULL when trusted */
+    char helo[SMTP_HELO_SIZE];
+    int64_t deadline_us;
+    enum smtp_deadline deadline;
+    TAILQ_ENTRY(smtp_session) all, timed, resume;
+};
+TAILQ_HEAD(smtp_sessions, smtp_session);
+
+#define SMTP_MAX_LISTENERS 16
+struct smtp_listener {
+    struct smtp_server *srv;
+    int fd;
+    struct event ev;
+};
+
+/* At most one log line a second of a kind; the next one says how many were held back. */
+struct smtp_log_gate {
+    int64_t next_us;
+    unsigned suppressed;
+};
+
+struct smtp_server {
+    const struct channel_host *host;
+    const struct config *cfg;
+    struct slots *slots;
+    struct smtp_listener listeners[SMTP_MAX_LISTENERS];
+    size_t nlisteners;
+    struct event *tick, *resume_ev, *sweep_ev, *accept_again;
+    struct smtp_sessions sessions, dead, resume, timed[DEADLINE_COUNT];
+    int64_t duration_us[DEADLINE_COUNT];
+    size_t nsessions;
+    struct smtp_peer **peers; /* hash table of chains */
+    size_t npeers_mask;
+    size_t reading_bytes; /* of messages being read, all sessions; at most intake.max_bytes */
+    bool draining;
+    char *greeting, *ehlo; /* made once */
+    struct buf replies;    /* of the session that is running; empty whenever none is */
+    struct smtp_log_gate log_refused, log_accept, log_ended;
+    uint8_t rbuf[SMTP_READ_BYTES];
+};
+
+/* ---- smtp_server.c ---- */
+
+/* Without mail.listen it has no listener. 0, or CD_ECONFIG / CD_EIO (logged, with what to do). */
+int smtp_server_new(const struct channel_host *host, struct smtp_server **ret) CD_MUSTUSE;
+/* Stops listening; idle sessions get 421 now, those in DATA or waiting for an outcome after its reply. */
+void smtp_server_drain(struct smtp_server *srv);
+bool smtp_server_idle(const struct smtp_server *srv); /* no session is left */
+void smtp_server_free(struct smtp_server **srv);
+/* Sets the session's deadline: `kind` from now on. */
+void smtp_deadline_set(struct smtp_session *s, enum smtp_deadline kind);
+/* true when a line may be logged now; *ret_held: lines held back since the last. */
+bool smtp_log_allowed(struct smtp_log_gate *g, unsigned *ret_held);
+
+/* ---- smtp_listen.c, smtp_peers.c ---- */
+
+int smtp_listen_open(struct smtp_server *srv) CD_MUSTUSE;
+void smtp_listen_close(struct smtp_server *srv);
+uint16_t smtp_listen_port(const struct smtp_server *srv, size_t i); /* the bound port, 0 when there is none */
+/* The count of sessions of one address (IPv6: of one /64). NULL when the address is at its cap. */
+struct smtp_peer *smtp_peer_enter(struct smtp_server *srv, const struct in6_addr *addr) CD_MUSTUSE;
+void smtp_peer_leave(struct smtp_server *srv, struct smtp_peer *p);
+void smtp_peers_new(struct smtp_server *srv);
+void smtp_peers_free(struct smtp_server *srv);
+
+/* ---- smtp_session.c ---- */
+
+/* Takes the connected, non-blocking socket, greets. `peer` is counted already, NULL for trusted clients. */
+void smtp_session_new(struct smtp_server *srv, int fd, const char *peer_text, struct smtp_peer *peer,
+                      bool trusted);
+/* Writes what was gathered; then closes, resumes or waits as the state asks. The last thing each callback
+ * does. */
+void smtp_session_settle(struct smtp_session *s);
+/* Goes on with buffered input from the loop. */
+void smtp_session_resume_later(struct smtp_session *s);
+void smtp_session_resume(struct smtp_session *s);
+/* Gives everything back now; the memory goes with the next sweep. Twice is harmless. */
+void smtp_close(struct smtp_session *s);
+void smtp_session_expired(struct smtp_session *s); /* its deadline has passed */
+void smtp_session_free(struct smtp_session *s);    /* the sweep, only */
+
+/* ---- smtp_reply.c ---- */
+
+/* Gathers one reply line, given without CR LF. 5xx counts as an error of the session, at the limit it ends
+ * with 421. */
+void smtp_reply(struct smtp_session *s, const char *line);
+void smtp_replyf(struct smtp_session *s, const char *fmt, ...) CD_PRINTF(2, 3);
+/* Complete lines with their ends; not counted. */
+void smtp_reply_raw(struct smtp_session *s, const char *text);
+/* The last reply of the session: "421 4.x.x …"; `why` goes to the log. */
+void smtp_reply_end(struct smtp_session *s, const char *line, const char *why);
+void smtp_flush(struct smtp_session *s);
+void smtp_flush_out(struct smtp_session *s); /* the socket can be written again */
+
+/* ---- smtp_verbs.c: the only dispatch ---- */
+
+void smtp_dispatch(struct smtp_session *s, const struct smtp_line *l);
+size_t smtp_verb_count(void);
+const char *smtp_verb_name(size_t i);
+
+/* ---- smtp_data.c ---- */
+
+void smtp_data_begin(struct smtp_session *s); /* after DATA: gate, trace fields, 354 */
+/* Content; returns how much of p was taken, all of it unless the message ended. */
+size_t smtp_data_feed(struct smtp_session *s, const uint8_t *p, size_t n);
+void smtp_message_drop(struct smtp_session *s); /* forgets the transaction's message */
+void smtp_on_ack(void *server, struct ack a, const struct ack_result *r);

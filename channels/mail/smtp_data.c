@@ -1,0 +1,223 @@
+/* DATA: the gate before it, the trace fields, the content, the hand-over and the answer. The message is
+ * written once, straight into the envelope that leaves with it. No 250 is given anywhere but in
+ * smtp_on_ack(), for ACK_STORED. */
+#include "channels/mail/smtp.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "daemon/core/clock.h"
+#include "daemon/core/log.h"
+#include "daemon/core/metrics.h"
+#include "daemon/intake/keys.h"
+
+#define FIRST_BYTES CD_KIB(4)          /* room made for a message that declared no size */
+#define DECLARED_MAX_BYTES CD_KIB(256) /* believed of a declared size before anything has come */
+
+void smtp_message_drop(struct smtp_session *s)
+{
+    s->srv->reading_bytes -= s->reading_bytes;
+    s->reading_bytes = 0;
+    envelope_free(&s->env);
+}
+
+/* RFC 5321 4.4. The id is the one that the 250 carries: what operators search for. */
+static int write_trace(struct smtp_session *s)
+{
+    struct envelope *e = s->env;
+    char date[CLOCK_TEXT_SIZE];
+    size_t want = s->declared ? CD_MIN(s->declared, DECLARED_MAX_BYTES) : FIRST_BYTES;
+    e->id = uuid_new();
+    uuid_format(&e->id, s->id);
+    clock_format_mail(clock_service_us(), date);
+    buf_reset(&e->raw);
+    int r = buf_reserve(&e->raw, CD_MIN(want, s->srv->cfg->mail_max_message_bytes) + SMTP_TRACE_BYTES);
+    if (r < 0)
+        return r;
+    const char *with = s->utf8 ? "UTF8SMTP" : (s->esmtp ? "ESMTP" : "SMTP");
+    const char *family = strchr(s->peer_text, ':') ? "IPv6:" : "";
+    r = buf_printf(&e->raw, "Return-Path: <%s>\r\nReceived: from %s ([%s%s])\r\n", e->sender, s->helo, family,
+                   s->peer_text);
+    if (!r)
+        r = buf_printf(&e->raw, "\tby %s with %s id %s;\r\n\t%s\r\n", s->srv->cfg->hostname, with, s->id,
+                       date);
+    s->trace_bytes = e->raw.len;
+    return r;
+}
+
+void smtp_data_begin(struct smtp_session *s)
+{
+    const struct channel_host *host = s->srv->host;
+    const struct config *cfg = s->srv->cfg;
+    if (!host->ready(host->front, (size_t)CD_MIN(s->declared, cfg->mail_max_message_bytes))) {
+        smtp_reply(s, "452 4.3.1 Too busy to take this message, try again later");
+        return;
+    }
+    if (write_trace(s) < 0) {
+        smtp_reply(s, "452 4.3.1 No memory for this message, try again later");
+        return;
+    }
+    smtp_dots_init(&s->dots, cfg->mail_max_message_bytes, cfg->mail_reject_bare_lf);
+    s->state = SMTP_DATA;
+    smtp_reply_raw(s, "354 End data with <CR><LF>.<CR><LF>\r\n");
+}
+
+/* Received fields of the header part: a mail that goes in circles gathers them. */
+static unsigned count_hops(const char *p, size_t n)
+{
+    const char *end = p + n;
+    unsigned hops = 0;
+    while (p < end && *p != '\r' && hops <= SMTP_MAX_HOPS) {
+        const char *lf = memchr(p, '\n', (size_t)(end - p));
+        if (end - p > 9 && (*p == 'R' || *p == 'r') && strncasecmp(p, "Received:", 9) == 0)
+            hops++;
+        if (!lf)
+            break;
+        p = lf + 1;
+    }
+    return hops;
+}
+
+/* The reply that refuses what was read, or NULL. */
+static const char *refusal(struct smtp_session *s)
+{
+    const struct smtp_dots *d = &s->dots;
+    if (d->nul)
+        return "550 5.6.0 Message contains NUL";
+    if (d->bare_cr)
+        return "550 5.5.2 Message contains a bare CR";
+    if (d->bare_lf && d->refuse_bare_lf)
+        return "550 5.5.2 Message contains a bare LF";
+    if (d->over) {
+        metrics_inc(M_SMTP_LIMIT_SIZE);
+        return "552 5.3.4 Message too large";
+    }
+    if (d->no_memory)
+        return "452 4.3.1 No memory for this message, try again later";
+    if (count_hops((const char *)s->env->raw.data + s->trace_bytes, s->env->raw.len - s->trace_bytes) >
+        SMTP_MAX_HOPS) {
+        metrics_inc(M_SMTP_LIMIT_HOPS);
+        return "554 5.4.6 Too many Received fields, this mail goes in circles";
+    }
+    return NULL;
+}
+
+static void remember_for_log(struct smtp_session *s)
+{
+    const struct envelope *e = s->env;
+    s->message_bytes = s->dots.bytes;
+    s->recipients = e->recipients.n;
+    snprintf(s->log_from, sizeof s->log_from, "%s", e->sender[0] ? log_addr(e->sender) : "\"<>\"");
+    snprintf(s->log_to, sizeof s->log_to, "%s", log_addr(e->recipients.v[0]));
+}
+
+static void hand_over(struct smtp_session *s)
+{
+    const struct channel_host *host = s->srv->host;
+    struct envelope *e = s->env;
+    e->received_at_us = clock_service_us();
+    keys_of_mail(e->raw.data + s->trace_bytes, e->raw.len - s->trace_bytes, &e->key, e->digest);
+    remember_for_log(s);
+    s->state = SMTP_READY;
+    if (slots_take(s->srv->slots, s, &s->ack) < 0) {
+        smtp_message_drop(s);
+        smtp_reply(s, "451 4.3.0 Too busy to take this message, try again later");
+        return;
+    }
+    s->ack.channel = CH_MAIL;
+    e->ack = s->ack;
+    int r = host->submit(host->front, e);
+    if (r < 0) { /* still ours */
+        slots_release(s->srv->slots, s->ack);
+        smtp_message_drop(s);
+        smtp_reply(s, "451 4.3.0 Cannot keep this message safely now, try again later");
+        return;
+    }
+    s->env = NULL;
+    smtp_message_drop(s); /* the bytes are the front's to count now */
+    s->has_ack = true;
+    s->state = SMTP_WAIT;
+}
+
+static void data_end(struct smtp_session *s)
+{
+    const char *no = refusal(s);
+    s->progress = true;
+    if (s->dots.bare_lf)
+        metrics_inc(M_SMTP_BARE_LF);
+    if (!no) {
+        hand_over(s);
+        return;
+    }
+    log_event(LOG_L_DEBUG, "smtp.refused", "peer=%s from=%s size=%zu reply=%s", s->peer_text,
+              log_addr(s->env->sender), s->dots.bytes, log_quote(no));
+    smtp_message_drop(s);
+    s->state = SMTP_READY;
+    smtp_reply(s, no);
+}
+
+/* Keeps the count of bytes being read, over all sessions, under the intake's budget. */
+static void account(struct smtp_session *s)
+{
+    struct smtp_server *srv = s->srv;
+    if (smtp_dots_faulty(&s->dots))
+        buf_free(&s->env->raw);
+    srv->reading_bytes += s->env->raw.len - s->reading_bytes;
+    s->reading_bytes = s->env->raw.len;
+    if (srv->reading_bytes <= srv->cfg->intake_max_bytes || smtp_dots_faulty(&s->dots))
+        return;
+    metrics_inc(M_SMTP_LIMIT_MEMORY);
+    s->dots.no_memory = true;
+    account(s);
+}
+
+size_t smtp_data_feed(struct smtp_session *s, const uint8_t *p, size_t n)
+{
+    size_t used;
+    bool end = smtp_dots_feed(&s->dots, p, n, &s->env->raw, &used);
+    account(s);
+    if (end)
+        data_end(s);
+    return used;
+}
+
+static void accepted(struct smtp_session *s)
+{
+    metrics_inc(M_SMTP_MESSAGES);
+    s->mails++;
+    s->errors = s->junk = 0; /* it has shown that it brings mail */
+    log_event(LOG_L_INFO, "smtp.accepted", "id=%s size=%zu peer=%s from=%s to=%s recipients=%zu%s", s->id,
+              s->message_bytes, s->peer_text, s->log_from, s->log_to, s->recipients,
+              s->dots.bare_lf ? " notes=bare_lf" : "");
+    smtp_replyf(s, "250 2.0.0 Ok: id %s", s->id);
+}
+
+void smtp_on_ack(void *server, struct ack a, const struct ack_result *r)
+{
+    struct smtp_server *srv = server;
+    struct smtp_session *s = slots_get(srv->slots, a);
+    if (!s)
+        return;
+    cd_assert(s->state == SMTP_WAIT && srv->replies.len == 0);
+    slots_release(srv->slots, a);
+    s->has_ack = false;
+    s->state = SMTP_READY;
+    s->progress = true;
+    switch (r->verdict) {
+    case ACK_STORED:
+        accepted(s);
+        break;
+    case ACK_REJECTED:
+        smtp_replyf(s, "554 5.6.0 Message not taken: %s", r->reason ? r->reason : "refused");
+        break;
+    default:
+        smtp_reply(s, "451 4.3.0 Not stored, try again later");
+        break;
+    }
+    if (r->verdict != ACK_STORED)
+        log_event(LOG_L_NOTICE, "smtp.not_stored", "id=%s size=%zu peer=%s from=%s reason=%s", s->id,
+                  s->message_bytes, s->peer_text, s->log_from, log_quote(r->reason));
+    smtp_session_resume_later(s);
+    smtp_session_settle(s);
+}

@@ -1,0 +1,73 @@
+/* How many sessions each address has open: a hash table of chains, an entry for as long as there is a
+ * session. Owned by the server. Its size is bounded by mail.max_connections; its seed is random, so that
+ * nobody can aim for one chain. */
+#include "channels/mail/smtp.h"
+
+#include <string.h>
+
+struct smtp_peer {
+    struct smtp_peer *next;
+    struct in6_addr addr;
+    unsigned sessions;
+};
+
+static uint64_t seed;
+
+/* IPv4 as it is (mapped); of IPv6 the network, because one customer owns at least that much. */
+static struct in6_addr counted_part(const struct in6_addr *addr)
+{
+    struct in6_addr a = *addr;
+    if (!IN6_IS_ADDR_V4MAPPED(addr))
+        memset(a.s6_addr + 8, 0, 8);
+    return a;
+}
+
+static struct smtp_peer **find(struct smtp_server *srv, const struct in6_addr *a)
+{
+    uint64_t h = seed;
+    for (size_t i = 0; i < sizeof a->s6_addr; i++)
+        h = (h ^ a->s6_addr[i]) * 0x100000001b3u;
+    struct smtp_peer **p = &srv->peers[(h ^ h >> 29) & srv->npeers_mask];
+    while (*p && memcmp(&(*p)->addr, a, sizeof *a) != 0)
+        p = &(*p)->next;
+    return p;
+}
+
+void smtp_peers_new(struct smtp_server *srv)
+{
+    size_t n = 64;
+    while (n < srv->cfg->mail_max_connections && n < 65536)
+        n *= 2;
+    random_bytes(&seed, sizeof seed);
+    srv->peers = cd_alloc(n * sizeof *srv->peers);
+    srv->npeers_mask = n - 1;
+}
+
+struct smtp_peer *smtp_peer_enter(struct smtp_server *srv, const struct in6_addr *addr)
+{
+    struct in6_addr a = counted_part(addr);
+    struct smtp_peer **p = find(srv, &a);
+    if (!*p) {
+        *p = cd_alloc(sizeof **p);
+        (*p)->addr = a;
+    }
+    if ((*p)->sessions >= srv->cfg->mail_max_connections_per_address && (*p)->sessions)
+        return NULL;
+    (*p)->sessions++;
+    return *p;
+}
+
+void smtp_peer_leave(struct smtp_server *srv, struct smtp_peer *p)
+{
+    if (--p->sessions)
+        return;
+    struct smtp_peer **at = find(srv, &p->addr);
+    cd_assert(*at == p);
+    *at = p->next;
+    free(p);
+}
+
+void smtp_peers_free(struct smtp_server *srv)
+{
+    free(srv->peers); /* the chains went with the last sessions */
+}

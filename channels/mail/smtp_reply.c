@@ -1,0 +1,119 @@
+/* Replies: gathered in the server's scratch buffer while a session runs and written with one call when it has
+ * nothing more to do, as RFC 2920 wishes. What the socket does not take moves to the session, which then
+ * handles no further command until it is gone, so that a peer that never reads costs at most SMTP_REPLY_CAP.
+ */
+#include "channels/mail/smtp.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/err.h"
+#include "daemon/core/log.h"
+#include "daemon/core/metrics.h"
+
+void smtp_reply_raw(struct smtp_session *s, const char *text)
+{
+    struct buf *r = &s->srv->replies;
+    if (s->state == SMTP_CLOSED || s->ending)
+        return;
+    buf_append_str(r, text);
+    cd_assert(!r->failed); /* flushed far below its cap, and no reply is long */
+    if (r->len >= SMTP_REPLY_FLUSH_BYTES)
+        smtp_flush(s);
+}
+
+static void count_error(struct smtp_session *s)
+{
+    metrics_inc(M_SMTP_REJECTED);
+    s->errors++;
+    if (s->trusted || s->errors < s->srv->cfg->mail_max_errors)
+        return;
+    metrics_inc(M_SMTP_ERRORS_LIMIT);
+    smtp_reply_end(s, "421 4.7.0 Too many errors", "errors");
+}
+
+void smtp_reply(struct smtp_session *s, const char *line)
+{
+    struct buf *r = &s->srv->replies;
+    if (s->state == SMTP_CLOSED || s->ending)
+        return;
+    buf_append_str(r, line);
+    smtp_reply_raw(s, "\r\n");
+    if (line[0] == '4')
+        metrics_inc(M_SMTP_TEMPFAIL);
+    else if (line[0] == '5')
+        count_error(s);
+}
+
+void smtp_replyf(struct smtp_session *s, const char *fmt, ...)
+{
+    char line[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    smtp_reply(s, line);
+}
+
+void smtp_reply_end(struct smtp_session *s, const char *line, const char *why)
+{
+    unsigned held;
+    if (s->state == SMTP_CLOSED || s->ending)
+        return;
+    smtp_reply_raw(s, line);
+    smtp_reply_raw(s, "\r\n");
+    s->ending = s->cut = true;
+    if (smtp_log_allowed(&s->srv->log_ended, &held))
+        log_event(LOG_L_INFO, "smtp.ended", "peer=%s state=%s why=%s suppressed=%u", s->peer_text,
+                  smtp_state_name(s->state), why, held);
+}
+
+static void keep(struct smtp_session *s, const uint8_t *p, size_t n)
+{
+    if (!n)
+        return;
+    if (buf_append(&s->out, p, n) < 0) {
+        smtp_close(s);
+        return;
+    }
+    event_add(&s->write_ev, NULL);
+}
+
+static ssize_t send_some(struct smtp_session *s, const uint8_t *p, size_t n)
+{
+    ssize_t sent = send(s->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent >= 0)
+        return sent;
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)
+        return 0;
+    return CD_EIO;
+}
+
+void smtp_flush(struct smtp_session *s)
+{
+    struct buf *r = &s->srv->replies;
+    if (r->len && s->state != SMTP_CLOSED) {
+        ssize_t sent = s->out.len ? 0 : send_some(s, r->data, r->len);
+        if (sent < 0)
+            smtp_close(s);
+        else
+            keep(s, r->data + sent, r->len - (size_t)sent);
+    }
+    buf_reset(r);
+}
+
+void smtp_flush_out(struct smtp_session *s)
+{
+    ssize_t sent = send_some(s, s->out.data, s->out.len);
+    if (sent < 0) {
+        smtp_close(s);
+        return;
+    }
+    buf_consume(&s->out, (size_t)sent);
+    if (s->out.len == 0) {
+        buf_free(&s->out);
+        event_del(&s->write_ev);
+    }
+}

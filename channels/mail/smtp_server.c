@@ -1,0 +1,166 @@
+/* The server: what its sessions share, the tick that ends those whose deadline passed, and the end of
+ * everything. Owns the sessions, listeners and events. Start-up faults are logged with what to do and
+ * returned; later nothing here can fail. */
+#include "channels/mail/smtp.h"
+
+#include "daemon/core/clock.h"
+#include "daemon/core/err.h"
+#include "daemon/core/log.h"
+
+bool smtp_log_allowed(struct smtp_log_gate *g, unsigned *ret_held)
+{
+    int64_t now = clock_mono_us();
+    if (now < g->next_us) {
+        g->suppressed++;
+        return false;
+    }
+    *ret_held = g->suppressed;
+    *g = (struct smtp_log_gate){.next_us = now + CD_SEC(1)};
+    return true;
+}
+
+void smtp_deadline_set(struct smtp_session *s, enum smtp_deadline kind)
+{
+    struct smtp_server *srv = s->srv;
+    TAILQ_REMOVE(&srv->timed[s->deadline], s, timed);
+    s->deadline = kind;
+    s->deadline_us = clock_mono_us() + srv->duration_us[kind];
+    TAILQ_INSERT_TAIL(&srv->timed[kind], s, timed);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct smtp_server *srv = arg;
+    int64_t now = clock_mono_us();
+    (void)fd;
+    (void)what;
+    for (unsigned k = 0; k < DEADLINE_COUNT; k++) {
+        struct smtp_session *s;
+        while ((s = TAILQ_FIRST(&srv->timed[k])) && s->deadline_us <= now)
+            smtp_session_expired(s); /* closes it, which takes it off the list */
+    }
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+    struct smtp_server *srv = arg;
+    struct smtp_session *s;
+    (void)fd;
+    (void)what;
+    while ((s = TAILQ_FIRST(&srv->resume))) {
+        TAILQ_REMOVE(&srv->resume, s, resume);
+        s->resuming = false;
+        smtp_session_resume(s);
+    }
+}
+
+static void sweep(struct smtp_server *srv)
+{
+    struct smtp_session *s;
+    while ((s = TAILQ_FIRST(&srv->dead))) {
+        TAILQ_REMOVE(&srv->dead, s, all);
+        smtp_session_free(s);
+    }
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    sweep(arg);
+}
+
+static void make_texts(struct smtp_server *srv)
+{
+    const struct config *cfg = srv->cfg;
+    srv->greeting = cd_asprintf("220 %s ESMTP complaintd\r\n", cfg->hostname);
+    srv->ehlo = cd_asprintf("250-%s\r\n250-PIPELINING\r\n250-SIZE %llu\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n"
+                            "250 ENHANCEDSTATUSCODES\r\n",
+                            cfg->hostname, (unsigned long long)cfg->mail_max_message_bytes);
+}
+
+static int start_events(struct smtp_server *srv)
+{
+    struct event_base *base = srv->host->base;
+    srv->tick = event_new(base, -1, EV_PERSIST, on_tick, srv);
+    srv->resume_ev = event_new(base, -1, 0, on_resume, srv);
+    srv->sweep_ev = event_new(base, -1, 0, on_sweep, srv);
+    if (!srv->tick || !srv->resume_ev || !srv->sweep_ev)
+        return CD_ENOMEM;
+    /* a quarter of the shortest deadline, so that none is overrun by much, and no oftener than needed */
+    int64_t us = CD_MIN(srv->duration_us[DEADLINE_COMMAND], srv->duration_us[DEADLINE_DATA]) / 4;
+    us = CD_MAX(CD_MSEC(10), CD_MIN(CD_SEC(1), us));
+    struct timeval tv = {.tv_sec = us / CD_SEC(1), .tv_usec = us % CD_SEC(1)};
+    return event_add(srv->tick, &tv) < 0 ? CD_EIO : 0;
+}
+
+int smtp_server_new(const struct channel_host *host, struct smtp_server **ret)
+{
+    struct smtp_server *srv = cd_alloc(sizeof *srv);
+    srv->host = host;
+    srv->cfg = host->cfg;
+    srv->duration_us[DEADLINE_COMMAND] = srv->cfg->mail_command_timeout_us;
+    srv->duration_us[DEADLINE_DATA] = srv->cfg->mail_data_timeout_us;
+    TAILQ_INIT(&srv->sessions);
+    TAILQ_INIT(&srv->dead);
+    TAILQ_INIT(&srv->resume);
+    for (unsigned k = 0; k < DEADLINE_COUNT; k++)
+        TAILQ_INIT(&srv->timed[k]);
+    buf_init(&srv->replies, SMTP_REPLY_CAP);
+    srv->slots = slots_new((uint32_t)srv->cfg->mail_max_connections);
+    smtp_peers_new(srv);
+    make_texts(srv);
+    int r = start_events(srv);
+    if (!r)
+        r = smtp_listen_open(srv);
+    if (r < 0) {
+        log_event(LOG_L_ERROR, "smtp.start_failed", "error=%s", log_quote(cd_strerror(r)));
+        smtp_server_free(&srv);
+        return r;
+    }
+    ack_register(CH_MAIL, smtp_on_ack, srv);
+    *ret = srv;
+    return 0;
+}
+
+void smtp_server_drain(struct smtp_server *srv)
+{
+    srv->draining = true;
+    smtp_listen_close(srv);
+    struct smtp_session *s = TAILQ_FIRST(&srv->sessions), *next;
+    for (; s; s = next) {
+        next = TAILQ_NEXT(s, all);
+        smtp_session_settle(s);
+    }
+}
+
+bool smtp_server_idle(const struct smtp_server *srv)
+{
+    return srv->nsessions == 0;
+}
+
+void smtp_server_free(struct smtp_server **psrv)
+{
+    struct smtp_server *srv = *psrv;
+    if (!srv)
+        return;
+    ack_register(CH_MAIL, NULL, NULL);
+    smtp_listen_close(srv);
+    struct smtp_session *s;
+    while ((s = TAILQ_FIRST(&srv->sessions)))
+        smtp_close(s);
+    sweep(srv);
+    if (srv->tick)
+        event_free(srv->tick);
+    if (srv->resume_ev)
+        event_free(srv->resume_ev);
+    if (srv->sweep_ev)
+        event_free(srv->sweep_ev);
+    slots_free(&srv->slots);
+    smtp_peers_free(srv);
+    buf_free(&srv->replies);
+    free(srv->greeting);
+    free(srv->ehlo);
+    free(srv);
+    *psrv = NULL;
+}

@@ -1,0 +1,249 @@
+/* A session: bytes in, lines and content out to the parsers, one write a turn. Reads go into the server's
+ * shared buffer and are parsed there; only what cannot be used yet (part of a line, commands behind a message
+ * that waits for its outcome) is copied to the session, up to a cap at which reading stops. Owned by the
+ * server; see smtp.h for how a session ends. */
+#include "channels/mail/smtp.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "daemon/core/err.h"
+#include "daemon/core/metrics.h"
+
+const char *smtp_state_name(enum smtp_state s)
+{
+    static const char *const names[] = {"START", "READY", "MAIL", "RCPT", "DATA", "WAIT", "CLOSED"};
+    _Static_assert(ARRAY_LEN(names) == SMTP_STATE_COUNT, "a name for each state");
+    return names[s];
+}
+
+static size_t input_cap(const struct smtp_session *s)
+{
+    return SMTP_READ_BYTES + s->srv->cfg->mail_max_command_bytes;
+}
+
+static bool may_consume(const struct smtp_session *s)
+{
+    return s->state != SMTP_WAIT && s->state != SMTP_CLOSED && !s->ending && s->out.len == 0;
+}
+
+static size_t take_line(struct smtp_session *s, const uint8_t *p, size_t n)
+{
+    struct smtp_line l;
+    size_t max = s->srv->cfg->mail_max_command_bytes;
+    size_t took = smtp_line_take(p, n, &l);
+    if (!took) {
+        if (!s->skip_line && n <= max)
+            return 0; /* the rest is on its way */
+        s->skip_line = true;
+        return n;
+    }
+    s->progress = true;
+    if (s->skip_line || took > max) {
+        s->skip_line = false;
+        metrics_inc(M_SMTP_LIMIT_COMMAND);
+        smtp_reply(s, "500 5.5.2 Line too long");
+    } else {
+        smtp_dispatch(s, &l);
+    }
+    return took;
+}
+
+/* Handles as much of the input as the state allows; returns how much that was. */
+static size_t consume(struct smtp_session *s, const uint8_t *p, size_t n)
+{
+    size_t used = 0;
+    while (used < n && may_consume(s)) {
+        size_t took =
+            s->state == SMTP_DATA ? smtp_data_feed(s, p + used, n - used) : take_line(s, p + used, n - used);
+        if (!took)
+            break;
+        used += took;
+    }
+    return s->ending || s->state == SMTP_CLOSED ? n : used;
+}
+
+void smtp_session_resume(struct smtp_session *s)
+{
+    if (s->in.len)
+        buf_consume(&s->in, consume(s, s->in.data, s->in.len));
+    if (s->in.len == 0)
+        buf_free(&s->in);
+    smtp_session_settle(s);
+}
+
+void smtp_session_resume_later(struct smtp_session *s)
+{
+    if (s->resuming || s->state == SMTP_CLOSED || (s->in.len == 0 && !s->eof))
+        return;
+    s->resuming = true;
+    TAILQ_INSERT_TAIL(&s->srv->resume, s, resume);
+    event_active(s->srv->resume_ev, EV_TIMEOUT, 0);
+}
+
+static void input(struct smtp_session *s, const uint8_t *p, size_t n)
+{
+    if (s->in.len) {
+        buf_append(&s->in, p, n); /* read no more than fits */
+        smtp_session_resume(s);
+        return;
+    }
+    size_t used = consume(s, p, n);
+    buf_append(&s->in, p + used, n - used);
+    smtp_session_settle(s);
+}
+
+static void on_eof(struct smtp_session *s)
+{
+    event_del(&s->read_ev);
+    s->eof = true;
+    smtp_session_settle(s);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+    struct smtp_session *s = arg;
+    struct smtp_server *srv = s->srv;
+    (void)what;
+    size_t room = input_cap(s) - s->in.len;
+    cd_assert(room > 0); /* full: adjust_reading() took the event away */
+    ssize_t n = recv(fd, srv->rbuf, CD_MIN(sizeof srv->rbuf, room), 0);
+    if (n > 0)
+        input(s, srv->rbuf, (size_t)n);
+    else if (n == 0)
+        on_eof(s);
+    else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+        smtp_close(s);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+    struct smtp_session *s = arg;
+    (void)fd;
+    (void)what;
+    smtp_flush_out(s);
+    if (s->state != SMTP_CLOSED && s->out.len == 0)
+        smtp_session_resume(s);
+}
+
+void smtp_session_new(struct smtp_server *srv, int fd, const char *peer_text, struct smtp_peer *peer,
+                      bool trusted)
+{
+    struct smtp_session *s = cd_alloc(sizeof *s);
+    s->srv = srv;
+    s->fd = fd;
+    s->trusted = trusted;
+    s->peer = peer;
+    snprintf(s->peer_text, sizeof s->peer_text, "%s", peer_text);
+    buf_init(&s->in, input_cap(s));
+    buf_init(&s->out, SMTP_REPLY_CAP);
+    event_assign(&s->read_ev, srv->host->base, fd, EV_READ | EV_PERSIST, on_readable, s);
+    event_assign(&s->write_ev, srv->host->base, fd, EV_WRITE | EV_PERSIST, on_writable, s);
+    TAILQ_INSERT_TAIL(&srv->sessions, s, all);
+    s->deadline = DEADLINE_COMMAND;
+    TAILQ_INSERT_TAIL(&srv->timed[s->deadline], s, timed);
+    srv->nsessions++;
+    metrics_inc(M_SMTP_CONNECTIONS);
+    metrics_set(M_SMTP_OPEN, (int64_t)srv->nsessions);
+    event_add(&s->read_ev, NULL);
+    s->progress = true;
+    smtp_reply_raw(s, srv->greeting);
+    smtp_session_settle(s);
+}
+
+/* Input that waits is bounded: at the cap reading stops until most of it is gone. */
+static void adjust_reading(struct smtp_session *s)
+{
+    bool full = s->in.len >= input_cap(s);
+    if (s->eof || full == s->paused || (s->paused && s->in.len > input_cap(s) / 2))
+        return;
+    s->paused = full;
+    if (full)
+        event_del(&s->read_ev);
+    else
+        event_add(&s->read_ev, NULL);
+}
+
+/* Nothing more can come of it: all replies are written, and it has ended or its peer has gone. A peer that
+ * closed while its message waits is gone, unless it sent more (a QUIT) before: then it has only said that it
+ * is done writing. */
+static bool finished(const struct smtp_session *s)
+{
+    if (s->out.len)
+        return false;
+    if (s->ending)
+        return true;
+    return s->eof && !s->resuming && !(s->state == SMTP_WAIT && s->in.len);
+}
+
+void smtp_session_settle(struct smtp_session *s)
+{
+    if (s->srv->draining && s->state != SMTP_DATA && s->state != SMTP_WAIT)
+        smtp_reply_end(s, "421 4.3.2 Shutting down, try again later", "drain");
+    smtp_flush(s);
+    if (s->state == SMTP_CLOSED)
+        return;
+    if (finished(s)) {
+        smtp_close(s);
+        return;
+    }
+    if (s->progress)
+        smtp_deadline_set(s,
+                          s->state == SMTP_DATA || s->state == SMTP_WAIT ? DEADLINE_DATA : DEADLINE_COMMAND);
+    s->progress = false;
+    adjust_reading(s);
+}
+
+void smtp_session_expired(struct smtp_session *s)
+{
+    metrics_inc(M_SMTP_TIMEOUT);
+    if (s->state == SMTP_WAIT) /* should its outcome come yet and be good, the key finds the double */
+        smtp_reply_end(s, "451 4.3.0 Not stored in time, try again later", "outcome-timeout");
+    else
+        smtp_reply_end(s, "421 4.4.2 Timeout", "timeout");
+    smtp_flush(s);
+    smtp_close(s);
+}
+
+/* Bytes left unread make the kernel reset the connection, and the reset can overtake our last reply. */
+static void drop_unread(struct smtp_session *s)
+{
+    shutdown(s->fd, SHUT_WR);
+    for (unsigned i = 0; i < 8; i++)
+        if (recv(s->fd, s->srv->rbuf, sizeof s->srv->rbuf, MSG_DONTWAIT) <= 0)
+            return;
+}
+
+void smtp_close(struct smtp_session *s)
+{
+    struct smtp_server *srv = s->srv;
+    if (s->state == SMTP_CLOSED)
+        return;
+    if (s->has_ack)
+        slots_release(srv->slots, s->ack);
+    smtp_message_drop(s);
+    event_del(&s->read_ev);
+    event_del(&s->write_ev);
+    if (s->cut && !s->eof)
+        drop_unread(s);
+    close(s->fd);
+    if (s->peer)
+        smtp_peer_leave(srv, s->peer);
+    if (s->resuming)
+        TAILQ_REMOVE(&srv->resume, s, resume);
+    TAILQ_REMOVE(&srv->timed[s->deadline], s, timed);
+    TAILQ_REMOVE(&srv->sessions, s, all);
+    TAILQ_INSERT_TAIL(&srv->dead, s, all);
+    s->state = SMTP_CLOSED;
+    srv->nsessions--;
+    metrics_set(M_SMTP_OPEN, (int64_t)srv->nsessions);
+    event_active(srv->sweep_ev, EV_TIMEOUT, 0);
+}
+
+void smtp_session_free(struct smtp_session *s)
+{
+    buf_free(&s->in);
+    buf_free(&s->out);
+    free(s);
+}

@@ -1,0 +1,33 @@
+#pragma once
+/* Private to channels/web: an HTTP/1.1 server on evhttp, fenced. One request a connection; odd framing is
+ * refused with 400 and closed; every request has an absolute deadline; connections are capped by not
+ * accepting more. */
+#include "channels/channel.h"
+
+struct web_server;
+struct web_server_options {
+    const char *name; /* for logs and hints: "http", "metrics" */
+    const struct listen_addr *listen;
+    size_t nlisten;
+    size_t max_body, max_header;
+    unsigned max_connections;
+    int64_t timeout_us;  /* from the connection to the last byte of the request */
+    struct slots *slots; /* of exchanges; may be shared by servers, outlives them */
+    http_handler
+        handler; /* gets every request whose framing is sound and answers it by web_server_answer() */
+    void *arg;
+};
+/* 0, or CD_EIO (logged with what to do). */
+int web_server_start(struct event_base *base, const struct web_server_options *o,
+                     struct web_server **ret) CD_MUSTUSE;
+uint16_t web_server_port(const struct web_server *s, size_t i); /* of the i-th address, for port 0 */
+void web_server_drain(struct web_server *s);                    /* stops listening */
+bool web_server_idle(const struct web_server *s);               /* no request without an answer */
+void web_server_stop(struct web_server **s);
+
+/* Answers the exchange of a token once; ignored (and counted) when the peer or the server has gone. */
+void web_server_answer(struct slots *slots, struct ack token, int status, const char *content_type,
+                       const void *body, size_t n);
+/* A small JSON body {"code","message","retry"}. `code` and `message` are literals without quotes. */
+void web_server_problem(struct slots *slots, struct ack token, int status, const char *code,
+                        const char *message);

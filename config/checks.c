@@ -1,0 +1,326 @@
+/* Checks over the whole configuration, once everything is read: names that must exist, names that must be
+ * unique, options that must fit each other. They add faults with the place of the value that is wrong. */
+#include "config/load.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+void ref_add(struct loader *l, enum ref_kind kind, const char *name, struct mark m)
+{
+    if (l->nrefs == l->size_refs) {
+        l->size_refs = l->size_refs ? l->size_refs * 2 : 64;
+        l->refs = cd_realloc(l->refs, l->size_refs * sizeof *l->refs);
+    }
+    l->refs[l->nrefs++] = (struct reference){kind, name, m};
+}
+
+static bool calendar_known(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->ncalendars; i++)
+        if (str_eq(c->calendars[i].name, name))
+            return true;
+    return false;
+}
+
+bool ref_known(const struct config *c, enum ref_kind kind, const char *name)
+{
+    switch (kind) {
+    case REF_TEAM:
+        return config_team(c, name);
+    case REF_DESK:
+        return config_desk(c, name);
+    case REF_TOLD:
+        return str_eq(name, "team") || config_contact(c, name);
+    case REF_WEBHOOK:
+        return config_webhook(c, name);
+    case REF_POLICY:
+        return config_policy(c, name);
+    case REF_CALENDAR:
+        return calendar_known(c, name);
+    case REF_EXPECTED_CATEGORY:
+        return str_eq(name, "unclassified") || config_category(c, name);
+    case REF_CATEGORY:
+        return config_category(c, name);
+    default:
+        return true;
+    }
+}
+
+static const struct ref_words {
+    const char *noun, *where;
+    size_t array, count, item, name;
+} ref_words[REF_KINDS] = {
+#define WORDS(n, w, a, k, t)                                                                                 \
+    {                                                                                                        \
+        n, w, offsetof(struct config, a), offsetof(struct config, k), sizeof(struct t),                      \
+            offsetof(struct t, name)                                                                         \
+    }
+    [REF_TEAM] = WORDS("team", "below `teams:`", teams, nteams, cfg_team),
+    [REF_DESK] = WORDS("desk", "below `desks:`", desks, ndesks, cfg_desk),
+    [REF_TOLD] = WORDS("contact or team", "below `contacts:`", contacts, ncontacts, cfg_contact),
+    [REF_WEBHOOK] = WORDS("webhook", "below `webhooks:`", webhooks, nwebhooks, cfg_webhook),
+    [REF_POLICY] = WORDS("policy", "in a file that `policies:` names, such as policies/*.yaml", policies,
+                         npolicies, cfg_policy),
+    [REF_CALENDAR] = WORDS("calendar", "in a file that `calendars:` names, such as calendars/*.yaml",
+                           calendars, ncalendars, cfg_calendar),
+    [REF_CATEGORY] = WORDS("category", "below `categories:`", categories, ncategories, cfg_category),
+    [REF_EXPECTED_CATEGORY] = WORDS("category", "below `categories:`", categories, ncategories, cfg_category),
+};
+
+static const char *nearest_name(const struct config *c, const struct ref_words *w, const char *name)
+{
+    const char *array = *(char *const *)((const char *)c + w->array);
+    size_t n = *(const size_t *)((const char *)c + w->count);
+    const char **names = cd_alloc((n + 1) * sizeof *names);
+    for (size_t i = 0; i < n; i++)
+        names[i] = *(char *const *)(array + i * w->item + w->name);
+    const char *near = suggest(name, names, n);
+    free(names);
+    return near && *near ? near : NULL;
+}
+
+void check_references(struct loader *l)
+{
+    const struct config *c = l->c;
+    for (size_t i = 0; i < l->nrefs; i++) {
+        const struct reference *r = &l->refs[i];
+        enum ref_kind source = r->kind == REF_EXPECTED_CATEGORY ? REF_CATEGORY : r->kind;
+        bool unsure = l->incomplete[source] || (r->kind == REF_TOLD && l->incomplete[REF_TEAM]);
+        if (unsure || ref_known(c, r->kind, r->name))
+            continue;
+        if (faults_full(l->f)) {
+            faults_add(l->f, r->mark, "unknown name");
+            continue;
+        }
+        const struct ref_words *w = &ref_words[r->kind];
+        const char *near = nearest_name(c, w, r->name);
+        if (near)
+            faults_add(l->f, r->mark, "there is no %s '%s': write '%s', or add it %s", w->noun, show(r->name),
+                       near, w->where);
+        else
+            faults_add(l->f, r->mark, "there is no %s '%s': add it %s, or write another", w->noun,
+                       show(r->name), w->where);
+    }
+}
+
+struct named {
+    const char *name;
+    struct mark mark;
+    size_t order;
+};
+
+static int by_name(const void *a, const void *b)
+{
+    const struct named *x = a, *y = b;
+    int r = strcmp(x->name, y->name);
+    return r ? r : (x->order > y->order) - (x->order < y->order);
+}
+
+/* Sorted, so that 20,000 rules are checked in no time. */
+static void check_unique(struct loader *l, const struct section *s, const void *array, size_t n)
+{
+    struct named *v = cd_alloc((n + 1) * sizeof *v);
+    for (size_t i = 0; i < n; i++) {
+        const char *item = (const char *)array + i * s->item_size;
+        v[i] = (struct named){*(char *const *)(item + s->name_offset),
+                              *(const struct mark *)(item + s->mark_offset), i};
+    }
+    qsort(v, n, sizeof *v, by_name);
+    for (size_t i = 1; i < n; i++)
+        if (*v[i].name && str_eq(v[i].name, v[i - 1].name))
+            faults_add(l->f, v[i].mark, "a %s '%s' exists already (%s:%d): write another name", s->noun,
+                       show(v[i].name), v[i - 1].mark.file, v[i - 1].mark.line);
+    free(v);
+}
+
+void check_names(struct loader *l)
+{
+    const struct config *c = l->c;
+    check_unique(l, &section_desks, c->desks, c->ndesks);
+    check_unique(l, &section_teams, c->teams, c->nteams);
+    check_unique(l, &section_contacts, c->contacts, c->ncontacts);
+    check_unique(l, &section_webhooks, c->webhooks, c->nwebhooks);
+    check_unique(l, &section_clients, c->clients, c->nclients);
+    check_unique(l, &section_sms_providers, c->sms_providers, c->nsms_providers);
+    check_unique(l, &section_categories, c->categories, c->ncategories);
+    check_unique(l, &section_policies, c->policies, c->npolicies);
+    check_unique(l, &section_calendars, c->calendars, c->ncalendars);
+    check_unique(l, &section_rules, c->rules.v, c->rules.n);
+    for (size_t i = 0; i < c->ncontacts; i++)
+        if (*c->contacts[i].name && config_team(c, c->contacts[i].name))
+            faults_add(l->f, c->contacts[i].mark, "contact '%s' has the name of a team: write another name",
+                       show(c->contacts[i].name));
+    static const char reserved[] =
+        "%s can't be named 'team', which is the owning team in ladders: write another name";
+    for (size_t i = 0; i < c->nteams; i++)
+        if (str_eq(c->teams[i].name, "team"))
+            faults_add(l->f, c->teams[i].mark, reserved, "a team");
+    for (size_t i = 0; i < c->ncontacts; i++)
+        if (str_eq(c->contacts[i].name, "team"))
+            faults_add(l->f, c->contacts[i].mark, reserved, "a contact");
+}
+
+void check_desks(struct loader *l)
+{
+    const struct config *c = l->c;
+    for (size_t i = 0; i < c->ndesks; i++)
+        for (size_t a = 0; a < c->desks[i].addresses.n; a++)
+            for (size_t k = 0; k < i; k++)
+                if (strlist_has(&c->desks[k].addresses, c->desks[i].addresses.v[a]))
+                    faults_add(l->f, c->desks[i].mark,
+                               "address %s belongs to desk '%s' already: give it to one desk",
+                               c->desks[i].addresses.v[a], show(c->desks[k].name));
+    const char *needs = c->nmail_listen     ? "mail.listen"
+                        : c->nhttp_listen   ? "http.listen"
+                        : c->nclients       ? "clients"
+                        : c->nsms_providers ? "sms.providers"
+                                            : NULL;
+    if (needs && !c->ndesks && !root_given(l, "desks"))
+        faults_add(l->f, root_mark(l, needs),
+                   "%s is given but there is no desk: write `desks:` with a name and addresses", needs);
+    size_t addresses = 0;
+    for (size_t i = 0; i < c->ndesks; i++)
+        addresses += c->desks[i].addresses.n;
+    if (c->nmail_listen && c->ndesks && !addresses)
+        faults_add(l->f, root_mark(l, "desks"),
+                   "mail is taken in but no desk has an address: write addresses: "
+                   "[care@example.com] for one");
+}
+
+/* Whether a step's entry can reach somebody, whichever team owns the complaint; *ret_team names one that it
+ * can't. */
+static bool tell_reaches(const struct config *c, const struct cfg_tell *t, const char **ret_team)
+{
+    const struct contact *one = config_contact(c, t->contact);
+    size_t n = one ? 1 : c->nteams;
+    for (size_t i = 0; i < n; i++) {
+        const struct contact *w = one ? one : &c->teams[i].contact;
+        if ((t->by & 1 && *w->mail) || (t->by & 2 && *w->sms) || (t->by & 4 && *w->webhook))
+            continue;
+        *ret_team = one ? t->contact : c->teams[i].name;
+        return false;
+    }
+    return n > 0;
+}
+
+/* A step that tells nobody is a hole in the ladder. */
+void check_policies(struct loader *l)
+{
+    const struct config *c = l->c;
+    if (l->incomplete[REF_TEAM] || l->incomplete[REF_TOLD] || !c->nteams)
+        return;
+    for (size_t p = 0; p < c->npolicies; p++)
+        for (size_t s = 0; s < c->policies[p].nsteps; s++) {
+            const struct cfg_step *step = &c->policies[p].steps[s];
+            bool reaches = step->ntell == 0, known = true;
+            const char *who = NULL;
+            for (size_t i = 0; i < step->ntell; i++) {
+                known = known && *step->tell[i].contact && ref_known(c, REF_TOLD, step->tell[i].contact);
+                reaches = reaches || tell_reaches(c, &step->tell[i], &who);
+            }
+            if (known && !reaches && who)
+                faults_add(l->f, step->mark,
+                           "level %d reaches nobody at '%s': give it an address for one of the "
+                           "transports, or name another transport or contact",
+                           step->level, show(who));
+            if (step->ntell == 0)
+                faults_add(l->f, step->mark,
+                           "level %d tells nobody: write tell: [{contact: team, by: [mail]}]", step->level);
+        }
+}
+
+static bool mail_goes_out(const struct config *c)
+{
+    bool any = c->nmail_listen > 0;
+    for (size_t i = 0; i < c->nteams; i++)
+        any = any || *c->teams[i].contact.mail;
+    for (size_t i = 0; i < c->ncontacts; i++)
+        any = any || *c->contacts[i].contact.mail;
+    return any;
+}
+
+static void check_mail(struct loader *l)
+{
+    const struct config *c = l->c;
+    if (!*c->mail_from && mail_goes_out(c) && !root_given(l, "mail.from"))
+        faults_add(l->f, root_mark(l, c->nmail_listen ? "mail.listen" : "teams"),
+                   "mail.from is missing: write below `mail:` a line such as from: complaints@example.com");
+    bool user = *c->mail_relay_user;
+    if (user && !root_given(l, "mail.relay.password"))
+        faults_add(l->f, root_mark(l, "mail.relay.user"),
+                   "mail.relay.user has no password: write password_file: PATH beside it");
+    if (!user && *c->mail_relay_password)
+        faults_add(l->f, root_mark(l, "mail.relay.password"),
+                   "mail.relay.password has no user: write user: NAME beside it");
+    if (user && str_eq(c->mail_relay_tls, "none") && !host_is_loopback(c->mail_relay_host))
+        faults_add(l->f, root_mark(l, "mail.relay.user"),
+                   "the relay's password would cross the network in clear: write tls: "
+                   "starttls");
+    if (*c->mail_relay_ca_file && access(c->mail_relay_ca_file, R_OK) != 0)
+        faults_add(l->f, root_mark(l, "mail.relay.ca_file"),
+                   "%s can't be read: name a file of certificates (PEM)", c->mail_relay_ca_file);
+    if (c->mail_max_message_bytes > c->intake_max_bytes)
+        faults_add(l->f,
+                   root_mark(l, root_given(l, "mail.max_message") ? "mail.max_message" : "intake.max_bytes"),
+                   "mail.max_message is bigger than intake.max_bytes, no such mail would ever be taken: "
+                   "write a smaller one");
+}
+
+/* The same address for two servers. */
+static void check_listeners(struct loader *l)
+{
+    const struct config *c = l->c;
+    const struct listen_addr *all[] = {c->mail_listen, c->http_listen, c->metrics_listen, c->line_listen};
+    const size_t n[] = {c->nmail_listen, c->nhttp_listen, c->nmetrics_listen, c->nline_listen};
+    struct strlist seen = {0};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        for (size_t k = 0; k < n[i]; k++) {
+            if (strlist_has(&seen, all[i][k].text))
+                faults_add(l->f, all[i][k].mark, "%s is listened on already: write another port",
+                           show(all[i][k].text));
+            strlist_add(&seen, all[i][k].text);
+        }
+    strlist_free(&seen);
+}
+
+#define TOKEN_BYTES 8
+static void check_clients(struct loader *l)
+{
+    const struct config *c = l->c;
+    for (size_t i = 0; i < c->nclients; i++) {
+        const struct cfg_client *x = &c->clients[i];
+        if (*x->token && strlen(x->token) < TOKEN_BYTES)
+            faults_add(l->f, x->mark,
+                       "the token of client '%s' is short: write at least %d bytes, random ones",
+                       show(x->name), TOKEN_BYTES);
+        for (size_t k = 0; k < i; k++)
+            if (*x->token && str_eq(x->token, c->clients[k].token)) {
+                faults_add(l->f, x->mark, "client '%s' has the token of '%s': write one of its own",
+                           show(x->name), show(c->clients[k].name));
+                break;
+            }
+    }
+    for (size_t i = 0; i < c->nsms_providers; i++)
+        for (const char *p = c->sms_providers[i].name; *p; p++)
+            if (*p & 0x80) {
+                faults_add(l->f, c->sms_providers[i].mark,
+                           "the provider's name is part of a URL: write letters and digits "
+                           "without accents");
+                break;
+            }
+}
+
+void check_general(struct loader *l)
+{
+    const struct config *c = l->c;
+    check_mail(l);
+    check_listeners(l);
+    check_clients(l);
+    if (c->state_dir[0] != '/' && root_given(l, "state_dir") && !*l->dir)
+        faults_add(l->f, root_mark(l, "state_dir"), "state_dir is relative: write an absolute path");
+    if (c->notify_retry_base_us > c->notify_retry_max_us)
+        faults_add(
+            l->f, root_mark(l, root_given(l, "notify.retry_base") ? "notify.retry_base" : "notify.retry_max"),
+            "notify.retry_base is longer than notify.retry_max: write a shorter one");
+}

@@ -1,0 +1,280 @@
+#pragma once
+/* The configuration as the daemon uses it: an immutable tree, built by config_load() from YAML, owned by one free().
+ * Every struct that later checks refer to keeps its place (struct mark). Strings are never NULL unless said. */
+#include "daemon/core/base.h"
+#include "daemon/core/buf.h"
+#include "daemon/core/str.h"
+
+struct mark {
+    const char *file; /* owned by the configuration */
+    int line, column; /* from 1; 0 when unknown */
+};
+
+/* Faults are collected, not only the first. */
+struct faults {
+    struct fault {
+        char *file;
+        int line, column;
+        char *text; /* "what is wrong: what to write instead" */
+    } * v;
+    size_t n, max; /* more than max (default 100) are counted in `dropped` */
+    size_t dropped;
+};
+void faults_add(struct faults *f, struct mark m, const char *fmt, ...) CD_PRINTF(3, 4);
+void faults_print(const struct faults *f, struct buf *out); /* "file:line:column: text\n" each */
+void faults_free(struct faults *f);
+
+/* "127.0.0.1:25", "[::1]:25", "unix:/run/x.sock" */
+struct listen_addr {
+    char *text;
+    char *host; /* numeric; NULL for unix */
+    uint16_t port;
+    char *path; /* unix; NULL otherwise */
+    struct mark mark;
+};
+
+/* A network, "127.0.0.0/8" or "::1". */
+struct network {
+    uint8_t addr[16]; /* IPv4 mapped */
+    uint8_t bits;     /* 0..128 */
+};
+
+enum cfg_role { CFG_ROLE_INTAKE = 1, CFG_ROLE_AGENT, CFG_ROLE_ADMIN }; /* same order as enum role */
+enum priority { PRIO_CRITICAL, PRIO_HIGH, PRIO_NORMAL, PRIO_LOW, PRIO_COUNT };
+const char *priority_name(enum priority p);
+int priority_from_name(const char *s); /* -1 */
+
+struct contact { /* how to reach a team or a named contact; "" where not given */
+    char *mail, *sms, *webhook; /* webhook: name in `webhooks` */
+};
+
+struct cfg_team {
+    char *name;
+    struct contact contact;
+    struct mark mark;
+};
+struct cfg_contact { /* a role or person that ladders may name: "supervisor" */
+    char *name;
+    struct contact contact;
+    struct mark mark;
+};
+struct cfg_webhook {
+    char *name, *url, *secret;
+    struct mark mark;
+};
+struct cfg_desk {
+    char *name;
+    struct strlist addresses; /* normalized mail addresses */
+    struct strlist languages; /* preferred first; for answers when the complaint's own is unknown */
+    char *brand;              /* in templates */
+    char *default_team, *policy, *from; /* from: address that answers carry, "" = mail.from */
+    char *phone_country; /* "86" or "" */
+    struct mark mark;
+};
+struct cfg_sms_provider {
+    char *name, *provider; /* "twilio" */
+    char *public_url;      /* scheme://host[:port] under which the provider calls us */
+    char *account_sid, *auth_token, *auth_token_old; /* old: "" or a second valid token during rotation */
+    char *from;            /* number or messaging service (MG…) that we send with */
+    char *api_url;         /* https://api.twilio.com */
+    char *desk;
+    struct mark mark;
+};
+struct cfg_client { /* of the line protocol and web intake */
+    char *name, *token; /* compared by SHA-256 in constant time */
+    enum cfg_role role;
+    char *desk; /* default desk of its submissions */
+    struct mark mark;
+};
+
+enum step_anchor { ANCHOR_RECEIPT, ANCHOR_ACKNOWLEDGE, ANCHOR_FIRST_RESPONSE, ANCHOR_RESOLVE };
+enum stop_on { STOP_ACK = 1, STOP_ASSIGN = 2, STOP_REPLY = 4, STOP_RESOLVE = 8 };
+struct cfg_tell {
+    char *contact; /* "team" = the owning team; otherwise a name in `contacts` or `teams` */
+    uint8_t by;    /* bits 1 << enum transport: mail 1, sms 2, webhook 4 */
+};
+struct cfg_step {
+    int level; /* from 1, ascending */
+    enum step_anchor anchor;
+    int64_t offset_us; /* may be negative */
+    uint8_t priorities; /* bits 1 << enum priority */
+    unsigned stops_on;
+    unsigned repeat_times;
+    int64_t repeat_every_us;
+    struct cfg_tell *tell;
+    size_t ntell;
+    struct mark mark;
+};
+enum target_kind { TARGET_ACKNOWLEDGE, TARGET_FIRST_RESPONSE, TARGET_RESOLVE, TARGET_COUNT };
+const char *target_name(enum target_kind k); /* "acknowledge", "first-response", "resolve" */
+struct cfg_policy {
+    char *name, *calendar;
+    char version[17]; /* hex of a digest over its text */
+    int64_t target_us[PRIO_COUNT][TARGET_COUNT];
+    struct cfg_step *steps;
+    size_t nsteps;
+    struct mark mark;
+};
+struct cfg_calendar {
+    char *name, *zone; /* IANA */
+    bool always;       /* 24x7, the only kind for now */
+    struct mark mark;
+};
+
+/* ---- rules ---- */
+enum rule_field { RF_TEXT, RF_SUBJECT, RF_ANY, RF_COUNT }; /* RF_ANY: subject or text */
+struct cfg_phrase { /* one literal or regular expression, as written */
+    char *text;
+    enum rule_field field;
+    bool regex;
+    struct mark mark;
+};
+struct cfg_condition_group { /* true when any phrase of it occurs */
+    struct cfg_phrase *v;
+    size_t n;
+};
+struct cfg_rule {
+    char *id;
+    /* all given conditions must hold; inside a list, any */
+    struct cfg_condition_group *all; /* when.any / when.text / when.subject / when.regex, and each list in when.all */
+    size_t nall;
+    struct cfg_condition_group none; /* unless: no phrase of it may occur */
+    struct strlist senders;          /* globs over the address or number: "*@shop.example" */
+    struct strlist desks, channels, languages, customer_flags;
+    int attachments;                 /* -1 not asked, 0 none, 1 at least one */
+    char *category; /* "" = leaves it */
+    int priority;   /* enum priority or -1 */
+    char *team;     /* "" */
+    struct strlist tags, flags;
+    struct mark mark;
+};
+struct cfg_rule_test {
+    char *subject, *text, *sender, *desk, *channel;
+    char *category, *priority, *team; /* expected; "" = not asked */
+    struct strlist tags;
+    struct mark mark;
+};
+struct cfg_rules {
+    struct cfg_rule *v;
+    size_t n;
+    struct cfg_rule_test *tests;
+    size_t ntests;
+    char version[17]; /* hex of a digest over all rule files */
+};
+struct cfg_category {
+    char *name, *team; /* team "" = the desk's default */
+    struct mark mark;
+};
+struct cfg_template { /* purpose.transport.language.txt */
+    char *purpose;    /* "acknowledgement", "escalation", … */
+    char *transport;  /* "mail", "sms" */
+    char *language;
+    char *subject;    /* mail only, "" otherwise */
+    char *text;
+    struct mark mark;
+};
+
+struct config {
+    /* general */
+    char *instance, *hostname, *state_dir;
+    int log_level; /* enum log_level */
+    bool log_pii;
+    struct network *trusted_clients;
+    size_t ntrusted_clients;
+    /* database */
+    char *database_dsn;
+    int64_t database_commit_budget_us, database_reconnect_max_us;
+    uint64_t database_batch_rows, database_batch_bytes;
+    /* intake */
+    uint64_t intake_max_items, intake_max_bytes;
+    /* triage */
+    uint64_t triage_workers; /* 0 = one per core */
+    uint64_t triage_in_flight, triage_queue;
+    int64_t triage_deadline_us, triage_budget_us; /* job in a worker; until stored as pending */
+    uint64_t triage_memory_bytes, triage_cpu_seconds, triage_match_bytes;
+    char *default_language, *fallback_team;
+    int64_t reopen_window_us;
+    /* mail in */
+    struct listen_addr *mail_listen;
+    size_t nmail_listen;
+    uint64_t mail_max_message_bytes, mail_max_recipients, mail_max_connections, mail_max_connections_per_address;
+    uint64_t mail_max_errors, mail_max_junk_commands, mail_max_command_bytes, mail_max_mails_per_session;
+    int64_t mail_command_timeout_us, mail_data_timeout_us;
+    bool mail_reject_bare_lf;
+    /* mail out */
+    char *mail_relay_host;
+    uint64_t mail_relay_port;
+    char *mail_relay_tls; /* "none", "starttls" */
+    char *mail_relay_user, *mail_relay_password, *mail_relay_ca_file;
+    char *mail_from, *mail_from_name;
+    uint64_t mail_workers;
+    int64_t mail_send_timeout_us;
+    /* http */
+    struct listen_addr *http_listen, *metrics_listen;
+    size_t nhttp_listen, nmetrics_listen;
+    uint64_t http_max_body_bytes, http_max_header_bytes, http_max_connections;
+    int64_t http_request_timeout_us;
+    /* line */
+    struct listen_addr *line_listen; /* TCP and unix; a unix listener uses peer credentials: root and the daemon's user are admin */
+    size_t nline_listen;
+    uint64_t line_max_line_bytes, line_max_connections, line_max_in_flight;
+    int64_t line_idle_timeout_us;
+    struct cfg_client *clients;
+    size_t nclients;
+    /* who and what */
+    struct cfg_desk *desks;
+    size_t ndesks;
+    struct cfg_team *teams;
+    size_t nteams;
+    struct cfg_contact *contacts;
+    size_t ncontacts;
+    struct cfg_webhook *webhooks;
+    size_t nwebhooks;
+    struct cfg_sms_provider *sms_providers;
+    size_t nsms_providers;
+    struct cfg_category *categories;
+    size_t ncategories;
+    struct cfg_policy *policies;
+    size_t npolicies;
+    char *default_policy;
+    struct cfg_calendar *calendars;
+    size_t ncalendars;
+    struct cfg_rules rules;
+    struct cfg_template *templates;
+    size_t ntemplates;
+    /* notify */
+    uint64_t notify_batch; /* rows claimed at once */
+    int64_t notify_poll_us, notify_lease_us, notify_retry_base_us, notify_retry_max_us;
+    uint64_t notify_max_attempts; /* operational class; courtesy gets 3, statutory `notify_statutory_life_us` */
+    int64_t notify_statutory_life_us;
+    bool notify_paused; /* rows are written, nothing is sent (for measuring) */
+
+    struct strlist files; /* every file read, for marks */
+    char hash[17];        /* hex digest over all files */
+};
+
+/* Reads FILE and what it names (rules, policies, calendars, templates, secrets; paths relative to FILE). All faults are
+ * collected; NULL when there is any. */
+struct config *config_load(const char *path, struct faults *f);
+void config_free(struct config **c);
+
+/* Look-ups; NULL when there is none. */
+const struct cfg_desk *config_desk(const struct config *c, const char *name);
+/* The desk that owns a recipient address (case-insensitive; a "+tag" in the local part is ignored). `postmaster` and
+ * `abuse`, bare or at any desk's domain, belong to the first desk. */
+const struct cfg_desk *config_desk_by_address(const struct config *c, const char *address);
+const struct cfg_team *config_team(const struct config *c, const char *name);
+const struct cfg_policy *config_policy(const struct config *c, const char *name);
+const struct cfg_category *config_category(const struct config *c, const char *name);
+const struct cfg_webhook *config_webhook(const struct config *c, const char *name);
+/* A team's or named contact's ways; "team" is not resolved here. */
+const struct contact *config_contact(const struct config *c, const char *name);
+/* Best template: exact language, else its first part ("zh" of "zh-TW"), else default_language, else any. */
+const struct cfg_template *config_template(const struct config *c, const char *purpose, const char *transport,
+                                           const char *language);
+bool config_trusted(const struct config *c, const char *numeric_address);
+/* Prints every option: name, type, default, bounds, meaning. From the option table. */
+void config_describe(struct buf *out);
+/* The placeholders that templates may use, without braces; ends with NULL. `n` is the length of `name`. */
+extern const char *const config_template_names[];
+bool config_template_name_known(const char *name, size_t n);

@@ -1,0 +1,246 @@
+/* The table of commands, the parser of the command line, and the help. Words are borrowed from argv; the request's object
+ * belongs to the caller. A fault in the command line is told on standard error with the usage of its command. */
+#include "ctl/commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/err.h"
+#include "daemon/core/str.h"
+
+/* clang-format off */
+const struct ctl_command ctl_commands[] = {
+    {.name = "list", .help = "complaints, newest first", .verb = "LIST", .usage = "", .timeout_s = 60, .print = print_list,
+     .options = {{"status", OPTION_TEXT, "STATUS", "new, open, waiting, resolved or closed"},
+                 {"category", OPTION_TEXT, "NAME", "only this category"},
+                 {"priority", OPTION_TEXT, "PRIORITY", "critical, high, normal or low"},
+                 {"team", OPTION_TEXT, "TEAM", "only what this team owns"},
+                 {"assignee", OPTION_TEXT, "WHO", "only what this person has"},
+                 {"channel", OPTION_TEXT, "CHANNEL", "mail, sms, phone, counter, …"},
+                 {"desk", OPTION_TEXT, "DESK", "only this desk"},
+                 {"overdue", OPTION_FLAG, NULL, "only what has missed a deadline"},
+                 {"degraded", OPTION_FLAG, NULL, "only what could not be decoded in full"},
+                 {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
+                 {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
+    {.name = "show", .help = "one complaint with its messages, deadlines, steps and events", .verb = "SHOW",
+     .positional = {"ref"}, .usage = "REF", .required = 1, .timeout_s = 60, .print = print_show},
+    {.name = "explain", .help = "why it was classified, routed, timed and answered so", .verb = "EXPLAIN",
+     .positional = {"ref"}, .usage = "REF", .required = 1, .timeout_s = 60, .print = print_explain},
+    {.name = "ack", .help = "take a complaint: ends the escalation steps that an ACK ends", .verb = "ACK",
+     .positional = {"ref"}, .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields},
+    {.name = "assign", .help = "give a complaint to a person, a team, or both", .verb = "ASSIGN",
+     .positional = {"ref", "assignee"}, .usage = "REF [WHO]", .required = 1, .timeout_s = 60, .print = print_fields,
+     .options = {{"team", OPTION_TEXT, "TEAM", "the team that owns it from now on"}}},
+    {.name = "resolve", .help = "resolve a complaint", .verb = "RESOLVE", .positional = {"ref"}, .usage = "REF", .required = 1,
+     .timeout_s = 60, .print = print_fields,
+     .options = {{"outcome", OPTION_TEXT, "OUTCOME", "upheld, partly-upheld, rejected, withdrawn, not-a-complaint or duplicate"},
+                 {"cause", OPTION_TEXT, "TEXT", "what was behind it"},
+                 {"remedy", OPTION_TEXT, "TEXT", "what was done about it"},
+                 {"note", OPTION_TEXT, "TEXT", "for colleagues"}}},
+    {.name = "stats", .help = "what is open, overdue and waiting to go out", .verb = "STATS", .usage = "", .timeout_s = 60,
+     .print = print_stats},
+    {.name = "clock", .help = "service time; 'clock advance 3d' moves it (sandbox only)", .verb = "CLOCK",
+     .positional = {"action", "advance"}, .usage = "[show | advance DURATION]", .timeout_s = 1800, .print = print_fields},
+    {.name = "migrate", .help = "bring the database's schema up to date (needs --config)", .run = run_migrate, .usage = "",
+     .options = {{"plan", OPTION_FLAG, NULL, "only say what would be done"}}},
+    {.name = "help", .help = "this text, or that of one command", .positional = {"command"}, .usage = "[COMMAND]"},
+};
+/* clang-format on */
+const size_t ctl_command_count = ARRAY_LEN(ctl_commands);
+
+static const struct ctl_option global_options[] = {
+    {"socket", OPTION_TEXT, "PATH", "the daemon's control socket (/run/complaintd/control.sock)"},
+    {"config", OPTION_TEXT, "FILE", "take the socket and the database from this configuration"},
+    {"token-file", OPTION_TEXT, "FILE", "say AUTH with the token in FILE (users other than root and the daemon's)"},
+    {"json", OPTION_FLAG, NULL, "the daemon's answer as JSON"},
+    {"help", OPTION_FLAG, NULL, "this text"},
+    {"version", OPTION_FLAG, NULL, "the version"},
+};
+
+const struct ctl_command *ctl_find(const char *name)
+{
+    for (size_t i = 0; i < ctl_command_count; i++)
+        if (str_eq(ctl_commands[i].name, name))
+            return &ctl_commands[i];
+    return NULL;
+}
+
+/* ---- the command line ---- */
+
+struct parse {
+    struct ctl_globals *g;
+    const struct ctl_command *command;
+    unsigned npositional;
+    json_t *args;
+    char **argv;
+    int argc, at;
+};
+
+static int wrong(const struct parse *p, const char *what, const char *word)
+{
+    fprintf(stderr, "complaintctl: %s: %s\n", what, word);
+    if (p->command)
+        fprintf(stderr, "usage: complaintctl %s%s%s   (complaintctl help %s)\n", p->command->name,
+                *p->command->usage ? " " : "", p->command->usage, p->command->name);
+    else
+        fprintf(stderr, "usage: complaintctl [OPTIONS] COMMAND   (complaintctl help)\n");
+    return EXIT_USAGE;
+}
+
+static const struct ctl_option *find_option(const struct ctl_option *v, size_t n, const char *name, size_t len)
+{
+    for (size_t i = 0; i < n && v[i].name; i++)
+        if (strlen(v[i].name) == len && strncmp(v[i].name, name, len) == 0)
+            return &v[i];
+    return NULL;
+}
+
+static void set_global(struct ctl_globals *g, const char *name, const char *value)
+{
+    if (str_eq(name, "socket"))
+        g->socket = value;
+    else if (str_eq(name, "config"))
+        g->config = value;
+    else if (str_eq(name, "token-file"))
+        g->token_file = value;
+    else if (str_eq(name, "json"))
+        g->json = true;
+    else if (str_eq(name, "help"))
+        g->help = true;
+    else
+        g->version = true;
+}
+
+static int set_option(struct parse *p, const struct ctl_option *o, const char *value)
+{
+    uint64_t n;
+    if (o->kind == OPTION_FLAG) {
+        json_object_set_new(p->args, o->name, json_true());
+    } else if (o->kind == OPTION_NUMBER) {
+        if (str_parse_u64(value, INT32_MAX, &n) < 0)
+            return wrong(p, "not a number", value);
+        json_object_set_new(p->args, o->name, json_integer((json_int_t)n));
+    } else {
+        json_t *text = json_string(value);
+        if (!text)
+            return wrong(p, "not valid UTF-8: the value of", o->name);
+        json_object_set_new(p->args, o->name, text);
+    }
+    return EXIT_DONE;
+}
+
+/* "--name value" or "--name=value" */
+static int take_option(struct parse *p, char *word)
+{
+    const char *name = word + 2, *eq = strchr(name, '='), *value = eq ? eq + 1 : NULL;
+    size_t len = eq ? (size_t)(eq - name) : strlen(name);
+    const struct ctl_option *o = p->command ? find_option(p->command->options, ARRAY_LEN(p->command->options), name, len) : NULL;
+    bool global = !o;
+
+    if (!o)
+        o = find_option(global_options, ARRAY_LEN(global_options), name, len);
+    if (!o)
+        return wrong(p, "unknown option", word);
+    if (o->kind == OPTION_FLAG && value)
+        return wrong(p, "takes no value", word);
+    if (o->kind != OPTION_FLAG && !value) {
+        if (p->at == p->argc)
+            return wrong(p, "needs a value", word);
+        value = p->argv[p->at++];
+    }
+    if (!global)
+        return set_option(p, o, value);
+    set_global(p->g, o->name, value);
+    return EXIT_DONE;
+}
+
+static int take_word(struct parse *p, char *word)
+{
+    if (!p->command) {
+        p->command = ctl_find(word);
+        return p->command ? EXIT_DONE : wrong(p, "unknown command", word);
+    }
+    if (p->npositional == ARRAY_LEN(p->command->positional) || !p->command->positional[p->npositional])
+        return wrong(p, "one word too many", word);
+    json_t *text = json_string(word);
+    if (!text)
+        return wrong(p, "not valid UTF-8", "an argument");
+    json_object_set_new(p->args, p->command->positional[p->npositional++], text);
+    return EXIT_DONE;
+}
+
+/* "clock", "clock show" and "clock advance D" are {} and {"advance":D}. */
+static int fix_clock(struct parse *p)
+{
+    char action[16];
+    snprintf(action, sizeof action, "%s", json_object_get(p->args, "action")
+                                              ? json_string_value(json_object_get(p->args, "action"))
+                                              : "show");
+    bool advance = str_eq(action, "advance"), given = json_object_get(p->args, "advance") != NULL;
+    json_object_del(p->args, "action");
+    if (!advance && !str_eq(action, "show"))
+        return wrong(p, "not show or advance", action);
+    if (advance != given)
+        return wrong(p, advance ? "needs a duration, such as 3d" : "one word too many", action);
+    return EXIT_DONE;
+}
+
+int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_command **ret_command, json_t *args)
+{
+    struct parse p = {.g = g, .args = args, .argv = argv, .argc = argc};
+    bool only_words = false;
+    int r = EXIT_DONE;
+
+    while (p.at < argc && r == EXIT_DONE) {
+        char *word = argv[p.at++];
+        if (!only_words && str_eq(word, "--"))
+            only_words = true;
+        else if (!only_words && str_eq(word, "-h"))
+            g->help = true;
+        else if (!only_words && str_starts(word, "--"))
+            r = take_option(&p, word);
+        else
+            r = take_word(&p, word);
+    }
+    *ret_command = p.command;
+    if (r != EXIT_DONE || g->help || g->version)
+        return r;
+    if (!p.command)
+        return wrong(&p, "missing", "a command");
+    if (p.npositional < p.command->required)
+        return wrong(&p, "missing", p.command->usage);
+    return str_eq(p.command->name, "clock") ? fix_clock(&p) : EXIT_DONE;
+}
+
+/* ---- help ---- */
+
+static void help_options(const struct ctl_option *v, size_t n, struct buf *out)
+{
+    for (size_t i = 0; i < n && v[i].name; i++) {
+        char left[64];
+        snprintf(left, sizeof left, "--%s%s%s", v[i].name, v[i].value ? " " : "", v[i].value ? v[i].value : "");
+        buf_printf(out, "  %-20s %s\n", left, v[i].help);
+    }
+}
+
+void ctl_help(const struct ctl_command *c, struct buf *out)
+{
+    if (c) {
+        buf_printf(out, "usage: complaintctl [OPTIONS] %s%s%s%s\n\n%s\n", c->name, *c->usage ? " " : "", c->usage,
+                   c->options[0].name ? " [--…]" : "", c->help);
+        if (c->options[0].name)
+            buf_append_str(out, "\n");
+        help_options(c->options, ARRAY_LEN(c->options), out);
+        return;
+    }
+    buf_append_str(out, "usage: complaintctl [--socket PATH | --config FILE] [--json] COMMAND …\n\ncommands:\n");
+    for (size_t i = 0; i < ctl_command_count; i++) {
+        char left[64];
+        snprintf(left, sizeof left, "%s %s", ctl_commands[i].name, ctl_commands[i].usage);
+        buf_printf(out, "  %-32s %s\n", left, ctl_commands[i].help);
+    }
+    buf_append_str(out, "\noptions:\n");
+    help_options(global_options, ARRAY_LEN(global_options), out);
+    buf_append_str(out, "\nexit status: 0 done, 1 refused or not found, 2 wrong usage or configuration, 3 cannot connect,\n"
+                        "             75 not possible now (or no answer came): try again\n");
+}

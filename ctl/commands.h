@@ -1,0 +1,50 @@
+#pragma once
+/* The commands of complaintctl: one table that gives the parser its options, the help its text, and each request its verb. */
+#include <jansson.h>
+
+#include "ctl/client.h"
+#include "daemon/core/buf.h"
+
+enum option_kind { OPTION_TEXT, OPTION_FLAG, OPTION_NUMBER };
+struct ctl_option {
+    const char *name; /* without the dashes; also the name in the request */
+    enum option_kind kind;
+    const char *value, *help; /* "STATUS", "only complaints in this state" */
+};
+
+/* Global options. */
+struct ctl_globals {
+    const char *socket, *config, *token_file;
+    bool json, help, version;
+};
+
+struct ctl_command {
+    const char *name, *help;
+    const char *verb; /* NULL: does not talk to the daemon */
+    const char *positional[2]; /* names in the request */
+    const char *usage;         /* of the positional ones: "REF WHO" */
+    unsigned required;         /* how many positional ones must be there */
+    int timeout_s;
+    int (*run)(const struct ctl_globals *g, json_t *args); /* instead of a request */
+    void (*print)(const struct answer *a, struct buf *out);
+    struct ctl_option options[12];
+};
+extern const struct ctl_command ctl_commands[];
+extern const size_t ctl_command_count;
+const struct ctl_command *ctl_find(const char *name);
+
+/* Fills globals and the request's object from the words after the program's name. EXIT_DONE or EXIT_USAGE (told). */
+int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_command **ret_command, json_t *args);
+void ctl_help(const struct ctl_command *c, struct buf *out); /* NULL: all */
+
+/* print.c */
+void print_show(const struct answer *a, struct buf *out);
+void print_list(const struct answer *a, struct buf *out);
+void print_explain(const struct answer *a, struct buf *out);
+void print_stats(const struct answer *a, struct buf *out);
+void print_fields(const struct answer *a, struct buf *out); /* whatever the object holds, a line each */
+
+/* migrate.c */
+int run_migrate(const struct ctl_globals *g, json_t *args);
+/* The configuration, or NULL with its faults told. */
+struct config *ctl_config(const struct ctl_globals *g);

@@ -1,0 +1,363 @@
+/* One table of verbs. cases_prepare() checks a request against it and makes the parameters; cases_finish() makes the reply.
+ * Faults of the caller become a reply with code, message and the field's name. Parameters are copies, freed by
+ * case_query_free(); a reply owns its JSON, freed by reply_free(). */
+#include "daemon/cases/commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/cases/lifecycle.h"
+#include "daemon/core/err.h"
+#include "daemon/core/ref.h"
+
+#define MAX_WORD 200   /* characters of a name */
+#define MAX_TEXT 20000 /* of a text that a person wrote */
+#define LIST_MAX_ROWS 500
+
+/* What an argument may hold: fills *ret (owned) or says what is wrong. */
+typedef const char *(*arg_reader)(const struct config *c, const json_t *v, char **ret);
+
+struct case_arg {
+    const char *name;
+    arg_reader read;
+    bool required;
+};
+
+#define MAX_ARGS 11
+struct case_command {
+    const char *verb;
+    enum role role;
+    enum { TAIL_NONE, TAIL_FULL, TAIL_ACTION } tail; /* parameters after the arguments */
+    enum case_action action;                         /* for TAIL_ACTION */
+    const char *sql;
+    const char *one_of[2]; /* at least one of the two must be given */
+    struct case_arg args[MAX_ARGS];
+};
+
+/* ---- readers ---- */
+
+static size_t characters(const char *s)
+{
+    size_t n = 0;
+    for (; *s; s++)
+        n += ((unsigned char)*s & 0xC0) != 0x80;
+    return n;
+}
+
+static const char *read_text(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v);
+    if (!s)
+        return "not a string";
+    if (characters(s) > MAX_TEXT)
+        return "too long";
+    *ret = cd_strdup(s);
+    return NULL;
+}
+
+static const char *read_word(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v);
+    if (!s)
+        return "not a string";
+    if (!*s || characters(s) > MAX_WORD)
+        return *s ? "too long" : "empty";
+    for (const char *p = s; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            return "control characters are not allowed here";
+    *ret = cd_strdup(s);
+    return NULL;
+}
+
+static const char *read_ref(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v);
+    char ref[REF_TEXT_SIZE];
+    if (!s)
+        return "not a string";
+    if (ref_parse(s, strlen(s), ref) < 0)
+        return "no such reference: its length or its check symbol is wrong, look for a slip in it";
+    *ret = cd_strdup(ref);
+    return NULL;
+}
+
+static const char *read_status(const struct config *c, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v);
+    if (!s || case_status_from_name(s) < 0)
+        return "not a status: new, open, waiting, resolved or closed";
+    return read_word(c, v, ret);
+}
+
+static const char *read_priority(const struct config *c, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v);
+    if (!s || priority_from_name(s) < 0)
+        return "not a priority: critical, high, normal or low";
+    return read_word(c, v, ret);
+}
+
+static const char *read_outcome(const struct config *c, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v);
+    if (!s || !case_outcome_known(s))
+        return "not an outcome: upheld, partly-upheld, rejected, withdrawn, not-a-complaint or duplicate";
+    return read_word(c, v, ret);
+}
+
+static const char *read_team(const struct config *c, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v);
+    if (!s || !config_team(c, s))
+        return "no such team in the configuration";
+    return read_word(c, v, ret);
+}
+
+static const char *read_bool(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+{
+    if (!json_is_boolean(v))
+        return "not true or false";
+    *ret = cd_strdup(json_is_true(v) ? "true" : "false");
+    return NULL;
+}
+
+static const char *read_limit(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+{
+    if (!json_is_integer(v) || json_integer_value(v) < 1 || json_integer_value(v) > LIST_MAX_ROWS)
+        return "not a number from 1 to 500";
+    *ret = cd_asprintf("%d", (int)json_integer_value(v));
+    return NULL;
+}
+
+static const char *read_cursor(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v);
+    struct uuid id;
+    char text[UUID_TEXT_SIZE];
+    if (!s || uuid_parse(s, &id) < 0)
+        return "not a cursor: give back what LIST answered as \"next\"";
+    uuid_format(&id, text);
+    *ret = cd_strdup(text);
+    return NULL;
+}
+
+/* ---- the table ---- */
+
+/* clang-format off */
+static const struct case_command commands[] = {
+    {"SHOW", ROLE_INTAKE, TAIL_FULL, ACTION_COUNT, "select complaintd.api_show($1, $2::boolean)", {NULL},
+     {{"ref", read_ref, true}}},
+    {"LIST", ROLE_AGENT, TAIL_NONE, ACTION_COUNT,
+     "select complaintd.api_list($1, $2, $3, $4, $5, $6, $7, $8::boolean, $9::boolean, $10::integer, $11::uuid)", {NULL},
+     {{"status", read_status, false}, {"category", read_word, false}, {"priority", read_priority, false},
+      {"team", read_word, false}, {"assignee", read_word, false}, {"channel", read_word, false},
+      {"desk", read_word, false}, {"overdue", read_bool, false}, {"degraded", read_bool, false},
+      {"limit", read_limit, false}, {"after", read_cursor, false}}},
+    {"EXPLAIN", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select complaintd.api_explain($1)", {NULL},
+     {{"ref", read_ref, true}}},
+    {"ACK", ROLE_AGENT, TAIL_ACTION, ACTION_ACK,
+     "select complaintd.api_ack($1, $2, $3::text[], $4::text[], $5::integer)", {NULL},
+     {{"ref", read_ref, true}}},
+    {"ASSIGN", ROLE_AGENT, TAIL_ACTION, ACTION_ASSIGN,
+     "select complaintd.api_assign($1, $2, $3, $4, $5::text[], $6::text[], $7::integer)", {"assignee", "team"},
+     {{"ref", read_ref, true}, {"assignee", read_word, false}, {"team", read_team, false}}},
+    {"RESOLVE", ROLE_AGENT, TAIL_ACTION, ACTION_RESOLVE,
+     "select complaintd.api_resolve($1, $2, $3, $4, $5, $6, $7::text[], $8::text[], $9::integer)", {NULL},
+     {{"ref", read_ref, true}, {"outcome", read_outcome, true}, {"cause", read_text, false},
+      {"remedy", read_text, false}, {"note", read_text, false}}},
+    {"STATS", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select complaintd.api_stats()", {NULL}, {{NULL, NULL, false}}},
+};
+/* clang-format on */
+
+static const struct case_command *find_command(const char *verb)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (strcmp(commands[i].verb, verb) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+/* ---- from a request to a statement ---- */
+
+static int refuse(struct reply *err, int code, const char *word, const char *message, const char *field)
+{
+    reply_set_error(err, word, message, field, false);
+    return code;
+}
+
+static int check_names(const struct case_command *cmd, json_t *args, struct reply *err)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach(args, name, value) {
+        size_t i = 0;
+        while (i < MAX_ARGS && cmd->args[i].name && strcmp(cmd->args[i].name, name) != 0)
+            i++;
+        if (i == MAX_ARGS || !cmd->args[i].name) {
+            char cut[64];
+            snprintf(cut, sizeof cut, "%.*s", (int)utf8_cut(name, CD_MIN(strlen(name), sizeof cut - 1)), name);
+            return refuse(err, CD_EINVAL, "bad-argument", "unknown field", cut);
+        }
+    }
+    return 0;
+}
+
+static int read_args(const struct case_command *cmd, const struct config *c, json_t *args, struct case_query *q,
+                     struct reply *err)
+{
+    for (size_t i = 0; i < MAX_ARGS && cmd->args[i].name; i++) {
+        const struct case_arg *a = &cmd->args[i];
+        const json_t *v = json_object_get(args, a->name);
+        const char *wrong = v ? a->read(c, v, &q->params[q->nparams]) : a->required ? "missing" : NULL;
+        /* To the caller a reference with a slip is one that does not exist. */
+        bool unknown = wrong && a->read == read_ref && json_is_string(v);
+        if (wrong)
+            return refuse(err, CD_EINVAL, unknown ? "not-found" : "bad-argument", wrong, a->name);
+        q->nparams++;
+    }
+    if (cmd->one_of[0] && !json_object_get(args, cmd->one_of[0]) && !json_object_get(args, cmd->one_of[1]))
+        return refuse(err, CD_EINVAL, "bad-argument", "missing: give assignee, team or both", cmd->one_of[0]);
+    return 0;
+}
+
+static void add_tail(const struct case_command *cmd, const struct request *rq, struct case_query *q)
+{
+    char from[LIFECYCLE_ARRAY_SIZE], to[LIFECYCLE_ARRAY_SIZE];
+    switch (cmd->tail) {
+    case TAIL_NONE:
+        return;
+    case TAIL_FULL:
+        q->params[q->nparams++] = cd_strdup(rq->role >= ROLE_AGENT ? "true" : "false");
+        return;
+    case TAIL_ACTION:
+        lifecycle_arrays(cmd->action, from, to);
+        q->params[q->nparams++] = cd_strdup(rq->actor);
+        q->params[q->nparams++] = cd_strdup(from);
+        q->params[q->nparams++] = cd_strdup(to);
+        q->params[q->nparams++] = cd_asprintf("%u", lifecycle_stops(cmd->action));
+        q->write = true;
+        return;
+    }
+}
+
+int cases_prepare(const struct config *c, const struct request *rq, struct case_query *ret, struct reply *err)
+{
+    const struct case_command *cmd = find_command(rq->verb);
+    struct case_query q = {.sql = cmd ? cmd->sql : NULL};
+
+    *err = (struct reply){.ok = false};
+    if (!cmd)
+        return refuse(err, CD_ENOTFOUND, "unknown-verb", "no such verb", NULL);
+    if (rq->role < cmd->role)
+        return refuse(err, CD_EPERM, "forbidden", "this client's role may not use the verb", NULL);
+    int r = check_names(cmd, rq->args, err);
+    if (r == 0)
+        r = read_args(cmd, c, rq->args, &q, err);
+    if (r < 0) {
+        case_query_free(&q);
+        return r;
+    }
+    add_tail(cmd, rq, &q);
+    *ret = q;
+    return 0;
+}
+
+void case_query_free(struct case_query *q)
+{
+    for (int i = 0; i < CASE_MAX_PARAMS; i++)
+        free(q->params[i]);
+    *q = (struct case_query){0};
+}
+
+/* ---- from a result to a reply ---- */
+
+/* SQLSTATEs by their beginning; the first that fits. The text of a database error is for the log, not for clients, except
+ * where the API functions wrote it for them. */
+static const struct sqlstate_row {
+    const char *prefix, *code, *message; /* message NULL: the database's own */
+    bool retry;
+} sqlstates[] = {
+    {"CD404", "not-found", NULL, false},
+    {"CD409", "conflict", NULL, false},
+    {"CD400", "bad-argument", NULL, false},
+    {"40", "busy", "somebody else changes it at this moment: try again", true},
+    {"55P03", "busy", "somebody else changes it at this moment: try again", true},
+    {"08", "busy", "the database is away: look what became of it, then try again", true},
+    {"53", "busy", "the database is short of resources: try again", true},
+    {"57", "busy", "the database is stopping or the statement took too long: try again", true},
+    {"25006", "busy", "the database only reads at the moment: try again", true},
+};
+
+static void finish_error(const char *sqlstate, const char *message, struct reply *ret)
+{
+    if (!*sqlstate)
+        sqlstate = "08006";
+    for (size_t i = 0; i < ARRAY_LEN(sqlstates); i++) {
+        const struct sqlstate_row *row = &sqlstates[i];
+        if (!str_starts(sqlstate, row->prefix))
+            continue;
+        const char *text = row->message ? row->message : message ? message : row->code;
+        reply_set_error(ret, row->code, text, NULL, row->retry);
+        return;
+    }
+    char text[80];
+    snprintf(text, sizeof text, "the database refused it (SQLSTATE %.5s): see the daemon's log", sqlstate);
+    reply_set_error(ret, "internal", text, NULL, false);
+}
+
+/* LIST: rows, their count and, when there may be more, where the next page begins. */
+static void finish_list(const struct request *rq, struct reply *ret)
+{
+    size_t n = json_array_size(ret->rows);
+    json_t *limit = json_object_get(rq->args, "limit");
+    size_t wanted = json_is_integer(limit) ? (size_t)json_integer_value(limit) : 50;
+
+    ret->body = json_pack("{s:i}", "rows", (int)n);
+    if (n > 0 && n >= wanted)
+        json_object_set(ret->body, "next", json_object_get(json_array_get(ret->rows, n - 1), "id"));
+}
+
+void cases_finish(const struct request *rq, const char *const *rows, size_t nrows, const char *sqlstate,
+                  const char *message, struct reply *ret)
+{
+    *ret = (struct reply){.ok = true};
+    if (sqlstate) {
+        finish_error(sqlstate, message, ret);
+        return;
+    }
+    ret->rows = json_array();
+    for (size_t i = 0; i < nrows; i++) {
+        json_t *v = rows[i] ? json_loads(rows[i], JSON_DECODE_ANY, NULL) : NULL;
+        if (!v || json_array_append_new(ret->rows, v) < 0) {
+            reply_set_error(ret, "internal", "the database's answer could not be read", NULL, false);
+            return;
+        }
+    }
+    if (strcmp(rq->verb, "LIST") == 0) {
+        finish_list(rq, ret);
+        return;
+    }
+    ret->body = json_incref(json_array_get(ret->rows, 0));
+    json_decref(ret->rows);
+    ret->rows = NULL;
+    if (!json_is_object(ret->body))
+        reply_set_error(ret, "internal", "the database gave no answer", NULL, false);
+}
+
+void reply_free(struct reply *r)
+{
+    json_decref(r->rows);
+    json_decref(r->body);
+    *r = (struct reply){.ok = false};
+}
+
+void reply_set_error(struct reply *r, const char *code, const char *message, const char *field, bool retry)
+{
+    reply_free(r);
+    r->body = json_object();
+    json_object_set_new(r->body, "code", json_string(code));
+    json_object_set_new(r->body, "message", json_string(message));
+    if (field)
+        json_object_set_new(r->body, "field", json_string(field));
+    json_object_set_new(r->body, "retry", json_boolean(retry));
+}

@@ -1,0 +1,335 @@
+/* From facts, hits and look-up to everything that will be written: thread, rules, clocks, acknowledgement. No I/O. */
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/clock.h"
+#include "daemon/core/metrics.h"
+#include "daemon/escalation/plan.h"
+#include "daemon/job.h"
+
+/* A message whose keys were lost to others this often is stored without claiming any: rather unthreaded than late. */
+#define MAX_CLAIM_ROUNDS 4
+
+static void add_key(struct job *j, const char *message_id, enum thread_evidence e)
+{
+    if (!message_id || !*message_id || j->nkeys == JOB_MAX_KEYS)
+        return;
+    uint8_t key[LEDGER_KEY_SIZE];
+    keys_thread(message_id, key);
+    for (size_t i = 0; i < j->nkeys; i++)
+        if (memcmp(j->keys[i], key, sizeof key) == 0)
+            return;
+    memcpy(j->keys[j->nkeys], key, sizeof key);
+    j->key_evidence[j->nkeys++] = e;
+}
+
+void job_prepare(struct job *j)
+{
+    const struct record *r = j->rec;
+    const char *who = r->email ? r->email : r->phone;
+    free(j->handle);
+    j->handle = NULL;
+    if (r->email)
+        j->handle = cd_asprintf("mail:%s", r->email);
+    else if (r->phone)
+        j->handle = cd_asprintf("tel:%s", r->phone);
+    else if (r->external_id)
+        j->handle = cd_asprintf("ext:%s:%s", j->env->client ? j->env->client : "", r->external_id);
+    free(j->sender);
+    j->sender = cd_strdup(who);
+    j->nkeys = 0;
+    add_key(j, r->in_reply_to, TE_IN_REPLY_TO);
+    for (size_t i = r->references.n; i-- > 0;) /* the nearest ancestor stands last */
+        add_key(j, r->references.v[i], TE_REFERENCES);
+    add_key(j, r->message_id, TE_OWN_ID);
+}
+
+static void use(struct job *j, struct inflight_entry *e)
+{
+    cd_assert(j->nused < ARRAY_LEN(j->used));
+    j->used[j->nused++] = e;
+}
+
+/* Candidates that are on their way and so not yet in the database. */
+static size_t candidates(struct job *j, struct thread_candidate *out, size_t max)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < j->nkeys && n < max; i++) {
+        struct inflight_entry *e = inflight_find(IF_THREAD, j->keys[i]);
+        const struct job *o = e ? e->owner : NULL;
+        if (!o || o == j || uuid_is_nil(&e->id))
+            continue;
+        out[n] = (struct thread_candidate){.evidence = j->key_evidence[i], .complaint_id = e->id};
+        snprintf(out[n].ref, sizeof out[n].ref, "%s", o->item.ref);
+        if (o->sender)
+            strlist_add(&out[n].participants, o->sender);
+        n++;
+    }
+    for (size_t i = 0; i < j->look.ncandidates && n < max; i++) {
+        out[n] = j->look.candidates[i];
+        out[n++].participants = (struct strlist){0};
+        for (size_t k = 0; k < j->look.candidates[i].participants.n; k++)
+            strlist_add(&out[n - 1].participants, j->look.candidates[i].participants.v[k]);
+    }
+    return n;
+}
+
+static enum outcome outcome_of(const struct record *r, bool joined)
+{
+    switch (r->cls) {
+    case MC_AUTO_REPLY:
+        return OUT_AUTO_REPLY;
+    case MC_BOUNCE:
+        return OUT_BOUNCE;
+    case MC_BULK:
+        return OUT_BULK;
+    case MC_OWN:
+        return OUT_OWN;
+    default:
+        return joined ? OUT_FOLLOW_UP : OUT_NEW;
+    }
+}
+
+static char *literal(const struct strlist *l)
+{
+    struct buf b;
+    buf_init(&b, CD_MIB(1));
+    buf_append_char(&b, '{');
+    for (size_t i = 0; i < l->n; i++)
+        array_literal_add(&b, l->v[i]);
+    buf_append_char(&b, '}');
+    return buf_steal(&b);
+}
+
+static void fill_thread(const struct config *c, struct job *j, json_t **ret_reasons)
+{
+    struct thread_candidate cand[LOOKUP_MAX_CANDIDATES * 2];
+    struct thread_decision d;
+    struct store_item *it = &j->item;
+    size_t n = candidates(j, cand, ARRAY_LEN(cand));
+    thread_decide(j->rec, j->sender, cand, n, clock_service_us(), c->reopen_window_us, &d);
+    it->outcome = outcome_of(j->rec, d.action == THREAD_JOIN);
+    it->is_new = it->outcome == OUT_NEW;
+    if (d.action == THREAD_JOIN)
+        it->complaint_id = d.candidate->complaint_id;
+    else if (it->is_new)
+        it->complaint_id = j->env->id;
+    if (d.action == THREAD_JOIN)
+        snprintf(it->ref, sizeof it->ref, "%s", d.candidate->ref);
+    else if (it->is_new)
+        ref_new(it->ref);
+    if (d.action == THREAD_LINK && it->is_new)
+        it->links[it->nlinks++] = (struct store_link){
+            d.candidate->complaint_id, d.candidate->evidence == TE_OWN_ID ? "same-message-id" : "possibly-related"};
+    *ret_reasons = d.reasons;
+    for (size_t i = 0; i < n; i++)
+        strlist_free(&cand[i].participants);
+}
+
+/* Claims the thread keys that nobody has yet for this item's complaint. */
+static void claim_keys(struct job *j)
+{
+    struct store_item *it = &j->item;
+    if (uuid_is_nil(&it->complaint_id) || j->rounds > MAX_CLAIM_ROUNDS)
+        return;
+    for (size_t i = 0; i < j->nkeys; i++) {
+        struct inflight_entry *e = inflight_find(IF_THREAD, j->keys[i]);
+        bool taken = e && e->owner && !uuid_equal(&e->id, &it->complaint_id);
+        for (size_t k = 0; k < j->look.ncandidates && !taken; k++)
+            taken = j->look.candidates[k].has_key && memcmp(j->look.candidates[k].key, j->keys[i], LEDGER_KEY_SIZE) == 0;
+        if (taken)
+            continue;
+        e = inflight_use(IF_THREAD, j->keys[i]);
+        use(j, e);
+        if (!e->owner) {
+            e->owner = j;
+            e->id = it->complaint_id;
+        }
+        memcpy(it->keys[it->nkeys++], j->keys[i], LEDGER_KEY_SIZE);
+    }
+}
+
+static void fill_customer(struct job *j)
+{
+    struct store_item *it = &j->item;
+    if (!j->handle || uuid_is_nil(&it->complaint_id) || j->rec->cls != MC_PERSON)
+        return;
+    it->handle = cd_strdup(j->handle);
+    if (j->look.customer_found) {
+        it->customer_id = j->look.customer_id;
+        return;
+    }
+    uint8_t key[LEDGER_KEY_SIZE];
+    keys_thread(j->handle, key); /* any digest of the text serves */
+    struct inflight_entry *e = inflight_use(IF_HANDLE, key);
+    use(j, e);
+    if (uuid_is_nil(&e->id))
+        e->id = uuid_new();
+    it->customer_id = e->id;
+    it->handle_is_new = true;
+}
+
+static void fill_plan(const struct config *c, struct store_item *it, const struct cfg_policy *policy, enum priority prio, int64_t received_us)
+{
+    struct plan p;
+    struct buf due, level, repeat, stops;
+    char when[CLOCK_TEXT_SIZE];
+    plan_make(c, policy, prio, received_us, &p);
+    for (int k = 0; k < TARGET_COUNT; k++)
+        it->due_us[k] = p.due_us[k];
+    it->next_at_us = p.nsteps ? p.steps[0].due_us : 0;
+    struct buf *all[] = {&due, &level, &repeat, &stops};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        buf_init(all[i], CD_KIB(16));
+        buf_append_char(all[i], '{');
+    }
+    for (size_t i = 0; i < p.nsteps; i++) {
+        const char *comma = i ? "," : "";
+        clock_format(p.steps[i].due_us, when);
+        buf_printf(&due, "%s%s", comma, when);
+        buf_printf(&level, "%s%d", comma, p.steps[i].level);
+        buf_printf(&repeat, "%s%u", comma, p.steps[i].n);
+        buf_printf(&stops, "%s%u", comma, p.steps[i].stops_on);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        buf_append_char(all[i], '}');
+    it->step_due = buf_steal(&due);
+    it->step_level = buf_steal(&level);
+    it->step_repeat = buf_steal(&repeat);
+    it->step_stops = buf_steal(&stops);
+    it->policy_version = cd_asprintf("%s@%s", policy->name, policy->version);
+    it->calendar = policy->calendar;
+}
+
+/* Every person's complaint is acknowledged once; where it is not, the row says why (RFC 3834 and what follows from it). */
+static void fill_acknowledgement(const struct config *c, struct job *j)
+{
+    struct store_item *it = &j->item;
+    const struct record *r = j->rec;
+    const char *mail = j->env->channel == CH_MAIL && r->reply_to ? r->reply_to : r->email;
+    bool by_sms = j->env->channel == CH_SMS || !mail;
+    const char *to = by_sms ? r->phone : mail;
+    if (!to)
+        return;
+    it->notify = true;
+    it->notification_id = uuid_new();
+    it->notify_transport = by_sms ? "sms" : "mail";
+    it->notify_recipient = to;
+    it->notify_state = "pending";
+    it->notify_not_after_us = j->env->received_at_us + c->notify_statutory_life_us;
+    if (r->flags & REC_NO_AUTO_ANSWER)
+        it->notify_reason = r->no_answer_reason ? r->no_answer_reason : "automatic answers are not wanted";
+    else if (by_sms && c->nsms_providers == 0)
+        it->notify_reason = "no SMS provider is configured";
+    if (it->notify_reason)
+        it->notify_state = "suppressed";
+}
+
+static char *attachments_json(const struct job *j)
+{
+    const struct record *r = j->rec;
+    if (!r->nattachments)
+        return NULL;
+    char id[UUID_TEXT_SIZE], hex[2 * SHA256_SIZE + 1];
+    uuid_format(&j->env->id, id);
+    json_t *list = json_array();
+    for (size_t i = 0; i < r->nattachments; i++) {
+        const struct attachment *a = &r->attachments[i];
+        if (a->offset > j->env->raw.len || a->length > j->env->raw.len - a->offset)
+            continue; /* a place outside the message: the worker is not believed */
+        hex_encode(a->sha256, SHA256_SIZE, hex);
+        json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:b}", "message", id, "n", (int)i + 1, "filename",
+                                              a->filename, "type", a->content_type, "encoding", a->encoding, "at", (json_int_t)a->offset,
+                                              "length", (json_int_t)a->length, "size", (json_int_t)a->size_bytes, "sha256", hex, "inline",
+                                              (int)a->is_inline));
+    }
+    char *text = json_dumps(list, JSON_COMPACT);
+    json_decref(list);
+    return text;
+}
+
+static void fill_texts(struct job *j, json_t *thread)
+{
+    struct store_item *it = &j->item;
+    char hex[2 * SHA256_SIZE + 1];
+    const char *ack = it->notify ? (it->notify_reason ? it->notify_reason : "pending") : "no address to answer to";
+    hex_encode(j->env->digest, SHA256_SIZE, hex);
+    json_t *e = json_pack("{s:s, s:s, s:s, s:s}", "channel", channel_name(j->env->channel), "class", message_class_name(j->rec->cls), "digest",
+                          hex, "desk", it->desk);
+    if (it->is_new) {
+        json_object_set_new(e, "category", json_string(it->category));
+        json_object_set_new(e, "priority", json_string(it->priority));
+        json_object_set_new(e, "team", json_string(it->team));
+        json_object_set_new(e, "policy", json_string(it->policy_version));
+    }
+    if (j->rec->flags & REC_DEGRADED)
+        json_object_set_new(e, "degraded", json_string(j->rec->degraded_reason ? j->rec->degraded_reason : "yes"));
+    it->event = json_dumps(e, JSON_COMPACT);
+    json_decref(e);
+    if (it->is_new) {
+        json_t *d = json_copy(j->decision.reasons);
+        json_object_set(d, "thread", thread);
+        json_object_set_new(d, "acknowledgement", json_string(ack));
+        if (j->rec->flags & REC_DEGRADED)
+            json_object_set_new(d, "degraded", json_string(j->rec->degraded_reason ? j->rec->degraded_reason : "yes"));
+        it->decision = json_dumps(d, JSON_COMPACT);
+        json_decref(d);
+    }
+}
+
+void job_decide(const struct config *c, struct job *j)
+{
+    struct store_item *it = &j->item;
+    const struct record *r = j->rec;
+    const struct cfg_desk *desk = config_desk(c, j->env->desks.v[0]);
+    json_t *thread;
+    memset(it, 0, sizeof *it);
+    it->env = j->env;
+    it->rec = j->rec;
+    memcpy(it->ukey, j->ukey, sizeof it->ukey);
+    it->desk = j->env->desks.v[0];
+    it->channel = r->said_channel ? r->said_channel : j->env->channel == CH_MAIL ? "mail" : channel_name(j->env->channel);
+    it->language = r->language && strcmp(r->language, "und") != 0 ? r->language
+                   : j->look.customer_language                    ? j->look.customer_language
+                   : desk && desk->languages.n                    ? desk->languages.v[0]
+                                                                  : c->default_language;
+    it->degraded = (r->flags & REC_DEGRADED) != 0;
+    it->actor = "intake";
+    fill_thread(c, j, &thread);
+    fill_customer(j);
+    struct rule_input in = {.record = r, .desk = it->desk, .channel = it->channel, .sender = j->sender, .customer_flags = &j->look.customer_flags};
+    rules_decide(c, &in, &j->decision);
+    j->decided = true;
+    it->category = j->decision.category;
+    it->priority = priority_name(j->decision.priority);
+    it->team = j->decision.team;
+    it->tags = literal(&j->decision.tags);
+    it->desks = literal(&j->env->desks);
+    it->recipients = literal(&j->env->recipients);
+    if (it->is_new) {
+        const struct cfg_policy *p = desk ? config_policy(c, desk->policy) : NULL;
+        fill_plan(c, it, p ? p : config_policy(c, c->default_policy), j->decision.priority, j->env->received_at_us);
+        fill_acknowledgement(c, j);
+        if (strcmp(it->category, "unclassified") == 0)
+            metrics_inc(M_UNCLASSIFIED);
+    }
+    it->event_kind = it->outcome == OUT_FOLLOW_UP ? "message-received" : "message-attached";
+    it->attachments = attachments_json(j);
+    fill_texts(j, thread);
+    json_decref(thread);
+    claim_keys(j);
+}
+
+void job_undecide(struct job *j)
+{
+    while (j->nused) {
+        struct inflight_entry *e = j->used[--j->nused];
+        if (e->owner == j)
+            e->owner = NULL;
+        inflight_release(e);
+    }
+    if (j->decided)
+        decision_free(&j->decision);
+    j->decided = false;
+    store_item_clear(&j->item);
+}

@@ -1,0 +1,42 @@
+#pragma once
+/* One envelope on its way from channel to commit, and everything that is worked out for it. Private to the front. */
+#include "daemon/inflight.h"
+#include "daemon/store/item.h"
+#include "daemon/store/lookup.h"
+#include "daemon/triage/rules.h"
+
+enum job_stage { JOB_WORKER, JOB_LOOKUP, JOB_STORE, JOB_WAITING /* for another job with the same key */ };
+
+#define JOB_MAX_KEYS STORE_MAX_KEYS
+struct job {
+    TAILQ_ENTRY(job) entry;   /* all jobs, oldest first */
+    TAILQ_ENTRY(job) waiter;  /* behind the job with the same ledger key */
+    TAILQ_HEAD(waiters, job) waiters;
+    uint64_t number;
+    enum job_stage stage;
+    int64_t since_mono_us;
+    size_t charged_bytes;     /* at the gate */
+    unsigned rounds;          /* how often it was decided */
+    struct envelope *env;
+    struct record *rec;
+    uint8_t ukey[LEDGER_KEY_SIZE];
+    char *handle;             /* "mail:…" */
+    char *sender;             /* normalized address or number; part of `handle` */
+    uint8_t keys[JOB_MAX_KEYS][LEDGER_KEY_SIZE];
+    enum thread_evidence key_evidence[JOB_MAX_KEYS];
+    size_t nkeys;
+    struct lookup_request look;
+    struct decision decision;
+    bool decided;
+    struct store_item item;
+    struct inflight_entry *ledger; /* held from submit to finish */
+    struct inflight_entry *used[JOB_MAX_KEYS + 1];
+    size_t nused;
+};
+
+/* decide.c: from look-up to store item; to be called again after STORE_AGAIN. */
+void job_decide(const struct config *c, struct job *j);
+/* Undoes job_decide: releases in-flight keys and what the decision owns. */
+void job_undecide(struct job *j);
+/* Works out handle, sender and thread keys from the record. */
+void job_prepare(struct job *j);

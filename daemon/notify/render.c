@@ -1,0 +1,123 @@
+/* Rendering. Times for customers are written in UTC and say so; calendars with zones come with the desks' own. */
+#include "daemon/notify/render.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/clock.h"
+#include "daemon/core/err.h"
+#include "daemon/store/pg.h"
+
+#define TEXT_CAP CD_KIB(256)
+
+#include "daemon/notify/template.h"
+
+/* "2026-11-23 02:00 UTC" */
+static void human_time(int64_t us, char out[CLOCK_TEXT_SIZE])
+{
+    out[0] = '\0';
+    if (!us)
+        return;
+    clock_format_s(us, out);
+    out[10] = ' ';
+    snprintf(out + 16, CLOCK_TEXT_SIZE - 16, " UTC");
+}
+
+static const char *or_empty(const char *s)
+{
+    return s ? s : "";
+}
+
+static void webhook_json(const struct config *c, bool sandbox, const PGresult *r, int row, const json_t *payload, struct rendered *x)
+{
+    char received[CLOCK_TEXT_SIZE], due[CLOCK_TEXT_SIZE] = "";
+    clock_format_s(pg_i64(r, row, CC_RECEIVED, 0), received);
+    const json_t *due_us = json_object_get(payload, "due_us");
+    if (json_is_integer(due_us))
+        clock_format_s(json_integer_value(due_us), due);
+    json_t *o = json_pack("{s:s, s:s, s:s, s:i, s:s?, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b}", "event", pg_text(r, row, CC_PURPOSE), "id",
+                          pg_text(r, row, CC_ID), "ref", pg_text(r, row, CC_REF), "level", (int)pg_i64(r, row, CC_LEVEL, 0), "step",
+                          json_string_value(json_object_get(payload, "step")), "due", due, "category", pg_text(r, row, CC_CATEGORY), "priority",
+                          pg_text(r, row, CC_PRIORITY), "team", pg_text(r, row, CC_TEAM), "desk", pg_text(r, row, CC_DESK), "status",
+                          pg_text(r, row, CC_STATUS), "received_at", received, "instance", c->instance, "sandbox", (int)sandbox);
+    char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+    buf_append_str(&x->json, text ? text : "{}");
+    free(text);
+    json_decref(o);
+    x->out.json = buf_str(&x->json);
+}
+
+static int text_message(const struct config *c, bool sandbox, const PGresult *r, int row, const json_t *payload, struct rendered *x,
+                        const char **why)
+{
+    const char *purpose = pg_text(r, row, CC_PURPOSE), *transport = pg_text(r, row, CC_TRANSPORT);
+    const struct cfg_template *t = config_template(c, purpose, transport, pg_text(r, row, CC_LANGUAGE));
+    const struct cfg_desk *desk = config_desk(c, pg_text(r, row, CC_DESK));
+    char due[CLOCK_TEXT_SIZE], received[CLOCK_TEXT_SIZE];
+    if (!t) {
+        *why = "no template for this purpose and transport";
+        return CD_ENOTFOUND;
+    }
+    human_time(pg_i64(r, row, CC_DUE, 0), due);
+    human_time(pg_i64(r, row, CC_RECEIVED, 0), received);
+    const char *step = json_string_value(json_object_get(payload, "step"));
+    const struct template_var vars[] = {
+        {"ref", pg_text(r, row, CC_REF)},           {"name", pg_text(r, row, CC_CUSTOMER)},    {"customer", pg_text(r, row, CC_CUSTOMER)},
+        {"brand", desk ? desk->brand : ""},         {"subject", pg_text(r, row, CC_SUBJECT)},  {"due_date", due},
+        {"category", pg_text(r, row, CC_CATEGORY)}, {"priority", pg_text(r, row, CC_PRIORITY)}, {"team", pg_text(r, row, CC_TEAM)},
+        {"level", pg_text(r, row, CC_LEVEL)},       {"desk", pg_text(r, row, CC_DESK)},        {"received", received},
+        {"excerpt", pg_text(r, row, CC_EXCERPT)},   {"status", pg_text(r, row, CC_STATUS)},    {"deadline", step},
+        {"hostname", c->hostname},
+    };
+    bool mail = strcmp(transport, "mail") == 0;
+    if (sandbox)
+        buf_append_str(mail ? &x->subject : &x->text, "[sandbox] ");
+    if (mail)
+        template_render(t->subject, true, vars, ARRAY_LEN(vars), &x->subject);
+    template_render(t->text, false, vars, ARRAY_LEN(vars), &x->text);
+    x->out.subject = buf_str(&x->subject);
+    x->out.text = buf_str(&x->text);
+    if (desk && desk->from[0])
+        x->out.from = desk->from;
+    if (mail && desk && desk->addresses.n)
+        x->out.reply_to = desk->addresses.v[0];
+    return 0;
+}
+
+int render_row(const struct config *c, bool sandbox, const PGresult *r, int row, struct rendered *ret, const char **why)
+{
+    int transport = transport_from_name(or_empty(pg_text(r, row, CC_TRANSPORT)));
+    json_t *payload = json_loads(pg_text(r, row, CC_PAYLOAD) ? pg_text(r, row, CC_PAYLOAD) : "{}", 0, NULL);
+    int result = 0;
+    memset(ret, 0, sizeof *ret);
+    buf_init(&ret->subject, CD_KIB(4));
+    buf_init(&ret->text, TEXT_CAP);
+    buf_init(&ret->json, TEXT_CAP);
+    *why = NULL;
+    ret->out.recipient = pg_text(r, row, CC_RECIPIENT);
+    ret->out.idempotency_key = pg_text(r, row, CC_KEY);
+    ret->out.desk = pg_text(r, row, CC_DESK);
+    ret->out.sandbox = sandbox;
+    ret->out.automatic = str_eq(pg_text(r, row, CC_PURPOSE), "acknowledgement");
+    if (ret->out.automatic)
+        ret->out.in_reply_to = pg_text(r, row, CC_MESSAGE_ID);
+    if (transport < 0 || pg_uuid(r, row, CC_ID, &ret->out.id) < 0) {
+        *why = "unknown transport";
+        result = CD_EINVAL;
+    } else {
+        ret->out.transport = (enum transport)transport;
+        if (transport == TR_WEBHOOK)
+            webhook_json(c, sandbox, r, row, payload, ret);
+        else
+            result = text_message(c, sandbox, r, row, payload, ret, why);
+    }
+    json_decref(payload);
+    return result;
+}
+
+void rendered_free(struct rendered *r)
+{
+    buf_free(&r->subject);
+    buf_free(&r->text);
+    buf_free(&r->json);
+}

@@ -1,0 +1,101 @@
+/* The reader of pending envelopes. A claimed row is tried again after CLAIM_LIFE unless the pipeline stored it, which removes the row in
+ * the same transaction; so a crash loses nothing and two instances do not double anything (the receipt changes only once). */
+#include "daemon/pending.h"
+
+#include <string.h>
+
+#include "daemon/core/log.h"
+#include "daemon/store/pg.h"
+
+#define POLL_US CD_SEC(1)
+#define MAX_TRIES 3 /* then without a worker: degraded, but seen by people */
+
+struct pending_reader {
+    const struct config *cfg;
+    struct pipeline *pipeline;
+    struct pg *pg;
+    struct event *timer;
+    struct pg_unit unit;
+    bool claiming;
+};
+
+static const struct pg_stmt sql_claim = {
+    "claim", "update complaintd.pending p set next_attempt_at = clock_timestamp() + interval '15 s', attempts = attempts + 1"
+             " where id in (select id from complaintd.pending where next_attempt_at <= clock_timestamp() order by received_at limit 20"
+             "   for update skip locked) returning attempts, envelope"};
+static const struct pg_stmt *const statements[] = {&sql_claim, NULL};
+
+static void take(struct pending_reader *r, const PGresult *res, int row)
+{
+    size_t n;
+    unsigned char *frame = PQunescapeBytea((const unsigned char *)PQgetvalue(res, row, 1), &n);
+    struct envelope *e = NULL;
+    if (!frame || envelope_read(frame, n, &e) < 0) {
+        log_event(LOG_L_ERROR, "pending.unreadable", "bytes=%zu advice=%s", n, log_quote("the raw bytes stay in complaintd.pending"));
+        PQfreemem(frame);
+        return;
+    }
+    PQfreemem(frame);
+    e->from_pending = true;
+    if (pg_i64(res, row, 0, 1) > MAX_TRIES)
+        e->worker_deaths = 2;
+    if (pipeline_submit(r->pipeline, e) < 0)
+        envelope_free(&e);
+}
+
+static void on_claimed(struct pg_unit *u, enum pg_status s)
+{
+    struct pending_reader *r = (struct pending_reader *)((char *)u - offsetof(struct pending_reader, unit));
+    r->claiming = false;
+    for (int i = 0; s == PG_OK && i < PQntuples(u->result[0]); i++)
+        take(r, u->result[0], i);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct pending_reader *r = arg;
+    (void)fd;
+    (void)what;
+    if (r->claiming || !pg_can_send(r->pg))
+        return;
+    r->claiming = true;
+    pg_begin(r->pg, &r->unit, on_claimed);
+    pg_step(r->pg, &sql_claim, NULL);
+    pg_send(r->pg);
+}
+
+static void on_ready(void *arg)
+{
+    (void)arg; /* the timer looks */
+}
+
+struct pending_reader *pending_new(struct event_base *base, const struct config *c, struct pipeline *p)
+{
+    struct pending_reader *r = cd_alloc(sizeof *r);
+    struct timeval tv = {POLL_US / 1000000, 0};
+    r->cfg = c;
+    r->pipeline = p;
+    r->timer = event_new(base, -1, EV_PERSIST, on_timer, r);
+    cd_assert(r->timer && event_add(r->timer, &tv) == 0);
+    r->pg = pg_new(base, &(struct pg_options){
+                             .name = "pending",
+                             .dsn = c->database_dsn,
+                             .statements = statements,
+                             .max_in_flight = 1,
+                             .reconnect_max_us = c->database_reconnect_max_us,
+                             .ready = on_ready,
+                             .arg = r,
+                         });
+    return r;
+}
+
+void pending_free(struct pending_reader **pr)
+{
+    struct pending_reader *r = *pr;
+    if (!r)
+        return;
+    *pr = NULL;
+    pg_free(&r->pg);
+    event_free(r->timer);
+    free(r);
+}

@@ -1,0 +1,468 @@
+/* The pipeline. A job is owned by the list of all jobs from submit to finish; stages hold it by number (worker), by its embedded
+ * request (look-up) or its embedded item (store). Every job is answered exactly once, in finish(). */
+#include "daemon/pipeline.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/core/clock.h"
+#include "daemon/core/err.h"
+#include "daemon/core/log.h"
+#include "daemon/core/metrics.h"
+#include "daemon/intake/ack.h"
+#include "daemon/intake/gate.h"
+#include "daemon/job.h"
+#include "daemon/store/batch.h"
+#include "daemon/worker/worker.h"
+
+#define SWEEP_US CD_MSEC(100)
+#define NO_WORKER_ALARM_US CD_SEC(5)
+#define MAX_ROUNDS 8
+
+TAILQ_HEAD(job_list, job);
+
+struct pipeline {
+    struct event_base *base;
+    const struct config *cfg;
+    struct worker_pool *workers;
+    struct lookup *lookup;
+    struct batch *batch;
+    struct job_list jobs;
+    size_t njobs;
+    uint64_t next_number;
+    struct job **by_number; /* ring of jobs in the worker stage, indexed by number modulo ring_size */
+    size_t ring_size;
+    struct event *sweep;
+    int64_t no_worker_since_us;
+    bool alarmed, closing;
+};
+
+/* ---- the end of a job ---- */
+
+static void free_job(struct pipeline *p, struct job *j)
+{
+    TAILQ_REMOVE(&p->jobs, j, entry);
+    p->njobs--;
+    gate_leave(j->charged_bytes);
+    job_undecide(j);
+    if (j->ledger) {
+        if (j->ledger->owner == j)
+            j->ledger->owner = NULL;
+        inflight_release(j->ledger);
+    }
+    lookup_clear(&j->look);
+    record_free(&j->rec);
+    envelope_free(&j->env);
+    free(j->handle);
+    free(j->sender);
+    free(j);
+}
+
+static void log_accepted(const struct job *j, const struct ack_result *r)
+{
+    char id[UUID_TEXT_SIZE];
+    uuid_format(&j->env->id, id);
+    log_event(LOG_L_INFO, "intake.accepted", "id=%s channel=%s outcome=%s ref=%s category=%s priority=%s team=%s bytes=%zu ms=%lld", id,
+              channel_name(j->env->channel), outcome_name(r->outcome), r->ref[0] ? r->ref : "-", r->category ? r->category : "-",
+              r->priority ? r->priority : "-", r->team ? r->team : "-", j->env->raw.len,
+              (long long)((clock_mono_us() - j->since_mono_us) / 1000));
+}
+
+static void fill_result(const struct job *j, enum ack_verdict v, struct ack_result *r)
+{
+    const struct store_item *it = &j->item;
+    *r = (struct ack_result){.verdict = v, .outcome = it->outcome, .envelope_id = j->env->id};
+    if (v == ACK_RETRY_LATER)
+        r->reason = "busy";
+    if (v != ACK_STORED)
+        return;
+    snprintf(r->ref, sizeof r->ref, "%s", it->ref);
+    if (it->duplicate) {
+        r->outcome = OUT_DUPLICATE;
+        r->category = it->dup_category[0] ? it->dup_category : NULL;
+        r->priority = it->dup_priority[0] ? it->dup_priority : NULL;
+        r->team = it->dup_team[0] ? it->dup_team : NULL;
+        r->due_at_us = it->dup_due_us;
+    } else if (it->is_new) {
+        r->category = it->category;
+        r->priority = it->priority;
+        r->team = it->team;
+        r->due_at_us = it->due_us[TARGET_FIRST_RESPONSE];
+    }
+}
+
+/* Line and web answer a key that came with other content as a fault of the client; other channels cannot get there. */
+static bool key_reused(const struct job *j)
+{
+    return j->item.duplicate && j->item.outcome == OUT_COUNT;
+}
+
+static void answer(struct job *j, enum ack_verdict v)
+{
+    struct ack_result r;
+    fill_result(j, v, &r);
+    if (v == ACK_STORED && key_reused(j)) {
+        r.verdict = ACK_REJECTED;
+        r.reason = "key-reused";
+    }
+    if (r.verdict == ACK_STORED) {
+        if (!j->env->from_pending) /* counted when it was accepted */
+            metrics_intake(j->env->channel, r.outcome);
+        log_accepted(j, &r);
+    }
+    if (!j->env->from_pending)
+        ack_resolve(j->env->ack, &r);
+}
+
+/* The jobs that waited for this one's key are the same content once more: they get its answer as duplicates. */
+static void answer_waiters(struct pipeline *p, struct job *j, enum ack_verdict v)
+{
+    struct job *w;
+    while ((w = TAILQ_FIRST(&j->waiters))) {
+        TAILQ_REMOVE(&j->waiters, w, waiter);
+        bool same = memcmp(w->env->digest, j->env->digest, SHA256_SIZE) == 0;
+        w->item.duplicate = true;
+        w->item.outcome = same ? OUT_DUPLICATE : OUT_COUNT;
+        snprintf(w->item.ref, sizeof w->item.ref, "%s", j->item.ref);
+        snprintf(w->item.dup_category, sizeof w->item.dup_category, "%s", j->item.category ? j->item.category : "");
+        snprintf(w->item.dup_priority, sizeof w->item.dup_priority, "%s", j->item.priority ? j->item.priority : "");
+        snprintf(w->item.dup_team, sizeof w->item.dup_team, "%s", j->item.team ? j->item.team : "");
+        w->item.dup_due_us = j->item.due_us[TARGET_FIRST_RESPONSE];
+        answer(w, v);
+        free_job(p, w);
+    }
+}
+
+static void finish(struct pipeline *p, struct job *j, enum ack_verdict v)
+{
+    answer(j, v);
+    answer_waiters(p, j, v);
+    free_job(p, j);
+}
+
+/* ---- stages ---- */
+
+static struct pipeline *the_pipeline; /* one front, one pipeline: callbacks of embedded parts find it here */
+
+static void decide_again(struct pipeline *p, struct job *j);
+
+static void on_stored(struct store_item *it, enum store_verdict v)
+{
+    struct job *j = (struct job *)((char *)it - offsetof(struct job, item));
+    struct pipeline *p = the_pipeline;
+    switch (v) {
+    case STORE_DONE:
+        finish(p, j, ACK_STORED);
+        break;
+    case STORE_AGAIN:
+        decide_again(p, j);
+        break;
+    case STORE_POISON:
+        if (!j->item.pending && !(j->rec && (j->rec->flags & REC_DEGRADED))) {
+            job_undecide(j);
+            record_free(&j->rec);
+            j->rec = record_degraded(j->env, "the database refused the decoded form");
+            metrics_inc(M_DEGRADED);
+            decide_again(p, j);
+            break;
+        }
+        log_event(LOG_L_ERROR, "intake.unstorable", "channel=%s bytes=%zu", channel_name(j->env->channel), j->env->raw.len);
+        finish(p, j, ACK_RETRY_LATER);
+        break;
+    case STORE_RETRY:
+        finish(p, j, ACK_RETRY_LATER);
+        break;
+    }
+}
+
+static void on_looked_up(struct lookup_request *q, bool ok)
+{
+    struct job *j = (struct job *)((char *)q - offsetof(struct job, look));
+    struct pipeline *p = the_pipeline;
+    if (!ok) {
+        finish(p, j, ACK_RETRY_LATER);
+        return;
+    }
+    job_decide(p->cfg, j);
+    j->stage = JOB_STORE;
+    j->item.done = on_stored;
+    batch_put(p->batch, &j->item);
+}
+
+static void look_up(struct pipeline *p, struct job *j)
+{
+    lookup_clear(&j->look);
+    j->stage = JOB_LOOKUP;
+    j->look.done = on_looked_up;
+    j->look.handle = j->handle;
+    j->look.keys = (const uint8_t(*)[LEDGER_KEY_SIZE])j->keys;
+    j->look.key_evidence = j->key_evidence;
+    j->look.nkeys = j->nkeys;
+    j->look.refs = (const char(*)[REF_TEXT_SIZE])j->rec->refs;
+    j->look.nrefs = j->rec->nrefs;
+    lookup_put(p->lookup, &j->look);
+}
+
+static void decide_again(struct pipeline *p, struct job *j)
+{
+    job_undecide(j);
+    if (p->closing || ++j->rounds > MAX_ROUNDS) {
+        finish(p, j, ACK_RETRY_LATER);
+        return;
+    }
+    if (!j->rec) { /* pending: nothing to decide */
+        j->item.done = on_stored;
+        batch_put(p->batch, &j->item);
+        return;
+    }
+    job_prepare(j);
+    look_up(p, j);
+}
+
+static void triaged(struct pipeline *p, struct job *j)
+{
+    if (j->rec->flags & REC_DEGRADED) {
+        metrics_inc(M_DEGRADED);
+        log_event(LOG_L_WARN, "intake.degraded", "channel=%s reason=%s", channel_name(j->env->channel), log_quote(j->rec->degraded_reason));
+    }
+    job_prepare(j);
+    look_up(p, j);
+}
+
+static void take_record(struct pipeline *p, struct job *j, enum worker_outcome o, const uint8_t *data, size_t n)
+{
+    const char *why = o == WORKER_DIED ? "the decoder died of it" : o == WORKER_TIMEOUT ? "decoding took too long" : NULL;
+    if (!why && record_read(data, n, &j->rec) < 0)
+        why = "the decoder's answer is malformed";
+    if (why)
+        j->rec = record_degraded(j->env, why);
+    triaged(p, j);
+}
+
+static int give_to_worker(struct pipeline *p, struct job *j)
+{
+    struct buf frame;
+    buf_init(&frame, j->env->raw.len + CD_MIB(1));
+    wire_u8(&frame, 0);
+    envelope_write(j->env, &frame);
+    int r = frame.failed ? CD_ENOMEM : worker_pool_send(p->workers, j->number, frame.data, frame.len);
+    buf_free(&frame);
+    return r;
+}
+
+static void on_worker(void *arg, uint64_t number, enum worker_outcome o, const uint8_t *data, size_t n)
+{
+    struct pipeline *p = arg;
+    struct job **slot = &p->by_number[number % p->ring_size], *j = *slot;
+    if (!j || j->number != number)
+        return; /* stored as pending meanwhile */
+    if (o == WORKER_DIED && ++j->env->worker_deaths < 2 && !p->closing && give_to_worker(p, j) == 0)
+        return; /* once may be bad luck; what was in a worker when it died twice skips the decoder */
+    *slot = NULL;
+    if (o == WORKER_CLOSED)
+        finish(p, j, ACK_RETRY_LATER);
+    else
+        take_record(p, j, o, data, n);
+}
+
+static void store_pending(struct pipeline *p, struct job *j, const char *reason)
+{
+    struct store_item *it = &j->item;
+    memset(it, 0, sizeof *it);
+    it->env = j->env;
+    it->pending = true;
+    it->pending_reason = reason;
+    it->outcome = OUT_PENDING;
+    memcpy(it->ukey, j->ukey, sizeof it->ukey);
+    it->done = on_stored;
+    j->stage = JOB_STORE;
+    batch_put(p->batch, it);
+}
+
+/* Jobs that no worker answered within the budget are stored raw, and triaged later. A pending envelope that is late again simply
+ * stays pending. */
+static void give_up_triage(struct pipeline *p, struct job *j)
+{
+    p->by_number[j->number % p->ring_size] = NULL;
+    if (j->env->from_pending)
+        finish(p, j, ACK_RETRY_LATER);
+    else
+        store_pending(p, j, worker_pool_alive(p->workers) ? "not triaged in time" : "no triage worker");
+}
+
+static void watch_workers(struct pipeline *p, int64_t now)
+{
+    if (worker_pool_alive(p->workers)) {
+        if (p->alarmed)
+            log_event(LOG_L_NOTICE, "triage.workers-back", "workers=%u", worker_pool_alive(p->workers));
+        p->no_worker_since_us = 0;
+        p->alarmed = false;
+    } else if (!p->no_worker_since_us) {
+        p->no_worker_since_us = now;
+    } else if (!p->alarmed && now - p->no_worker_since_us > NO_WORKER_ALARM_US) {
+        p->alarmed = true;
+        log_event(LOG_L_ERROR, "triage.no-worker", "seconds=%lld advice=%s", (long long)(NO_WORKER_ALARM_US / 1000000),
+                  log_quote("complaints are stored as pending; look above for why the workers die"));
+    }
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+    struct pipeline *p = arg;
+    struct job *j, *next;
+    int64_t now = clock_mono_us();
+    (void)fd;
+    (void)what;
+    watch_workers(p, now);
+    for (j = TAILQ_FIRST(&p->jobs); j && now - j->since_mono_us > p->cfg->triage_budget_us; j = next) {
+        int64_t limit = j->env->from_pending ? p->cfg->triage_deadline_us : p->cfg->triage_budget_us;
+        bool late = j->stage == JOB_WORKER && now - j->since_mono_us > limit, ends = late && j->env->from_pending;
+        next = TAILQ_NEXT(j, entry);
+        if (late)
+            give_up_triage(p, j);
+        if (ends) /* its waiters ended with it, `next` may be one of them */
+            next = TAILQ_FIRST(&p->jobs);
+    }
+}
+
+/* ---- outside ---- */
+
+static unsigned core_count(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 && n < 256 ? (unsigned)n : 1;
+}
+
+int pipeline_new(struct event_base *base, const struct config *c, int worker_config_fd, struct pipeline **ret)
+{
+    static const char *const argv[] = {"complaintd", "--worker=triage", NULL};
+    struct pipeline *p = cd_alloc(sizeof *p);
+    struct timeval tv = {0, SWEEP_US};
+    the_pipeline = p;
+    p->base = base;
+    p->cfg = c;
+    TAILQ_INIT(&p->jobs);
+    p->ring_size = c->intake_max_items + 1;
+    p->by_number = cd_alloc(p->ring_size * sizeof *p->by_number);
+    gate_init(&(struct gate_limits){c->intake_max_items, c->intake_max_bytes});
+    int r = worker_pool_new(base, &(struct worker_pool_options){
+                                      .name = "triage",
+                                      .argv = argv,
+                                      .workers = c->triage_workers ? (unsigned)c->triage_workers : core_count(),
+                                      .in_flight = (unsigned)c->triage_in_flight,
+                                      .max_queued = (unsigned)c->triage_queue,
+                                      .deadline_us = c->triage_deadline_us,
+                                      .config_fd = worker_config_fd,
+                                      .answer = on_worker,
+                                      .arg = p,
+                                  }, &p->workers);
+    if (r < 0) {
+        free(p->by_number);
+        free(p);
+        return r;
+    }
+    p->lookup = lookup_new(base, c);
+    p->batch = batch_new(base, c);
+    p->sweep = event_new(base, -1, EV_PERSIST, on_sweep, p);
+    cd_assert(p->sweep && event_add(p->sweep, &tv) == 0);
+    *ret = p;
+    return 0;
+}
+
+void pipeline_free(struct pipeline **pp)
+{
+    struct pipeline *p = *pp;
+    if (!p)
+        return;
+    *pp = NULL;
+    p->closing = true;
+    event_free(p->sweep);
+    worker_pool_free(&p->workers);
+    lookup_free(&p->lookup);
+    batch_free(&p->batch);
+    cd_assert(TAILQ_EMPTY(&p->jobs));
+    free(p->by_number);
+    free(p);
+    the_pipeline = NULL;
+}
+
+/* A number whose place in the ring is free: a job that is slow in its worker must not be overwritten. */
+static bool take_number(struct pipeline *p, struct job *j)
+{
+    for (size_t i = 0; i < p->ring_size; i++) {
+        uint64_t number = ++p->next_number;
+        if (!p->by_number[number % p->ring_size]) {
+            j->number = number;
+            p->by_number[number % p->ring_size] = j;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The same key is on its way already: wait for it instead of racing with it. */
+static bool wait_for_twin(struct job *j)
+{
+    struct inflight_entry *e = inflight_use(IF_LEDGER, j->ukey);
+    j->ledger = e;
+    if (!e->owner) {
+        e->owner = j;
+        return false;
+    }
+    struct job *first = e->owner;
+    j->stage = JOB_WAITING;
+    TAILQ_INSERT_TAIL(&first->waiters, j, waiter);
+    return true;
+}
+
+int pipeline_submit(struct pipeline *p, struct envelope *e)
+{
+    size_t bytes = envelope_bytes(e);
+    if (p->closing || !gate_open(bytes) || (!batch_usable(p->batch) && !e->from_pending)) {
+        metrics_inc(M_INTAKE_BUSY);
+        return CD_EAGAIN;
+    }
+    struct job *j = cd_alloc(sizeof *j);
+    TAILQ_INIT(&j->waiters);
+    j->env = e;
+    j->since_mono_us = clock_mono_us();
+    j->charged_bytes = bytes;
+    keys_ledger(e, j->ukey);
+    if (!take_number(p, j)) {
+        free(j);
+        return CD_EAGAIN;
+    }
+    gate_enter(bytes);
+    TAILQ_INSERT_TAIL(&p->jobs, j, entry);
+    p->njobs++;
+    if (wait_for_twin(j)) {
+        p->by_number[j->number % p->ring_size] = NULL;
+        return 0;
+    }
+    if (e->worker_deaths >= 2) {
+        p->by_number[j->number % p->ring_size] = NULL;
+        j->rec = record_degraded(e, "the decoder failed on it repeatedly");
+        triaged(p, j);
+        return 0;
+    }
+    j->stage = JOB_WORKER;
+    if (give_to_worker(p, j) < 0) /* every queue full or no memory for a frame: the sweep stores it as pending */
+        metrics_inc(M_WORKER_QUEUE_FULL);
+    return 0;
+}
+
+bool pipeline_ready(struct pipeline *p, size_t bytes)
+{
+    return !p->closing && batch_usable(p->batch) && gate_open(bytes);
+}
+
+bool pipeline_idle(const struct pipeline *p)
+{
+    return p->njobs == 0;
+}
+
+size_t pipeline_in_flight(const struct pipeline *p)
+{
+    return p->njobs;
+}

@@ -1,0 +1,373 @@
+/* Requests wait in one queue for the `work` connection. CLOCK advance is a small state machine of its own: it moves the database's
+ * offset from due time to due time and lets everything that became due finish before it goes on. */
+#include "daemon/requests.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "daemon/cases/commands.h"
+#include "daemon/core/clock.h"
+#include "daemon/core/log.h"
+#include "daemon/core/metrics.h"
+#include "daemon/store/pg.h"
+
+#define MAX_OPEN 1000
+#define CLOCK_POLL_US CD_MSEC(20)
+
+struct pending_request {
+    TAILQ_ENTRY(pending_request) entry;
+    struct pg_unit unit;
+    struct requests *owner;
+    struct request rq; /* verb, args and actor are ours */
+    struct case_query query;
+    bool prepared, local;
+    struct reply early; /* for requests answered without the database */
+};
+TAILQ_HEAD(request_list, pending_request);
+
+struct requests {
+    struct event_base *base;
+    const struct config *cfg;
+    struct requests_hooks h;
+    struct pg *pg;
+    struct request_list waiting;
+    struct event *timer;
+    size_t nopen;
+    bool closing;
+    /* CLOCK advance */
+    struct pending_request *advancing;
+    struct pg_unit clock_unit;
+    struct event *clock_timer;
+    int64_t advance_us, target_us;
+    int quiet_rounds;
+};
+
+static const struct pg_stmt sql_clock_show = {
+    "clock", "select (extract(epoch from complaintd.now()) * 1000000)::bigint, sandbox from complaintd.clock"};
+/* How much is due or under way, and the next due time after now. */
+static const struct pg_stmt sql_clock_look = {
+    "clock_look",
+    "select (select count(*) from complaintd.timers where next_at <= complaintd.now())"
+    "  + (select count(*) from complaintd.notifications where state = 'sending'"
+    "     or (state in ('pending', 'unknown') and next_attempt_at <= complaintd.now())) + (select count(*) from complaintd.pending),"
+    " (extract(epoch from complaintd.now()) * 1000000)::bigint,"
+    " (extract(epoch from least((select min(next_at) from complaintd.timers where next_at > complaintd.now()),"
+    "   (select min(next_attempt_at) from complaintd.notifications where state in ('pending', 'unknown')"
+    "     and next_attempt_at > complaintd.now()))) * 1000000)::bigint"};
+static const struct pg_stmt sql_clock_set = {
+    "clock_set", "update complaintd.clock set clock_offset = make_interval(secs => ($1::bigint / 1000000.0) - extract(epoch from clock_timestamp())::float8)"
+                 " where sandbox and clock_timestamp() + clock_offset < to_timestamp($1::bigint / 1000000.0)"
+                 " returning (extract(epoch from complaintd.now()) * 1000000)::bigint"};
+
+static const struct pg_stmt *const statements[] = {&sql_clock_show, &sql_clock_look, &sql_clock_set, NULL};
+
+static void free_request(struct pending_request *p)
+{
+    p->owner->nopen--;
+    case_query_free(&p->query);
+    json_decref(p->rq.args);
+    free((char *)p->rq.verb);
+    free((char *)p->rq.actor);
+    free(p);
+}
+
+static void reply_and_free(struct pending_request *p, struct reply *r)
+{
+    p->owner->h.reply(p->owner->h.arg, p->rq.slot, r);
+    reply_free(r);
+    free_request(p);
+}
+
+static void fail(struct pending_request *p, const char *code, const char *message, bool retry)
+{
+    struct reply r = {0};
+    reply_set_error(&r, code, message, NULL, retry);
+    reply_and_free(p, &r);
+}
+
+/* ---- statements of daemon/cases ---- */
+
+static void on_case(struct pg_unit *u, enum pg_status s)
+{
+    struct pending_request *p = (struct pending_request *)((char *)u - offsetof(struct pending_request, unit));
+    struct requests *q = p->owner;
+    struct reply r = {0};
+    int n = s == PG_OK ? PQntuples(u->result[0]) : 0;
+    const char **rows = cd_alloc((size_t)(n + 1) * sizeof *rows);
+    for (int i = 0; i < n; i++)
+        rows[i] = pg_text(u->result[0], i, 0) ? pg_text(u->result[0], i, 0) : "null";
+    bool failed = s != PG_OK;
+    if (failed && s != PG_LOST && u->sqlstate[0] && strncmp(u->sqlstate, "CD", 2) != 0)
+        log_event(LOG_L_ERROR, "requests.failed", "verb=%s sqlstate=%s error=%s", p->rq.verb, u->sqlstate, log_quote(u->error));
+    cases_finish(&p->rq, rows, (size_t)n, failed ? u->sqlstate : NULL, u->error, &r);
+    free(rows);
+    if (p->query.write && !failed)
+        q->h.kick(q->h.arg);
+    reply_and_free(p, &r);
+}
+
+static void send_case(struct requests *q, struct pending_request *p)
+{
+    struct pg_params params;
+    struct pg_stmt stmt = {"", p->query.sql};
+    pg_params_init(&params, CD_MIB(4));
+    for (int i = 0; i < p->query.nparams; i++)
+        pg_param_text(&params, p->query.params[i]);
+    pg_begin(q->pg, &p->unit, on_case);
+    pg_step(q->pg, &stmt, &params);
+    pg_send(q->pg);
+    pg_params_free(&params);
+}
+
+/* ---- CLOCK ---- */
+
+static void clock_ok(struct pending_request *p, int64_t now_us, bool sandbox)
+{
+    char text[CLOCK_TEXT_SIZE];
+    clock_format_s(now_us, text);
+    struct reply r = {.ok = true, .body = json_pack("{s:s, s:b}", "now", text, "sandbox", (int)sandbox)};
+    reply_and_free(p, &r);
+}
+
+static void clock_ended(struct requests *q)
+{
+    q->advancing = NULL;
+    event_del(q->clock_timer);
+}
+
+static void clock_poll(struct requests *q, int64_t us)
+{
+    struct timeval tv = {0, us};
+    event_add(q->clock_timer, &tv);
+}
+
+static void on_clock_set(struct pg_unit *u, enum pg_status s)
+{
+    struct requests *q = (struct requests *)((char *)u - offsetof(struct requests, clock_unit));
+    int64_t now = s == PG_OK ? pg_i64(u->result[0], 0, 0, 0) : 0;
+    if (!q->advancing)
+        return;
+    if (s != PG_OK) {
+        fail(q->advancing, "busy", "the database did not answer", true);
+        clock_ended(q);
+        return;
+    }
+    if (now)
+        clock_set_service_offset_us(now - clock_real_us());
+    q->quiet_rounds = 0;
+    q->h.kick(q->h.arg);
+    clock_poll(q, CLOCK_POLL_US);
+}
+
+static void clock_set(struct requests *q, int64_t to_us)
+{
+    struct pg_params p;
+    pg_params_init(&p, CD_KIB(1));
+    pg_param_int(&p, to_us);
+    pg_begin(q->pg, &q->clock_unit, on_clock_set);
+    pg_step(q->pg, &sql_clock_set, &p);
+    pg_send(q->pg);
+    pg_params_free(&p);
+}
+
+/* Quiet twice in a row: what a step fired may be claimed only by the next poll. */
+static void on_clock_look(struct pg_unit *u, enum pg_status s)
+{
+    struct requests *q = (struct requests *)((char *)u - offsetof(struct requests, clock_unit));
+    if (!q->advancing)
+        return;
+    if (s != PG_OK) {
+        fail(q->advancing, "busy", "the database did not answer", true);
+        clock_ended(q);
+        return;
+    }
+    int64_t open = pg_i64(u->result[0], 0, 0, 0), now = pg_i64(u->result[0], 0, 1, 0), next = pg_i64(u->result[0], 0, 2, 0);
+    if (open || !q->h.quiet(q->h.arg)) {
+        q->quiet_rounds = 0;
+        q->h.kick(q->h.arg);
+        clock_poll(q, CLOCK_POLL_US);
+    } else if (++q->quiet_rounds < 2) {
+        clock_poll(q, CLOCK_POLL_US);
+    } else if (now >= q->target_us) {
+        struct pending_request *p = q->advancing;
+        clock_ended(q);
+        clock_ok(p, now, true);
+    } else if (pg_can_send(q->pg)) {
+        clock_set(q, next && next < q->target_us ? next + 1000 : q->target_us);
+    } else {
+        clock_poll(q, CLOCK_POLL_US);
+    }
+}
+
+static void on_clock_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct requests *q = arg;
+    (void)fd;
+    (void)what;
+    if (!q->advancing)
+        return;
+    if (!pg_can_send(q->pg)) {
+        clock_poll(q, CLOCK_POLL_US);
+        return;
+    }
+    pg_begin(q->pg, &q->clock_unit, on_clock_look);
+    pg_step(q->pg, &sql_clock_look, NULL);
+    pg_send(q->pg);
+}
+
+static void on_clock_show(struct pg_unit *u, enum pg_status s)
+{
+    struct pending_request *p = (struct pending_request *)((char *)u - offsetof(struct pending_request, unit));
+    struct requests *q = p->owner;
+    if (s != PG_OK) {
+        fail(p, "busy", "the database did not answer", true);
+        return;
+    }
+    int64_t now = pg_i64(u->result[0], 0, 0, 0);
+    bool sandbox = str_eq(pg_text(u->result[0], 0, 1), "t");
+    const json_t *by = json_object_get(p->rq.args, "advance");
+    if (!by) {
+        clock_ok(p, now, sandbox);
+        return;
+    }
+    int64_t us;
+    if (!sandbox)
+        fail(p, "not-sandbox", "the clock moves only in a database that is marked as a sandbox", false);
+    else if (!json_is_string(by) || str_parse_duration(json_string_value(by), &us) < 0 || us <= 0)
+        fail(p, "bad-argument", "\"advance\" takes a duration such as \"3d\" or \"90min\"", false);
+    else if (q->advancing)
+        fail(p, "busy", "the clock is being advanced already", true);
+    else {
+        q->advancing = p;
+        q->target_us = now + us;
+        q->quiet_rounds = 0;
+        clock_poll(q, 1);
+    }
+}
+
+/* ---- the queue ---- */
+
+static void send_local(struct requests *q, struct pending_request *p)
+{
+    if (strcmp(p->rq.verb, "STATS") == 0) {
+        struct reply r = {.ok = true, .body = q->h.stats(q->h.arg)};
+        reply_and_free(p, &r);
+        return;
+    }
+    pg_begin(q->pg, &p->unit, on_clock_show);
+    pg_step(q->pg, &sql_clock_show, NULL);
+    pg_send(q->pg);
+}
+
+static bool needs_database(const struct pending_request *p)
+{
+    return p->prepared || (p->local && strcmp(p->rq.verb, "STATS") != 0);
+}
+
+static void kick(struct requests *q)
+{
+    struct pending_request *p;
+    while ((p = TAILQ_FIRST(&q->waiting))) {
+        if (needs_database(p) && !pg_can_send(q->pg))
+            break;
+        TAILQ_REMOVE(&q->waiting, p, entry);
+        if (p->local)
+            send_local(q, p);
+        else if (p->prepared)
+            send_case(q, p);
+        else
+            reply_and_free(p, &p->early);
+    }
+    if (p && !pg_usable(q->pg)) { /* away: nobody waits for long for an answer that cannot come */
+        while ((p = TAILQ_FIRST(&q->waiting))) {
+            TAILQ_REMOVE(&q->waiting, p, entry);
+            fail(p, "busy", "the database is not reachable", true);
+        }
+    }
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    kick(arg);
+}
+
+static void on_ready(void *arg)
+{
+    kick(arg);
+}
+
+void requests_put(struct requests *q, const struct request *rq)
+{
+    static const struct timeval now = {0, 0};
+    struct pending_request *p = cd_alloc(sizeof *p);
+    p->owner = q;
+    p->rq = *rq;
+    p->rq.verb = cd_strdup(rq->verb);
+    p->rq.actor = cd_strdup(rq->actor);
+    p->rq.args = rq->args ? json_deep_copy(rq->args) : json_object();
+    q->nopen++;
+    p->local = strcmp(rq->verb, "CLOCK") == 0 || strcmp(rq->verb, "STATS") == 0;
+    if (q->nopen > MAX_OPEN || q->closing) {
+        p->local = false;
+        reply_set_error(&p->early, "busy", "too many requests are open", NULL, true);
+    } else if (p->local && rq->role < ROLE_AGENT) {
+        p->local = false;
+        reply_set_error(&p->early, "forbidden", "this verb needs another role", NULL, false);
+    } else if (!p->local) {
+        p->prepared = cases_prepare(q->cfg, &p->rq, &p->query, &p->early) == 0;
+    }
+    TAILQ_INSERT_TAIL(&q->waiting, p, entry);
+    event_add(q->timer, &now);
+}
+
+struct requests *requests_new(struct event_base *base, const struct config *c, const struct requests_hooks *h)
+{
+    struct requests *q = cd_alloc(sizeof *q);
+    q->base = base;
+    q->cfg = c;
+    q->h = *h;
+    TAILQ_INIT(&q->waiting);
+    q->timer = evtimer_new(base, on_timer, q);
+    q->clock_timer = evtimer_new(base, on_clock_timer, q);
+    cd_assert(q->timer && q->clock_timer);
+    q->pg = pg_new(base, &(struct pg_options){
+                             .name = "work",
+                             .dsn = c->database_dsn,
+                             .statements = statements,
+                             .max_in_flight = 16,
+                             .reconnect_max_us = c->database_reconnect_max_us,
+                             .ready = on_ready,
+                             .arg = q,
+                         });
+    return q;
+}
+
+void requests_free(struct requests **pq)
+{
+    struct requests *q = *pq;
+    struct pending_request *p;
+    if (!q)
+        return;
+    *pq = NULL;
+    q->closing = true;
+    if (q->advancing) {
+        fail(q->advancing, "busy", "the daemon is stopping", true);
+        q->advancing = NULL;
+    }
+    pg_free(&q->pg);
+    while ((p = TAILQ_FIRST(&q->waiting))) {
+        TAILQ_REMOVE(&q->waiting, p, entry);
+        fail(p, "busy", "the daemon is stopping", true);
+    }
+    event_free(q->timer);
+    event_free(q->clock_timer);
+    free(q);
+}
+
+bool requests_idle(const struct requests *q)
+{
+    return q->nopen == 0;
+}

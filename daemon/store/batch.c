@@ -1,0 +1,598 @@
+/* The batch writer. Items wait in one queue; when the intake connection has no unit open, a run of them goes out as one transaction.
+ * What the ledger knew already is asked for in a second unit. A batch that fails is replayed as it was (inserts are idempotent), a
+ * batch with a poisoned row is halved until that row stands alone. Items belong to the caller throughout. */
+#include "daemon/store/batch.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/clock.h"
+#include "daemon/core/log.h"
+#include "daemon/core/metrics.h"
+#include "daemon/store/batch_sql.h"
+#include "daemon/store/columns.h"
+#include "daemon/store/pg.h"
+
+#define MAX_ATTEMPTS 8
+#define ROWS_CAP 1000
+
+TAILQ_HEAD(item_list, store_item);
+
+/* Items that travel together. */
+struct run {
+    TAILQ_ENTRY(run) entry;
+    struct pg_unit unit, duplicates;
+    struct batch *batch;
+    struct store_item *items[ROWS_CAP];
+    size_t n;
+    bool pending;
+};
+TAILQ_HEAD(run_list, run);
+
+struct batch {
+    const struct config *cfg;
+    struct pg *pg;
+    struct item_list waiting;
+    size_t nwaiting;
+    struct run_list retry; /* runs to be sent again, before anything new */
+    struct event *timer;   /* waits out the budget, and pauses between replays */
+    bool in_flight;
+    int64_t pause_until_us;
+};
+
+static void kick(struct batch *b);
+
+static size_t item_bytes(const struct store_item *it)
+{
+    size_t n = it->env->raw.len + 1500;
+    return it->rec && it->rec->text ? n + strlen(it->rec->text) : n;
+}
+
+static struct run *next_run(struct batch *b)
+{
+    struct run *r = TAILQ_FIRST(&b->retry);
+    if (r) {
+        TAILQ_REMOVE(&b->retry, r, entry);
+        return r;
+    }
+    struct store_item *first = TAILQ_FIRST(&b->waiting), *it;
+    if (!first)
+        return NULL;
+    r = cd_alloc(sizeof *r);
+    r->batch = b;
+    r->pending = first->pending;
+    size_t bytes = 0, max = CD_MIN(b->cfg->database_batch_rows, (uint64_t)ROWS_CAP);
+    while ((it = TAILQ_FIRST(&b->waiting)) && it->pending == r->pending && r->n < max &&
+           (r->n == 0 || bytes + item_bytes(it) <= b->cfg->database_batch_bytes)) {
+        bytes += item_bytes(it);
+        TAILQ_REMOVE(&b->waiting, it, entry);
+        b->nwaiting--;
+        r->items[r->n++] = it;
+    }
+    return r;
+}
+
+/* Every item exactly once. */
+static void answer(struct run *r, size_t i, enum store_verdict v)
+{
+    struct store_item *it = r->items[i];
+    r->items[i] = NULL;
+    if (it)
+        it->done(it, v);
+}
+
+static void answer_all(struct run *r, enum store_verdict v)
+{
+    for (size_t i = 0; i < r->n; i++)
+        answer(r, i, v);
+}
+
+/* ---- building ---- */
+
+static size_t count_if(const struct run *r, bool (*want)(const struct store_item *))
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n; i++)
+        n += want(r->items[i]);
+    return n;
+}
+
+static bool is_attached(const struct store_item *it)
+{
+    return !it->is_new && !uuid_is_nil(&it->complaint_id);
+}
+
+static bool has_attachments(const struct store_item *it)
+{
+    return it->attachments != NULL;
+}
+
+static bool has_links(const struct store_item *it)
+{
+    return it->nlinks > 0;
+}
+
+static bool was_pending(const struct store_item *it)
+{
+    return it->env->from_pending;
+}
+
+struct key_row {
+    const uint8_t *key;
+    const struct store_item *it;
+};
+
+static int by_key(const void *a, const void *b)
+{
+    return memcmp(((const struct key_row *)a)->key, ((const struct key_row *)b)->key, LEDGER_KEY_SIZE);
+}
+
+/* The thread keys of the run, each once: the first item of the run that claims a key has it (the front sees to it that later ones
+ * belong to the same complaint). */
+static void add_thread_keys(struct pg_params *p, const struct run *r)
+{
+    size_t total = 0, n = 0;
+    for (size_t i = 0; i < r->n; i++)
+        total += r->items[i]->nkeys;
+    struct key_row *rows = cd_alloc((total + 1) * sizeof *rows);
+    for (size_t i = 0; i < r->n; i++)
+        for (size_t k = 0; k < r->items[i]->nkeys; k++)
+            rows[n++] = (struct key_row){r->items[i]->keys[k], r->items[i]};
+    qsort(rows, n, sizeof *rows, by_key);
+    size_t unique = 0;
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || by_key(&rows[i], &rows[i - 1]) != 0)
+            rows[unique++] = rows[i];
+    pg_array_begin(p, PG_BYTEA);
+    for (size_t i = 0; i < unique; i++)
+        pg_el_bytes(p, rows[i].key, LEDGER_KEY_SIZE);
+    pg_array_end(p);
+    pg_array_begin(p, PG_UUID);
+    for (size_t i = 0; i < unique; i++)
+        pg_el_uuid(p, &rows[i].it->complaint_id);
+    pg_array_end(p);
+    pg_array_begin(p, PG_UUID);
+    for (size_t i = 0; i < unique; i++)
+        pg_el_uuid(p, &rows[i].it->env->id);
+    pg_array_end(p);
+    free(rows);
+}
+
+#define EACH(r, it, want)                                                                                                                  \
+    for (size_t each_i = 0; each_i < (r)->n; each_i++)                                                                                     \
+        if (((it) = (r)->items[each_i]) && want(it))
+
+static void step_attach(struct batch *b, const struct run *r, struct pg_params *p)
+{
+    const struct store_item *it;
+    pg_array_begin(p, PG_UUID);
+    EACH(r, it, is_attached) pg_el_uuid(p, &it->complaint_id);
+    pg_array_end(p);
+    pg_array_begin(p, PG_UUID);
+    EACH(r, it, is_attached) pg_el_uuid(p, &it->env->id);
+    pg_array_end(p);
+    pg_array_begin(p, PG_TIMESTAMPTZ);
+    EACH(r, it, is_attached) pg_el_time(p, it->env->received_at_us);
+    pg_array_end(p);
+    pg_array_begin(p, PG_TEXT);
+    EACH(r, it, is_attached) pg_el_text(p, it->actor);
+    pg_array_end(p);
+    pg_array_begin(p, PG_TEXT);
+    EACH(r, it, is_attached) pg_el_text(p, it->event_kind);
+    pg_array_end(p);
+    pg_array_begin(p, PG_TEXT);
+    EACH(r, it, is_attached) pg_el_text(p, it->event);
+    pg_array_end(p);
+    pg_step(b->pg, &batch_sql_attach, p);
+}
+
+static void step_attachments(struct batch *b, const struct run *r, struct pg_params *p)
+{
+    const struct store_item *it;
+    pg_array_begin(p, PG_TEXT);
+    EACH(r, it, has_attachments) pg_el_text(p, it->attachments);
+    pg_array_end(p);
+    pg_step(b->pg, &batch_sql_attachments, p);
+}
+
+static void step_links(struct batch *b, const struct run *r, struct pg_params *p)
+{
+    const struct store_item *it;
+    pg_array_begin(p, PG_UUID);
+    EACH(r, it, has_links) for (size_t l = 0; l < it->nlinks; l++) pg_el_uuid(p, &it->complaint_id);
+    pg_array_end(p);
+    pg_array_begin(p, PG_UUID);
+    EACH(r, it, has_links) for (size_t l = 0; l < it->nlinks; l++) pg_el_uuid(p, &it->links[l].other);
+    pg_array_end(p);
+    pg_array_begin(p, PG_TEXT);
+    EACH(r, it, has_links) for (size_t l = 0; l < it->nlinks; l++) pg_el_text(p, it->links[l].kind);
+    pg_array_end(p);
+    pg_step(b->pg, &batch_sql_links, p);
+}
+
+static void step_unpend(struct batch *b, const struct run *r, struct pg_params *p)
+{
+    const struct store_item *it;
+    pg_array_begin(p, PG_UUID);
+    EACH(r, it, was_pending) pg_el_uuid(p, &it->env->id);
+    pg_array_end(p);
+    pg_step(b->pg, &batch_sql_unpend, p);
+}
+
+typedef void (*add_step)(struct batch *b, const struct run *r, struct pg_params *p);
+
+static void with_params(struct batch *b, const struct run *r, add_step add)
+{
+    struct pg_params p;
+    pg_params_init(&p, CD_MIB(64));
+    add(b, r, &p);
+    pg_params_free(&p);
+}
+
+static void step_store(struct batch *b, const struct run *r, struct pg_params *p)
+{
+    columns_encode(p, (const struct store_item *const *)r->items, r->n);
+    add_thread_keys(p, r);
+    pg_step(b->pg, batch_sql_store(), p);
+}
+
+static void step_pending(struct batch *b, const struct run *r, struct pg_params *p)
+{
+    struct buf frame;
+    buf_init(&frame, CD_MIB(64));
+#define PENDING_COLUMN(type, add)                                                                                                          \
+    pg_array_begin(p, type);                                                                                                               \
+    for (size_t i = 0; i < r->n; i++) {                                                                                                    \
+        const struct store_item *it = r->items[i];                                                                                         \
+        add;                                                                                                                               \
+    }                                                                                                                                      \
+    pg_array_end(p);
+    PENDING_COLUMN(PG_BYTEA, pg_el_bytes(p, it->ukey, sizeof it->ukey))
+    PENDING_COLUMN(PG_UUID, pg_el_uuid(p, &it->env->id))
+    PENDING_COLUMN(PG_TEXT, pg_el_text(p, channel_name(it->env->channel)))
+    PENDING_COLUMN(PG_TEXT, pg_el_text(p, it->env->key))
+    PENDING_COLUMN(PG_BYTEA, pg_el_bytes(p, it->env->digest, sizeof it->env->digest))
+    PENDING_COLUMN(PG_TIMESTAMPTZ, pg_el_time(p, it->env->received_at_us))
+    PENDING_COLUMN(PG_TEXT, pg_el_text(p, it->env->desks.v[0]))
+    PENDING_COLUMN(PG_BYTEA, (buf_reset(&frame), envelope_write(it->env, &frame), pg_el_bytes(p, frame.data, frame.len)))
+    PENDING_COLUMN(PG_TEXT, pg_el_text(p, it->pending_reason))
+#undef PENDING_COLUMN
+    buf_free(&frame);
+    pg_step(b->pg, &batch_sql_pending, p);
+}
+
+/* ---- answers ---- */
+
+static struct store_item **find_id(struct run *r, const struct uuid *id)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (r->items[i] && uuid_equal(&r->items[i]->env->id, id))
+            return &r->items[i];
+    return NULL;
+}
+
+/* Answers what the first statement stored; the rest were duplicates. */
+static size_t answer_stored(struct run *r, const PGresult *res)
+{
+    const char *ids = pg_text(res, 0, 0);
+    size_t left = r->n;
+    while (ids && strlen(ids) >= UUID_TEXT_SIZE - 1) {
+        char one[UUID_TEXT_SIZE];
+        struct uuid id;
+        memcpy(one, ids, UUID_TEXT_SIZE - 1);
+        one[UUID_TEXT_SIZE - 1] = '\0';
+        struct store_item **slot = uuid_parse(one, &id) == 0 ? find_id(r, &id) : NULL;
+        if (slot) {
+            (*slot)->duplicate = false;
+            metrics_inc(M_STORE_ROWS);
+            answer(r, (size_t)(slot - r->items), STORE_DONE);
+            left--;
+        }
+        ids += UUID_TEXT_SIZE - 1;
+        ids += *ids == ',';
+    }
+    return left;
+}
+
+static void free_run(struct run *r)
+{
+    free(r);
+}
+
+static void finished(struct batch *b)
+{
+    b->in_flight = false;
+    kick(b);
+}
+
+static void take_duplicate(struct store_item *it, const PGresult *res, int row)
+{
+    struct uuid id;
+    char digest[2 * SHA256_SIZE + 1];
+    const char *s;
+    hex_encode(it->env->digest, SHA256_SIZE, digest);
+    bool ours = pg_uuid(res, row, 1, &id) == 0 && uuid_equal(&id, &it->env->id);
+    it->duplicate = !ours; /* the same id: a replay of our own commit whose answer was lost */
+    if (!ours && (s = pg_text(res, row, 3)) && strcmp(s, digest) != 0)
+        it->outcome = OUT_COUNT; /* same key, other content: the caller says so */
+    else if ((s = pg_text(res, row, 2)))
+        it->outcome = ours ? (enum outcome)outcome_from_name(s) : OUT_DUPLICATE;
+    snprintf(it->ref, sizeof it->ref, "%s", (s = pg_text(res, row, 4)) ? s : "");
+    snprintf(it->dup_category, sizeof it->dup_category, "%s", (s = pg_text(res, row, 5)) ? s : "");
+    snprintf(it->dup_priority, sizeof it->dup_priority, "%s", (s = pg_text(res, row, 6)) ? s : "");
+    snprintf(it->dup_team, sizeof it->dup_team, "%s", (s = pg_text(res, row, 7)) ? s : "");
+    it->dup_due_us = pg_i64(res, row, 8, 0);
+}
+
+static void on_duplicates(struct pg_unit *u, enum pg_status s)
+{
+    struct run *r = (struct run *)((char *)u - offsetof(struct run, duplicates));
+    struct batch *b = r->batch;
+    const PGresult *res = s == PG_OK ? u->result[0] : NULL;
+    for (size_t i = 0; i < r->n; i++) {
+        struct store_item *it = r->items[i];
+        char hex[2 * LEDGER_KEY_SIZE + 1];
+        bool found = false;
+        if (!it)
+            continue;
+        hex_encode(it->ukey, LEDGER_KEY_SIZE, hex);
+        for (int row = 0; res && row < PQntuples(res) && !found; row++)
+            if (strcmp(PQgetvalue(res, row, 0), hex) == 0) {
+                take_duplicate(it, res, row);
+                found = true;
+            }
+        answer(r, i, found ? STORE_DONE : STORE_RETRY);
+    }
+    free_run(r);
+    finished(b);
+}
+
+static bool ask_duplicates(struct run *r)
+{
+    struct batch *b = r->batch;
+    struct pg_params p;
+    if (!pg_can_send(b->pg))
+        return false;
+    pg_params_init(&p, CD_MIB(1));
+    pg_array_begin(&p, PG_BYTEA);
+    for (size_t i = 0; i < r->n; i++)
+        if (r->items[i])
+            pg_el_bytes(&p, r->items[i]->ukey, LEDGER_KEY_SIZE);
+    pg_array_end(&p);
+    pg_array_begin(&p, PG_TEXT);
+    for (size_t i = 0; i < r->n; i++)
+        if (r->items[i])
+            pg_el_text(&p, r->items[i]->env->desks.v[0]);
+    pg_array_end(&p);
+    pg_begin(b->pg, &r->duplicates, on_duplicates);
+    pg_step(b->pg, &batch_sql_duplicates, &p);
+    pg_send(b->pg);
+    pg_params_free(&p);
+    return true;
+}
+
+static void learn_time(const PGresult *res)
+{
+    int64_t now = pg_i64(res, 0, 1, 0);
+    if (now)
+        clock_set_service_offset_us(now - clock_real_us());
+}
+
+static void run_done(struct run *r, const PGresult *res)
+{
+    struct batch *b = r->batch;
+    learn_time(res);
+    metrics_inc(M_STORE_BATCHES);
+    if (answer_stored(r, res) == 0) {
+        free_run(r);
+        finished(b);
+        return;
+    }
+    if (!ask_duplicates(r)) {
+        answer_all(r, STORE_RETRY);
+        free_run(r);
+        finished(b);
+    }
+}
+
+/* Halves the run, so that a poisoned row ends up alone and fails alone. */
+static void split(struct run *r)
+{
+    struct batch *b = r->batch;
+    struct run *second = cd_alloc(sizeof *second);
+    size_t half = r->n / 2;
+    second->batch = b;
+    second->pending = r->pending;
+    second->n = r->n - half;
+    memcpy(second->items, r->items + half, second->n * sizeof *r->items);
+    r->n = half;
+    TAILQ_INSERT_HEAD(&b->retry, second, entry);
+    TAILQ_INSERT_HEAD(&b->retry, r, entry);
+}
+
+static void replay(struct run *r, int64_t pause_us)
+{
+    struct batch *b = r->batch;
+    int64_t now = clock_mono_us();
+    bool over = false;
+    metrics_inc(M_STORE_RETRIES);
+    for (size_t i = 0; i < r->n; i++)
+        over |= ++r->items[i]->attempts > MAX_ATTEMPTS || now - r->items[i]->queued_mono_us > b->cfg->database_commit_budget_us;
+    if (over) {
+        answer_all(r, STORE_RETRY);
+        free_run(r);
+        return;
+    }
+    TAILQ_INSERT_HEAD(&b->retry, r, entry);
+    b->pause_until_us = now + pause_us;
+}
+
+static void run_failed(struct run *r, enum pg_status s)
+{
+    struct batch *b = r->batch;
+    const struct pg_unit *u = &r->unit;
+    log_event(LOG_L_WARN, "store.batch-failed", "rows=%zu sqlstate=%s error=%s", r->n, u->sqlstate[0] ? u->sqlstate : "-", log_quote(u->error));
+    if (s == PG_RACE) {
+        answer_all(r, STORE_AGAIN);
+        free_run(r);
+    } else if (s == PG_POISON && r->n > 1) {
+        split(r);
+    } else if (s == PG_POISON) {
+        metrics_inc(M_STORE_POISON);
+        answer_all(r, STORE_POISON);
+        free_run(r);
+    } else if (s == PG_NOT_DURABLE) {
+        answer_all(r, STORE_RETRY);
+        free_run(r);
+    } else {
+        replay(r, s == PG_TEMPORARY ? CD_MSEC(50) : 0);
+    }
+    finished(b);
+}
+
+static void on_unit(struct pg_unit *u, enum pg_status s)
+{
+    struct run *r = (struct run *)((char *)u - offsetof(struct run, unit));
+    if (s == PG_OK)
+        run_done(r, u->result[0]);
+    else
+        run_failed(r, s);
+}
+
+static void send_run(struct batch *b, struct run *r)
+{
+    b->in_flight = true;
+    pg_begin(b->pg, &r->unit, on_unit);
+    with_params(b, r, r->pending ? step_pending : step_store);
+    if (!r->pending) {
+        if (count_if(r, is_attached))
+            with_params(b, r, step_attach);
+        if (count_if(r, has_attachments))
+            with_params(b, r, step_attachments);
+        if (count_if(r, has_links))
+            with_params(b, r, step_links);
+        if (count_if(r, was_pending))
+            with_params(b, r, step_unpend);
+    }
+    pg_send(b->pg);
+}
+
+static void arm(struct batch *b, int64_t us)
+{
+    struct timeval tv = {us / 1000000, us % 1000000};
+    if (!evtimer_pending(b->timer, NULL))
+        event_add(b->timer, &tv);
+}
+
+static void kick(struct batch *b)
+{
+    int64_t now = clock_mono_us();
+    metrics_set(M_STORE_UP, pg_usable(b->pg));
+    if (b->in_flight)
+        return;
+    if (!pg_can_send(b->pg) || now < b->pause_until_us) {
+        if (b->nwaiting || !TAILQ_EMPTY(&b->retry))
+            arm(b, CD_MSEC(20));
+        return;
+    }
+    struct run *r = next_run(b);
+    if (r)
+        send_run(b, r);
+}
+
+/* While the database is away: what waited longer than the budget is answered "try again". */
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct batch *b = arg;
+    int64_t limit = clock_mono_us() - b->cfg->database_commit_budget_us;
+    struct store_item *it;
+    struct run *r;
+    (void)fd;
+    (void)what;
+    if (!pg_usable(b->pg)) {
+        while ((it = TAILQ_FIRST(&b->waiting)) && it->queued_mono_us < limit) {
+            TAILQ_REMOVE(&b->waiting, it, entry);
+            b->nwaiting--;
+            it->done(it, STORE_RETRY);
+        }
+        while ((r = TAILQ_FIRST(&b->retry)) && r->n && r->items[0]->queued_mono_us < limit) {
+            TAILQ_REMOVE(&b->retry, r, entry);
+            answer_all(r, STORE_RETRY);
+            free_run(r);
+        }
+    }
+    kick(b);
+}
+
+static void on_ready(void *arg)
+{
+    kick(arg);
+}
+
+struct batch *batch_new(struct event_base *base, const struct config *c)
+{
+    static const struct pg_stmt *statements[8];
+    struct batch *b = cd_alloc(sizeof *b);
+    const struct pg_stmt *all[] = {batch_sql_store(), &batch_sql_attach, &batch_sql_attachments, &batch_sql_links, &batch_sql_unpend,
+                                   &batch_sql_pending, &batch_sql_duplicates, NULL};
+    memcpy(statements, all, sizeof all);
+    b->cfg = c;
+    TAILQ_INIT(&b->waiting);
+    TAILQ_INIT(&b->retry);
+    b->timer = evtimer_new(base, on_timer, b);
+    cd_assert(b->timer);
+    b->pg = pg_new(base, &(struct pg_options){
+                             .name = "intake",
+                             .dsn = c->database_dsn,
+                             /* a plan made while the tables are empty must not stay a sequential scan */
+                             .setup = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan",
+                             .statements = statements,
+                             .max_in_flight = 2,
+                             .reconnect_max_us = c->database_reconnect_max_us,
+                             .ready = on_ready,
+                             .arg = b,
+                         });
+    return b;
+}
+
+void batch_free(struct batch **pb)
+{
+    struct batch *b = *pb;
+    struct store_item *it;
+    struct run *r;
+    if (!b)
+        return;
+    *pb = NULL;
+    b->pause_until_us = INT64_MAX; /* nothing is sent any more */
+    pg_free(&b->pg);
+    while ((r = TAILQ_FIRST(&b->retry))) {
+        TAILQ_REMOVE(&b->retry, r, entry);
+        answer_all(r, STORE_RETRY);
+        free_run(r);
+    }
+    while ((it = TAILQ_FIRST(&b->waiting))) {
+        TAILQ_REMOVE(&b->waiting, it, entry);
+        it->done(it, STORE_RETRY);
+    }
+    event_free(b->timer);
+    free(b);
+}
+
+void batch_put(struct batch *b, struct store_item *it)
+{
+    it->queued_mono_us = clock_mono_us();
+    TAILQ_INSERT_TAIL(&b->waiting, it, entry);
+    b->nwaiting++;
+    if (!b->in_flight)
+        arm(b, 0); /* from the loop, and after everything else that this pass brings */
+}
+
+bool batch_usable(const struct batch *b)
+{
+    return pg_usable(b->pg);
+}
+
+size_t batch_waiting(const struct batch *b)
+{
+    return b->nwaiting;
+}

@@ -1,0 +1,77 @@
+#pragma once
+/* One decided envelope on its way into the database: everything the batch writes for it, as plain values. */
+#include <sys/queue.h>
+
+#include "daemon/intake/envelope.h"
+#include "daemon/intake/keys.h"
+#include "daemon/intake/record.h"
+
+struct store_item;
+
+enum store_verdict {
+    STORE_DONE,      /* committed; outcome and ref are set, `duplicate` when the ledger had it */
+    STORE_AGAIN,     /* something changed since the look-up: decide anew */
+    STORE_RETRY,     /* not stored (or unknown): the sender is to try again */
+    STORE_POISON,    /* the database refuses this row by itself */
+};
+typedef void (*store_done)(struct store_item *it, enum store_verdict v);
+
+struct store_link {
+    struct uuid other;
+    const char *kind; /* "possibly-related", "same-message-id" */
+};
+#define STORE_MAX_LINKS 4
+#define STORE_MAX_KEYS 66
+
+struct store_item {
+    TAILQ_ENTRY(store_item) entry;
+    store_done done;
+    struct envelope *env; /* borrowed: owned by whoever gave the item */
+    struct record *rec;   /* borrowed; NULL for pending */
+    uint8_t ukey[LEDGER_KEY_SIZE];
+    enum outcome outcome;
+    bool pending;          /* raw and receipt only */
+    const char *pending_reason;
+    /* the complaint */
+    bool is_new;
+    struct uuid complaint_id; /* env->id when new, the joined one for a follow-up, nil without one */
+    char ref[REF_TEXT_SIZE];
+    const char *desk, *channel, *category, *priority, *team, *policy, *calendar, *language;
+    char *policy_version;     /* "standard@1a2b…", owned */
+    char *tags, *desks;       /* array literals, owned */
+    char *decision;           /* JSON, owned */
+    char *event;              /* JSON, owned: data of the first event or of the follow-up's */
+    const char *event_kind, *actor;
+    bool degraded;
+    /* the customer */
+    char *handle;             /* "mail:…", owned; NULL: none */
+    bool handle_is_new;
+    struct uuid customer_id;  /* found or proposed; nil without a handle */
+    /* thread keys that this item claims for its complaint */
+    uint8_t keys[STORE_MAX_KEYS][LEDGER_KEY_SIZE];
+    size_t nkeys;
+    struct store_link links[STORE_MAX_LINKS];
+    size_t nlinks;
+    /* timers, for a new complaint */
+    int64_t due_us[3], next_at_us;
+    char *step_due, *step_level, *step_repeat, *step_stops; /* array literals, owned */
+    /* the acknowledgement */
+    bool notify;
+    struct uuid notification_id;
+    const char *notify_transport, *notify_recipient, *notify_state, *notify_reason;
+    int64_t notify_not_after_us;
+    /* the recipients of the message as an array literal, owned */
+    char *recipients;
+    char *attachments;        /* JSON array, owned; NULL: none */
+    /* the store's */
+    bool duplicate;
+    unsigned attempts;
+    int64_t queued_mono_us;
+    char dup_category[64], dup_priority[16], dup_team[64];
+    int64_t dup_due_us;
+};
+/* Frees what the item owns, not the item, env or rec. */
+void store_item_clear(struct store_item *it);
+/* Appends `s` as an element of a PostgreSQL array literal that was begun with "{". */
+struct buf;
+void array_literal_add(struct buf *b, const char *s);

@@ -1,0 +1,276 @@
+/* The look-up stage: requests wait until the connection has room, then all of them share three statements. Two units may be open, so
+ * that the database works on one while the front decides the other. */
+#include "daemon/store/lookup.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/clock.h"
+#include "daemon/store/pg.h"
+
+#define MAX_REQUESTS 200
+#define WAIT_LIMIT_US CD_SEC(1)
+
+TAILQ_HEAD(request_list, lookup_request);
+
+struct round {
+    struct pg_unit unit;
+    struct lookup *l;
+    struct lookup_request *q[MAX_REQUESTS];
+    int64_t since_us;
+    size_t n;
+    int at_customers, at_keys, at_refs; /* places of the results, -1: not asked */
+};
+
+struct lookup {
+    struct pg *pg;
+    struct request_list waiting;
+    struct event *timer;
+    int64_t oldest_us;
+};
+
+static const struct pg_stmt sql_customers = {
+    "customers", "select h.handle, c.id, to_json(c.flags), c.language from complaintd.customer_handles h"
+                 " join complaintd.customers c on c.id = h.customer_id where h.handle = any($1::text[])"};
+
+#define CANDIDATE_COLUMNS                                                                                                                  \
+    "c.id, c.ref, c.status = 'closed', (extract(epoch from c.closed_at) * 1000000)::bigint,"                                               \
+    " (select json_agg(distinct p.who) from (select c.customer_email as who union all select c.customer_phone"                              \
+    "   union all select m.sender from complaintd.messages m where m.complaint_id = c.id and m.direction = 'in' and m.class = 'person'"    \
+    "   union all select unnest(u.emails || u.phones) from complaintd.customers u where u.id = c.customer_id) p where p.who is not null)"
+
+static const struct pg_stmt sql_keys = {"keys", "select encode(k.key, 'hex'), " CANDIDATE_COLUMNS " from complaintd.thread_keys k"
+                                                " join complaintd.complaint f on f.id = k.complaint_id"
+                                                " join complaintd.complaint c on c.id = coalesce(f.merged_into, f.id)"
+                                                " where k.key = any($1::bytea[])"};
+
+static const struct pg_stmt sql_refs = {
+    "refs", "select f.given, " CANDIDATE_COLUMNS " from (select ref as given, coalesce(merged_into, id) as id from complaintd.complaint"
+            "   where ref = any($1::text[])"
+            "  union all select ref, complaint_id from complaintd.ref_aliases where ref = any($1::text[])) f"
+            " join complaintd.complaint c on c.id = f.id"};
+
+static const struct pg_stmt *const statements[] = {&sql_customers, &sql_keys, &sql_refs, NULL};
+
+void lookup_clear(struct lookup_request *q)
+{
+    strlist_free(&q->customer_flags);
+    free(q->customer_language);
+    q->customer_language = NULL;
+    for (size_t i = 0; i < q->ncandidates; i++)
+        strlist_free(&q->candidates[i].participants);
+    q->ncandidates = 0;
+    q->customer_found = false;
+}
+
+static void add_strings(struct strlist *l, const char *json)
+{
+    json_t *a = json ? json_loads(json, 0, NULL) : NULL, *s;
+    size_t i;
+    json_array_foreach(a, i, s)
+        if (json_is_string(s))
+            strlist_add(l, json_string_value(s));
+    json_decref(a);
+}
+
+static void take_customers(struct round *r, const PGresult *res)
+{
+    for (int row = 0; row < PQntuples(res); row++)
+        for (size_t i = 0; i < r->n; i++) {
+            struct lookup_request *q = r->q[i];
+            if (q->customer_found || !str_eq(q->handle, PQgetvalue(res, row, 0)) || pg_uuid(res, row, 1, &q->customer_id) < 0)
+                continue;
+            q->customer_found = true;
+            add_strings(&q->customer_flags, pg_text(res, row, 2));
+            q->customer_language = cd_strdup(pg_text(res, row, 3));
+        }
+}
+
+static void add_candidate(struct lookup_request *q, enum thread_evidence e, const uint8_t *key, const PGresult *res, int row)
+{
+    if (q->ncandidates == LOOKUP_MAX_CANDIDATES)
+        return;
+    struct thread_candidate *c = &q->candidates[q->ncandidates];
+    *c = (struct thread_candidate){.evidence = e, .has_key = key != NULL};
+    if (key)
+        memcpy(c->key, key, LEDGER_KEY_SIZE);
+    if (pg_uuid(res, row, 1, &c->complaint_id) < 0)
+        return;
+    snprintf(c->ref, sizeof c->ref, "%s", pg_text(res, row, 2));
+    c->closed = str_eq(pg_text(res, row, 3), "t");
+    c->closed_at_us = pg_i64(res, row, 4, 0);
+    add_strings(&c->participants, pg_text(res, row, 5));
+    q->ncandidates++;
+}
+
+static void take_keys(struct round *r, const PGresult *res)
+{
+    for (int row = 0; row < PQntuples(res); row++) {
+        uint8_t key[LEDGER_KEY_SIZE];
+        if (hex_decode(PQgetvalue(res, row, 0), key, sizeof key) < 0)
+            continue;
+        for (size_t i = 0; i < r->n; i++)
+            for (size_t k = 0; k < r->q[i]->nkeys; k++)
+                if (memcmp(r->q[i]->keys[k], key, sizeof key) == 0)
+                    add_candidate(r->q[i], r->q[i]->key_evidence[k], key, res, row);
+    }
+}
+
+static void take_refs(struct round *r, const PGresult *res)
+{
+    for (int row = 0; row < PQntuples(res); row++)
+        for (size_t i = 0; i < r->n; i++)
+            for (size_t k = 0; k < r->q[i]->nrefs; k++)
+                if (str_eq(r->q[i]->refs[k], PQgetvalue(res, row, 0)))
+                    add_candidate(r->q[i], TE_REFERENCE_NUMBER, NULL, res, row);
+}
+
+static void kick(struct lookup *l);
+
+static void on_unit(struct pg_unit *u, enum pg_status s)
+{
+    struct round *r = (struct round *)u;
+    struct lookup *l = r->l;
+    if (s == PG_OK) {
+        if (r->at_customers >= 0)
+            take_customers(r, u->result[r->at_customers]);
+        if (r->at_keys >= 0)
+            take_keys(r, u->result[r->at_keys]);
+        if (r->at_refs >= 0)
+            take_refs(r, u->result[r->at_refs]);
+    }
+    for (size_t i = 0; i < r->n; i++)
+        r->q[i]->done(r->q[i], s == PG_OK);
+    free(r);
+    kick(l);
+}
+
+static void send_round(struct lookup *l, struct round *r)
+{
+    struct pg_params h, k, f;
+    size_t nh = 0, nk = 0, nf = 0;
+    pg_params_init(&h, CD_MIB(1));
+    pg_params_init(&k, CD_MIB(1));
+    pg_params_init(&f, CD_MIB(1));
+    pg_array_begin(&h, PG_TEXT);
+    pg_array_begin(&k, PG_BYTEA);
+    pg_array_begin(&f, PG_TEXT);
+    for (size_t i = 0; i < r->n; i++) {
+        const struct lookup_request *q = r->q[i];
+        if (q->handle)
+            pg_el_text(&h, q->handle), nh++;
+        for (size_t j = 0; j < q->nkeys; j++)
+            pg_el_bytes(&k, q->keys[j], LEDGER_KEY_SIZE), nk++;
+        for (size_t j = 0; j < q->nrefs; j++)
+            pg_el_text(&f, q->refs[j]), nf++;
+    }
+    pg_array_end(&h);
+    pg_array_end(&k);
+    pg_array_end(&f);
+    int n = 0;
+    r->at_customers = nh ? n++ : -1;
+    r->at_keys = nk ? n++ : -1;
+    r->at_refs = nf ? n++ : -1;
+    pg_begin(l->pg, &r->unit, on_unit);
+    if (nh)
+        pg_step(l->pg, &sql_customers, &h);
+    if (nk)
+        pg_step(l->pg, &sql_keys, &k);
+    if (nf)
+        pg_step(l->pg, &sql_refs, &f);
+    pg_send(l->pg);
+    pg_params_free(&h);
+    pg_params_free(&k);
+    pg_params_free(&f);
+}
+
+static void kick(struct lookup *l)
+{
+    struct lookup_request *q;
+    while (!TAILQ_EMPTY(&l->waiting) && pg_can_send(l->pg)) {
+        struct round *r = cd_alloc(sizeof *r);
+        r->l = l;
+        while (r->n < MAX_REQUESTS && (q = TAILQ_FIRST(&l->waiting))) {
+            TAILQ_REMOVE(&l->waiting, q, entry);
+            r->q[r->n++] = q;
+        }
+        send_round(l, r);
+    }
+    l->oldest_us = TAILQ_EMPTY(&l->waiting) ? 0 : clock_mono_us();
+}
+
+static void arm(struct lookup *l, int64_t us)
+{
+    struct timeval tv = {us / 1000000, us % 1000000};
+    if (!evtimer_pending(l->timer, NULL))
+        event_add(l->timer, &tv);
+}
+
+/* Also the guard while the database is away: what waited too long is given back as failed. */
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct lookup *l = arg;
+    struct lookup_request *q;
+    (void)fd;
+    (void)what;
+    if (!pg_usable(l->pg) && l->oldest_us && clock_mono_us() - l->oldest_us > WAIT_LIMIT_US) {
+        while ((q = TAILQ_FIRST(&l->waiting))) {
+            TAILQ_REMOVE(&l->waiting, q, entry);
+            q->done(q, false);
+        }
+        l->oldest_us = 0;
+        return;
+    }
+    if (pg_can_send(l->pg))
+        kick(l);
+    if (!TAILQ_EMPTY(&l->waiting))
+        arm(l, CD_MSEC(50));
+}
+
+static void on_ready(void *arg)
+{
+    kick(arg);
+}
+
+struct lookup *lookup_new(struct event_base *base, const struct config *c)
+{
+    struct lookup *l = cd_alloc(sizeof *l);
+    TAILQ_INIT(&l->waiting);
+    l->timer = evtimer_new(base, on_timer, l);
+    cd_assert(l->timer);
+    l->pg = pg_new(base, &(struct pg_options){
+                             .name = "lookup",
+                             .dsn = c->database_dsn,
+                             .setup = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan",
+                             .statements = statements,
+                             .max_in_flight = 2,
+                             .reconnect_max_us = c->database_reconnect_max_us,
+                             .ready = on_ready,
+                             .arg = l,
+                         });
+    return l;
+}
+
+void lookup_free(struct lookup **pl)
+{
+    struct lookup *l = *pl;
+    struct lookup_request *q;
+    if (!l)
+        return;
+    *pl = NULL;
+    pg_free(&l->pg);
+    while ((q = TAILQ_FIRST(&l->waiting))) {
+        TAILQ_REMOVE(&l->waiting, q, entry);
+        q->done(q, false);
+    }
+    event_free(l->timer);
+    free(l);
+}
+
+void lookup_put(struct lookup *l, struct lookup_request *q)
+{
+    if (!l->oldest_us)
+        l->oldest_us = clock_mono_us();
+    TAILQ_INSERT_TAIL(&l->waiting, q, entry);
+    arm(l, 0);
+}

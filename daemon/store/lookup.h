@@ -1,0 +1,34 @@
+#pragma once
+/* One batched look-up for whatever waits: customers by handle, complaints by thread key and by reference. */
+#include <event2/event.h>
+#include <sys/queue.h>
+
+#include "config/config.h"
+#include "daemon/intake/keys.h"
+#include "daemon/triage/thread.h"
+
+#define LOOKUP_MAX_CANDIDATES 8
+struct lookup_request {
+    TAILQ_ENTRY(lookup_request) entry;
+    void (*done)(struct lookup_request *q, bool ok); /* once, never from inside lookup_put */
+    /* asked; borrowed until done */
+    const char *handle; /* or NULL */
+    const uint8_t (*keys)[LEDGER_KEY_SIZE];
+    const enum thread_evidence *key_evidence;
+    size_t nkeys;
+    const char (*refs)[REF_TEXT_SIZE];
+    size_t nrefs;
+    /* found; freed by lookup_clear */
+    bool customer_found;
+    struct uuid customer_id;
+    struct strlist customer_flags;
+    char *customer_language;
+    struct thread_candidate candidates[LOOKUP_MAX_CANDIDATES];
+    size_t ncandidates;
+};
+void lookup_clear(struct lookup_request *q);
+
+struct lookup;
+struct lookup *lookup_new(struct event_base *base, const struct config *c);
+void lookup_free(struct lookup **l);
+void lookup_put(struct lookup *l, struct lookup_request *q);

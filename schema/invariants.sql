@@ -1,0 +1,76 @@
+-- Every row that this returns is a fault: (invariant, id, detail). On a healthy database it returns none.
+select 'receipt without complaint' as invariant, r.id, r.outcome as detail
+    from complaintd.receipts r left join complaintd.complaint c on c.id = r.complaint_id
+    where r.outcome in ('new', 'follow-up') and c.id is null
+union all
+select 'receipt without message', r.id, r.outcome
+    from complaintd.receipts r left join complaintd.messages m on m.id = r.id
+    where r.outcome not in ('duplicate', 'pending', 'control', 'spooled') and m.id is null
+union all
+select 'pending receipt without envelope', r.id, r.channel
+    from complaintd.receipts r left join complaintd.pending p on p.id = r.id where r.outcome = 'pending' and p.id is null
+union all
+select 'envelope whose receipt is not pending', p.id, r.outcome
+    from complaintd.pending p left join complaintd.receipts r on r.id = p.id where r.outcome is distinct from 'pending'
+union all
+select 'incoming message without receipt', m.id, m.channel
+    from complaintd.messages m left join complaintd.receipts r on r.id = m.id where m.direction = 'in' and r.id is null
+union all
+select 'two receipts of one envelope', r.id, count(*)::text from complaintd.receipts r group by r.id having count(*) > 1
+union all
+select 'unknown receipt outcome', r.id, r.outcome from complaintd.receipts r
+    where r.outcome not in ('new', 'follow-up', 'duplicate', 'auto-reply', 'bounce', 'bulk', 'own', 'control', 'pending', 'spooled')
+union all
+select 'complaint without its first message', c.id, c.ref
+    from complaintd.complaint c left join complaintd.messages m on m.id = c.id where m.id is null
+union all
+select 'complaint without receipt', c.id, c.ref
+    from complaintd.complaint c left join complaintd.receipts r on r.id = c.id where r.id is null or r.complaint_id <> c.id
+union all
+select 'complaint without timers', c.id, c.ref
+    from complaintd.complaint c left join complaintd.timers t on t.complaint_id = c.id where t.complaint_id is null
+union all
+select 'complaint without customer row', c.id, c.ref
+    from complaintd.complaint c left join complaintd.customers u on u.id = c.customer_id
+    where c.customer_id is not null and u.id is null
+union all
+select 'handle without customer', h.customer_id, left(h.handle, 5)
+    from complaintd.customer_handles h left join complaintd.customers u on u.id = h.customer_id where u.id is null
+union all
+select 'thread key without complaint', k.complaint_id, encode(k.key, 'hex')
+    from complaintd.thread_keys k left join complaintd.complaint c on c.id = k.complaint_id where c.id is null
+union all
+select 'attachment without message', a.message_id, a.n::text
+    from complaintd.attachments a left join complaintd.messages m on m.id = a.message_id where m.id is null
+union all
+select 'attachment outside its message', a.message_id, a.n::text
+    from complaintd.attachments a join complaintd.messages m on m.id = a.message_id
+    where a.raw_offset < 0 or a.raw_length < 0 or a.raw_offset + a.raw_length > length(m.raw)
+union all
+select 'notification without complaint', n.id, n.purpose
+    from complaintd.notifications n left join complaintd.complaint c on c.id = n.complaint_id where c.id is null
+union all
+select 'notification sent twice under one key', min(n.id::text)::uuid, n.idempotency_key
+    from complaintd.notifications n group by n.idempotency_key having count(*) > 1
+union all
+select 'two acknowledgements of one complaint', n.complaint_id, count(*)::text
+    from complaintd.notifications n where n.purpose = 'acknowledgement' group by n.complaint_id having count(*) > 1
+union all
+select 'sent without a time', n.id, n.state from complaintd.notifications n where n.state in ('sent', 'delivered') and n.sent_at is null
+union all
+select 'step due in the past that next_at does not show', t.complaint_id, t.next_at::text
+    from complaintd.timers t
+    where t.next_at is distinct from complaintd.timer_next(t.step_due, t.step_fired, t.step_stopped)
+union all
+select 'gap in the event chain', e.complaint_id, e.seq::text
+    from (select complaint_id, seq, prev_hash, hash, lag(hash, 1, '\x'::bytea) over w as before, lag(seq, 1, 0) over w as seq_before
+          from complaintd.events window w as (partition by complaint_id order by seq)) e
+    where e.seq <> e.seq_before + 1 or e.prev_hash <> e.before
+union all
+select 'event with a wrong hash', e.complaint_id, e.seq::text
+    from complaintd.events e
+    where e.hash <> complaintd.event_hash(e.prev_hash, e.id, e.seq, e.at, e.actor, e.kind, e.data)
+union all
+select 'complaint without events', c.id, c.ref
+    from complaintd.complaint c left join complaintd.events e on e.complaint_id = c.id and e.seq = 1 where e.id is null
+order by 1, 2;

@@ -1,0 +1,70 @@
+"""Replies find their complaint by thread keys, from a participant only; order of arrival does not matter."""
+import secrets
+
+import letters
+from model import wait_for
+
+
+def send(box, mark, sender, message_id=None, extra=(), subject="A matter"):
+    raw = letters.mail(subject, f"text {mark}", sender=f"Someone <{sender}>", message_id=message_id, extra=extra)
+    assert box.mail(raw, sender)[0] == 250
+
+
+def message_of(box, mark):
+    wait_for(lambda: box.db.value("select count(*) from pending") == 0)
+    return box.db.row("select m.*, r.outcome from messages m join receipts r on r.id = m.id where m.direction = 'in' and strpos(m.body, %s) > 0", mark)
+
+
+def ids():
+    return f"{secrets.token_hex(8)}@shop.example", f"{secrets.token_hex(8)}@shop.example", f"c{secrets.token_hex(5)}@shop.example"
+
+
+def test_a_reply_by_its_sender_joins(box):
+    first, second, sender = ids()
+    one, two = letters.mark(), letters.mark()
+    send(box, one, sender, first)
+    send(box, two, sender, second, [("In-Reply-To", f"<{first}>"), ("References", f"<{first}>")], "Re: A matter")
+    assert message_of(box, two)["complaint_id"] == message_of(box, one)["complaint_id"]
+    assert message_of(box, two)["outcome"] == "follow-up"
+    wait_for(lambda: box.mails(sender), 30)
+    assert len(box.mails(sender)) == 1, "one complaint, one acknowledgement"
+
+
+def test_a_reply_to_our_acknowledgement_joins(box):
+    first, second, sender = ids()
+    one, two = letters.mark(), letters.mark()
+    send(box, one, sender, first)
+    wait_for(lambda: box.mails(sender), 30, "acknowledgement")
+    ours = box.mails(sender)[0]["Message-ID"].strip()
+    send(box, two, sender, second, [("In-Reply-To", ours), ("References", f"<{first}> {ours}")], "Re: A matter")
+    assert message_of(box, two)["complaint_id"] == message_of(box, one)["complaint_id"]
+
+
+def test_a_reply_that_comes_first_is_found_by_its_original(box):
+    first, second, sender = ids()
+    one, two = letters.mark(), letters.mark()
+    send(box, two, sender, second, [("In-Reply-To", f"<{first}>")], "Re: A matter")
+    send(box, one, sender, first)
+    assert message_of(box, one)["complaint_id"] == message_of(box, two)["complaint_id"]
+
+
+def test_a_stranger_joins_nothing(box):
+    first, second, sender = ids()
+    one, two, three = letters.mark(), letters.mark(), letters.mark()
+    send(box, one, sender, first)
+    ref = box.complaint_of(one)["ref"]
+    stranger = f"s{secrets.token_hex(5)}@elsewhere.example"
+    send(box, two, stranger, second, [("In-Reply-To", f"<{first}>")], "Re: A matter")
+    send(box, three, stranger, None, [], f"About {ref}")
+    places = {message_of(box, m)["complaint_id"] for m in (one, two, three)}
+    assert message_of(box, one)["complaint_id"] not in {message_of(box, m)["complaint_id"] for m in (two, three)}
+    assert len(places) >= 2
+
+
+def test_a_participant_who_writes_the_reference_joins(box):
+    first, _, sender = ids()
+    one, two = letters.mark(), letters.mark()
+    send(box, one, sender, first)
+    ref = box.complaint_of(one)["ref"]
+    send(box, two, sender, None, [], f"Still waiting, my reference is {ref.lower()}")
+    assert message_of(box, two)["complaint_id"] == message_of(box, one)["complaint_id"]

@@ -1,0 +1,146 @@
+"""A sandbox as the tests use it: sandbox.Sandbox with clients, readers of its outboxes, and its counters."""
+import email
+import email.policy
+import glob
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import urllib.request
+
+import clients
+import model
+import sandbox
+
+ROOT = sandbox.ROOT
+SANITIZER = ("AddressSanitizer", "LeakSanitizer", "UndefinedBehaviorSanitizer", "runtime error:")
+
+
+class Box(sandbox.Sandbox):
+    def __init__(self, build=None, overlay=None):
+        super().__init__(tempfile.mkdtemp(prefix="cdt-", dir="/tmp"))
+        self._db = None
+        overlay_file = None
+        if overlay:
+            overlay_file = os.path.join(self.dir, "overlay.yaml")
+            with open(overlay_file, "w", encoding="utf-8") as f:
+                json.dump(overlay, f)  # JSON is YAML
+        before = os.environ.get("CD_BUILD")
+        os.environ["CD_BUILD"] = build or default_build()
+        try:
+            self.start(overlay_file)
+        finally:
+            if before is None:
+                del os.environ["CD_BUILD"]
+            else:
+                os.environ["CD_BUILD"] = before
+        self.e = self.env()
+        self.smtp_port, self.line_port = int(self.e["SMTP_PORT"]), int(self.e["LINE_PORT"])
+
+    # -- clients --
+
+    def mail(self, raw, sender="customer@shop.example", recipients=("care@example.com",)):
+        return clients.send_mail(self.smtp_port, raw, sender, recipients)
+
+    def sms(self, params, signature=None):
+        return clients.send_sms(self.e["SMS_TWILIO_URL"], self.e["SMS_TWILIO_TOKEN"], params, signature)
+
+    def line(self, role="intake"):
+        token = {"intake": self.e["LINE_TOKEN"], "admin": self.e["ADMIN_TOKEN"], "agent": self.state["agent_token"], None: None}[role]
+        return clients.Line(self.line_port, token)
+
+    # -- what came of it --
+
+    @property
+    def db(self):
+        if self._db is None:
+            self._db = model.Database(self.database_url())
+        return self._db
+
+    def complaint_of(self, mark):
+        """The one complaint whose first message carries the mark."""
+        model.wait_for(lambda: self.db.value("select count(*) from pending") == 0, 30, "pending envelopes triaged")
+        return self.db.row("select * from complaints where strpos(coalesce(subject, '') || ' ' || coalesce(body, ''), %s) > 0", mark)
+
+    def mails(self, to=None):
+        """Mails that reached the sink, oldest first."""
+        found = []
+        for path in glob.glob(os.path.join(self.e["MAIL_OUTBOX"], "new", "*")):
+            with open(path, "rb") as f:
+                found.append((os.stat(path).st_mtime_ns, email.message_from_binary_file(f, policy=email.policy.default)))
+        found.sort(key=lambda pair: pair[0])
+        return [m for _, m in found if to is None or to in [str(v) for v in m.get_all("Delivered-To", [])]]
+
+    def lines_of(self, name):
+        with open(self.e[name], encoding="utf-8") as f:
+            return [json.loads(line) for line in f if line.endswith("\n")]
+
+    def sent_sms(self, to=None):
+        return [s for s in self.lines_of("SMS_OUTBOX") if to is None or s["to"] == to]
+
+    def webhooks(self):
+        return self.lines_of("WEBHOOK_OUTBOX")
+
+    def metrics(self):
+        with urllib.request.urlopen(self.e["METRICS_URL"], timeout=10) as answer:
+            text = answer.read().decode()
+        values = {}
+        for line in text.splitlines():
+            if line and not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                values[name] = float(value)
+        return values
+
+    def metric(self, name):
+        """Sum over a metric's labels."""
+        return sum(v for k, v in self.metrics().items() if k == name or k.startswith(name + "{"))
+
+    def inject(self, **failures):
+        """Makes the sinks fail as told (tests/support/sinks.py); nothing: all well again."""
+        temporary = self.path("sink.json.new")
+        with open(temporary, "w", encoding="utf-8") as f:
+            json.dump(failures, f)
+        os.replace(temporary, self.path("sink.json"))
+
+    def advance(self, duration):
+        return self.ctl("clock", "advance", duration)
+
+    # -- processes --
+
+    def workers(self, kind):
+        """Process ids of the daemon's living workers of a kind: "triage", "mail"."""
+        return [pid for pid, command in sandbox.children(self.state["daemon"]["pid"]) if f"--worker={kind}" in command]
+
+    def kill_daemon(self, sig=signal.SIGKILL):
+        sandbox.send_signal(self.state["daemon"], sig)
+        assert sandbox.wait_gone([self.state["daemon"]], 20)
+
+    def daemon_alive(self):
+        sandbox.wait_gone([self.state["daemon"]], 0.001)
+        return sandbox.alive(self.state.get("daemon"))
+
+    def log(self):
+        with open(self.log_file(), encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def sanitizer_reports(self):
+        return [line for line in self.log().splitlines() if any(word in line for word in SANITIZER)]
+
+    def close(self):
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        self.stop()
+
+
+def default_build():
+    return os.environ.get("CD_BUILD") or os.path.join(ROOT, "build", "debug")
+
+
+def release_build():
+    return os.environ.get("CD_BUILD_RELEASE") or os.path.join(ROOT, "build", "release")
+
+
+def run(*argv, **options):
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300, **options)

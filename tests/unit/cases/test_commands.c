@@ -1,0 +1,222 @@
+/* From requests to statements and from results to replies: arguments, roles, errors of the database. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "daemon/cases/commands.h"
+#include "daemon/core/err.h"
+#include "daemon/core/ref.h"
+
+static char billing[] = "billing";
+static struct cfg_team teams[] = {{.name = billing}};
+static const struct config cfg = {.teams = teams, .nteams = 1};
+static char ref[REF_TEXT_SIZE];
+
+static int make_ref(void **state CD_UNUSED)
+{
+    ref_new(ref);
+    return 0;
+}
+
+/* `args` may hold %s for a valid reference. */
+static int prepare(const char *verb, enum role role, const char *args, struct case_query *q, struct reply *err)
+{
+    char text[50000];
+    snprintf(text, sizeof text, args, ref); /* every format stands in this file */
+    json_t *o = json_loads(text, 0, NULL);
+    assert_non_null(o);
+    const struct request rq = {.verb = verb, .args = o, .role = role, .actor = "wei"};
+    int r = cases_prepare(&cfg, &rq, q, err);
+    json_decref(o);
+    return r;
+}
+
+static void refused(const char *verb, enum role role, const char *args, int code, const char *word, const char *field)
+{
+    struct case_query q = {0};
+    struct reply err;
+    assert_int_equal(prepare(verb, role, args, &q, &err), code);
+    assert_false(err.ok);
+    assert_string_equal(json_string_value(json_object_get(err.body, "code")), word);
+    assert_true(json_is_false(json_object_get(err.body, "retry")));
+    if (field)
+        assert_string_equal(json_string_value(json_object_get(err.body, "field")), field);
+    reply_free(&err);
+}
+
+static void faults_of_the_caller(void **state CD_UNUSED)
+{
+    refused("NOTE", ROLE_ADMIN, "{}", CD_ENOTFOUND, "unknown-verb", NULL);
+    refused("ACK", ROLE_INTAKE, "{\"ref\":\"%s\"}", CD_EPERM, "forbidden", NULL);
+    refused("LIST", ROLE_NONE, "{}", CD_EPERM, "forbidden", NULL);
+    refused("SHOW", ROLE_AGENT, "{}", CD_EINVAL, "bad-argument", "ref");
+    refused("SHOW", ROLE_AGENT, "{\"ref\":7}", CD_EINVAL, "bad-argument", "ref");
+    refused("SHOW", ROLE_AGENT, "{\"ref\":\"C-1234\"}", CD_EINVAL, "not-found", "ref");
+    refused("SHOW", ROLE_AGENT, "{\"ref\":\"%s\",\"x\":1}", CD_EINVAL, "bad-argument", "x");
+    refused("LIST", ROLE_AGENT, "{\"status\":\"old\"}", CD_EINVAL, "bad-argument", "status");
+    refused("LIST", ROLE_AGENT, "{\"priority\":\"urgent\"}", CD_EINVAL, "bad-argument", "priority");
+    refused("LIST", ROLE_AGENT, "{\"overdue\":\"yes\"}", CD_EINVAL, "bad-argument", "overdue");
+    refused("LIST", ROLE_AGENT, "{\"limit\":0}", CD_EINVAL, "bad-argument", "limit");
+    refused("LIST", ROLE_AGENT, "{\"limit\":501}", CD_EINVAL, "bad-argument", "limit");
+    refused("LIST", ROLE_AGENT, "{\"after\":\"x\"}", CD_EINVAL, "bad-argument", "after");
+    refused("LIST", ROLE_AGENT, "{\"team\":\"\"}", CD_EINVAL, "bad-argument", "team");
+    refused("ASSIGN", ROLE_AGENT, "{\"ref\":\"%s\"}", CD_EINVAL, "bad-argument", "assignee");
+    refused("ASSIGN", ROLE_AGENT, "{\"ref\":\"%s\",\"team\":\"nobody\"}", CD_EINVAL, "bad-argument", "team");
+    refused("ASSIGN", ROLE_AGENT, "{\"ref\":\"%s\",\"assignee\":\"a\\nb\"}", CD_EINVAL, "bad-argument", "assignee");
+    refused("RESOLVE", ROLE_AGENT, "{\"ref\":\"%s\"}", CD_EINVAL, "bad-argument", "outcome");
+    refused("RESOLVE", ROLE_AGENT, "{\"ref\":\"%s\",\"outcome\":\"fine\"}", CD_EINVAL, "bad-argument", "outcome");
+    char text[40000] = "{\"ref\":\"%s\",\"outcome\":\"upheld\",\"cause\":\"";
+    size_t n = strlen(text);
+    memset(text + n, 'x', 20001);
+    strcpy(text + n + 20001, "\"}");
+    refused("RESOLVE", ROLE_AGENT, text, CD_EINVAL, "bad-argument", "cause");
+}
+
+static void expect_params(const struct case_query *q, int n, const char *const *want)
+{
+    assert_int_equal(q->nparams, n);
+    for (int i = 0; i < n; i++) {
+        if (!want[i])
+            assert_null(q->params[i]);
+        else
+            assert_string_equal(q->params[i], want[i]);
+    }
+    char place[16]; /* the statement uses exactly these parameters */
+    snprintf(place, sizeof place, "$%d", n);
+    assert_true(n == 0 || strstr(q->sql, place));
+    snprintf(place, sizeof place, "$%d", n + 1);
+    assert_null(strstr(q->sql, place));
+}
+#define PARAMS(q, ...)                                                                                                 \
+    expect_params(q, (int)ARRAY_LEN(((const char *const[]){__VA_ARGS__})), (const char *const[]){__VA_ARGS__})
+
+static void statements(void **state CD_UNUSED)
+{
+    struct case_query q;
+    struct reply err;
+    char typed[REF_TEXT_SIZE + 2];
+
+    assert_int_equal(prepare("SHOW", ROLE_INTAKE, "{\"ref\":\"%s\"}", &q, &err), 0);
+    PARAMS(&q, ref, "false");
+    assert_false(q.write);
+    case_query_free(&q);
+    assert_int_equal(prepare("SHOW", ROLE_AGENT, "{\"ref\":\"  %s \"}", &q, &err), 0);
+    PARAMS(&q, ref, "true");
+    case_query_free(&q);
+    snprintf(typed, sizeof typed, "%s", ref);
+    str_lower(typed);
+    json_t *args = json_pack("{s:s}", "ref", typed);
+    const struct request rq = {.verb = "ACK", .args = args, .role = ROLE_AGENT, .actor = "wei"};
+    assert_int_equal(cases_prepare(&cfg, &rq, &q, &err), 0);
+    PARAMS(&q, ref, "wei", "{new,open,waiting}", "{open,open,waiting}", "1");
+    assert_true(q.write);
+    case_query_free(&q);
+    json_decref(args);
+    assert_int_equal(prepare("ASSIGN", ROLE_AGENT, "{\"ref\":\"%s\",\"team\":\"billing\"}", &q, &err), 0);
+    PARAMS(&q, ref, NULL, "billing", "wei", "{new,open,waiting}", "{open,open,waiting}", "2");
+    case_query_free(&q);
+    assert_int_equal(prepare("RESOLVE", ROLE_ADMIN, "{\"ref\":\"%s\",\"outcome\":\"upheld\",\"remedy\":\"\\u9000\"}", &q, &err),
+                     0);
+    PARAMS(&q, ref, "upheld", NULL, "\xe9\x80\x80", NULL, "wei", "{new,open,waiting}", "{resolved,resolved,resolved}", "8");
+    case_query_free(&q);
+    assert_int_equal(prepare("LIST", ROLE_AGENT,
+                             "{\"overdue\":true,\"limit\":2,\"after\":\"0192A000-0000-7000-8000-000000000001\"}", &q, &err),
+                     0);
+    PARAMS(&q, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "true", NULL, "2", "0192a000-0000-7000-8000-000000000001");
+    case_query_free(&q);
+    assert_int_equal(prepare("STATS", ROLE_AGENT, "{}", &q, &err), 0);
+    assert_int_equal(q.nparams, 0);
+    case_query_free(&q);
+}
+
+static void finish(const char *verb, const char *args, const char *const *rows, size_t n, const char *want_body,
+                   const char *want_rows)
+{
+    json_t *o = json_loads(args, 0, NULL);
+    const struct request rq = {.verb = verb, .args = o};
+    struct reply r;
+    cases_finish(&rq, rows, n, NULL, NULL, &r);
+    assert_true(r.ok);
+    char *body = json_dumps(r.body, JSON_COMPACT), *got = r.rows ? json_dumps(r.rows, JSON_COMPACT) : NULL;
+    assert_string_equal(body, want_body);
+    if (want_rows)
+        assert_string_equal(got, want_rows);
+    else
+        assert_null(got);
+    free(body);
+    free(got);
+    reply_free(&r);
+    json_decref(o);
+}
+
+static void replies(void **state CD_UNUSED)
+{
+    static const char *const rows[] = {"{\"id\":\"a\"}", "{\"id\":\"b\"}"};
+    finish("LIST", "{\"limit\":2}", rows, 2, "{\"rows\":2,\"next\":\"b\"}", "[{\"id\":\"a\"},{\"id\":\"b\"}]");
+    finish("LIST", "{}", rows, 2, "{\"rows\":2}", "[{\"id\":\"a\"},{\"id\":\"b\"}]");
+    finish("LIST", "{}", NULL, 0, "{\"rows\":0}", "[]");
+    finish("SHOW", "{}", rows, 1, "{\"id\":\"a\"}", NULL);
+}
+
+static void failed(const char *sqlstate, const char *code, bool retry, const char *message)
+{
+    json_t *o = json_object();
+    const struct request rq = {.verb = "ACK", .args = o};
+    struct reply r;
+    cases_finish(&rq, NULL, 0, sqlstate, "said by the database", &r);
+    assert_false(r.ok);
+    assert_null(r.rows);
+    assert_string_equal(json_string_value(json_object_get(r.body, "code")), code);
+    assert_int_equal(json_is_true(json_object_get(r.body, "retry")), retry);
+    if (message)
+        assert_string_equal(json_string_value(json_object_get(r.body, "message")), message);
+    else
+        assert_null(strstr(json_string_value(json_object_get(r.body, "message")), "said by"));
+    reply_free(&r);
+    json_decref(o);
+}
+
+static void errors_of_the_database(void **state CD_UNUSED)
+{
+    failed("CD404", "not-found", false, "said by the database");
+    failed("CD409", "conflict", false, "said by the database");
+    failed("CD400", "bad-argument", false, "said by the database");
+    failed("40P01", "busy", true, NULL);
+    failed("55P03", "busy", true, NULL);
+    failed("", "busy", true, NULL);
+    failed("08006", "busy", true, NULL);
+    failed("57P01", "busy", true, NULL);
+    failed("25006", "busy", true, NULL);
+    failed("42P01", "internal", false, NULL);
+}
+
+static void answers_that_cannot_be_read(void **state CD_UNUSED)
+{
+    static const char *const broken[] = {"{\"a\":"}, *const null[] = {NULL}, *const list[] = {"[1]"};
+    const char *const *cases[] = {broken, null, list};
+    json_t *o = json_object();
+    const struct request rq = {.verb = "SHOW", .args = o};
+    struct reply r;
+    for (size_t i = 0; i <= ARRAY_LEN(cases); i++) {
+        cases_finish(&rq, i < ARRAY_LEN(cases) ? cases[i] : NULL, i < ARRAY_LEN(cases), NULL, NULL, &r);
+        assert_false(r.ok);
+        assert_string_equal(json_string_value(json_object_get(r.body, "code")), "internal");
+        reply_free(&r);
+    }
+    json_decref(o);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(faults_of_the_caller),
+        cmocka_unit_test(statements),
+        cmocka_unit_test(replies),
+        cmocka_unit_test(errors_of_the_database),
+        cmocka_unit_test(answers_that_cannot_be_read),
+    };
+    return cmocka_run_group_tests(tests, make_ref, NULL);
+}
