@@ -186,6 +186,14 @@ static void digests_end(struct loader *l)
     hex_encode(digest, 8, l->c->rules.version);
 }
 
+/* Default listeners have the mark of the file, whose name must live as long as they do. */
+static void marks_rename(struct listen_addr *v, size_t n, const char *old, const struct config *c)
+{
+    for (size_t i = 0; i < n; i++)
+        if (v[i].mark.file == old)
+            v[i].mark.file = c->files.v[0];
+}
+
 struct config *config_load(const char *path, struct faults *f)
 {
     struct config *c = cd_alloc(sizeof *c);
@@ -195,17 +203,13 @@ struct config *config_load(const char *path, struct faults *f)
     l.rules_hash = sha256_new();
     options_default(root_options, c);
     CD_CLEANUP_FREE char *name = cd_strdup(path);
-    l.file_mark = (struct mark){name, 0, 0};
+    l.file_mark = (struct mark){name, 1, 1};
     load_all(&l, path);
     digests_end(&l);
     faults_sort(f, &c->files);
     bool ok = f->n + f->dropped == before;
-    for (size_t i = 0; ok && i < c->nline_listen; i++)
-        if (!c->line_listen[i].mark.line)
-            c->line_listen[i].mark.file = c->files.v[0];
-    for (size_t i = 0; ok && i < c->nmetrics_listen; i++)
-        if (!c->metrics_listen[i].mark.line)
-            c->metrics_listen[i].mark.file = c->files.v[0];
+    marks_rename(c->line_listen, c->nline_listen, name, c);
+    marks_rename(c->metrics_listen, c->nmetrics_listen, name, c);
     free(l.dir);
     free(l.refs);
     free(l.templates_dir);

@@ -82,7 +82,7 @@ static bool name_split(const struct reading *r, const char *name, struct cfg_tem
         part[n] = cd_strndup(p, strcspn(p, "."));
         p = strchr(p, '.') + 1;
     }
-    struct mark m = {r->path, 0, 0};
+    struct mark m = {r->path, 1, 1};
     if (n < 3 || !str_eq(p, "txt"))
         fault = "the name is not that of a template: write PURPOSE.TRANSPORT.LANGUAGE.txt, such as "
                 "acknowledgement.mail.en.txt";
@@ -177,7 +177,7 @@ static void template_load(struct loader *l, const char *name)
             return;
         }
     } else {
-        faults_add(l->f, (struct mark){r.path, 0, 0},
+        faults_add(l->f, (struct mark){r.path, 1, 1},
                    "the template can't be read (%s): make it a text of at most %zu kB in UTF-8",
                    p ? "not UTF-8" : why, TEMPLATE_BYTES >> 10);
     }

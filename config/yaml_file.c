@@ -126,9 +126,12 @@ static void scan_labels(struct scan *s, const yaml_event_t *e, const yaml_char_t
         faults_add(s->l->f, event_mark(s, e),
                    "anchor '&%s' is not allowed: write the value at each place that needs it",
                    show((const char *)anchor));
-    if (tag)
-        faults_add(s->l->f, event_mark(s, e), "tag '%s' is not allowed: write the plain value",
-                   show((const char *)tag));
+    static const char standard[] = "tag:yaml.org,2002:";
+    const char *t = (const char *)tag;
+    bool short_form = t && str_starts(t, standard);
+    if (t)
+        faults_add(s->l->f, event_mark(s, e), "tag '%s%s' is not allowed: write the plain value",
+                   short_form ? "!!" : "", show(short_form ? t + strlen(standard) : t));
 }
 
 /* false ends the scan. */

@@ -1,5 +1,5 @@
-/* The client side of the line protocol. Reads through a buffer with a cap, so that a faulty server cannot take all memory.
- * Faults are told on standard error, once. */
+/* The client side of the line protocol. Reads through a buffer with a cap, so that a faulty server cannot
+ * take all memory. Faults are told on standard error, once. */
 #include "ctl/client.h"
 
 #include <errno.h>
@@ -23,7 +23,8 @@ struct client {
 static struct client *complain(const char *path, const char *why)
 {
     fprintf(stderr, "complaintctl: cannot connect to %s: %s\n", path, why);
-    fprintf(stderr, "  is complaintd running, and does its line.listen name this socket? (--socket PATH, --config FILE)\n");
+    fprintf(stderr, "  is complaintd running, and does its line.listen name this socket? (--socket PATH, "
+                    "--config FILE)\n");
     return NULL;
 }
 
@@ -103,7 +104,8 @@ static char *next_line(struct client *c)
 
 static int no_answer(void)
 {
-    fprintf(stderr, "complaintctl: no whole answer came from the daemon: whether it was done is not known, look before repeating\n");
+    fprintf(stderr, "complaintctl: no whole answer came from the daemon: whether it was done is not known, "
+                    "look before repeating\n");
     return EXIT_AGAIN;
 }
 
@@ -113,7 +115,8 @@ int client_call(struct client *c, const char *verb, const json_t *args, struct a
     char *line CD_CLEANUP_FREE = cd_asprintf("%s %s\n", verb, json ? json : "{}");
 
     *ret = (struct answer){.rows = json_array()};
-    /* A daemon that refuses the connection answers before it reads, so a failed send may still have an answer. */
+    /* A daemon that refuses the connection answers before it reads, so a failed send may still have an
+     * answer. */
     (void)send_all(c, line, strlen(line));
     for (char *p; (p = next_line(c));) {
         bool ok = str_starts(p, "OK "), row = str_starts(p, "ROW "), err = str_starts(p, "ERR ");

@@ -16,6 +16,7 @@ struct answer {
     json_t *rows; /* array, never NULL */
     json_t *body;
 };
-/* Sends "VERB {…}" and reads up to its OK or ERR. EXIT_DONE also for ERR; EXIT_AGAIN when no whole answer came. */
+/* Sends "VERB {…}" and reads up to its OK or ERR. EXIT_DONE also for ERR; EXIT_AGAIN when no whole answer
+ * came. */
 int client_call(struct client *c, const char *verb, const json_t *args, struct answer *ret);
 void answer_free(struct answer *a);

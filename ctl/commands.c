@@ -1,5 +1,6 @@
-/* The table of commands, the parser of the command line, and the help. Words are borrowed from argv; the request's object
- * belongs to the caller. A fault in the command line is told on standard error with the usage of its command. */
+/* The table of commands, the parser of the command line, and the help. Words are borrowed from argv; the
+ * request's object belongs to the caller. A fault in the command line is told on standard error with the
+ * usage of its command. */
 #include "ctl/commands.h"
 
 #include <stdio.h>
@@ -10,7 +11,8 @@
 
 /* clang-format off */
 const struct ctl_command ctl_commands[] = {
-    {.name = "list", .help = "complaints, newest first", .verb = "LIST", .usage = "", .timeout_s = 60, .print = print_list,
+    {.name = "list", .help = "complaints, newest first", .verb = "LIST", .usage = "", .timeout_s = 60,
+     .print = print_list,
      .options = {{"status", OPTION_TEXT, "STATUS", "new, open, waiting, resolved or closed"},
                  {"category", OPTION_TEXT, "NAME", "only this category"},
                  {"priority", OPTION_TEXT, "PRIORITY", "critical, high, normal or low"},
@@ -29,21 +31,25 @@ const struct ctl_command ctl_commands[] = {
     {.name = "ack", .help = "take a complaint: ends the escalation steps that an ACK ends", .verb = "ACK",
      .positional = {"ref"}, .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields},
     {.name = "assign", .help = "give a complaint to a person, a team, or both", .verb = "ASSIGN",
-     .positional = {"ref", "assignee"}, .usage = "REF [WHO]", .required = 1, .timeout_s = 60, .print = print_fields,
+     .positional = {"ref", "assignee"}, .usage = "REF [WHO]", .required = 1, .timeout_s = 60,
+     .print = print_fields,
      .options = {{"team", OPTION_TEXT, "TEAM", "the team that owns it from now on"}}},
-    {.name = "resolve", .help = "resolve a complaint", .verb = "RESOLVE", .positional = {"ref"}, .usage = "REF", .required = 1,
-     .timeout_s = 60, .print = print_fields,
-     .options = {{"outcome", OPTION_TEXT, "OUTCOME", "upheld, partly-upheld, rejected, withdrawn, not-a-complaint or duplicate"},
+    {.name = "resolve", .help = "resolve a complaint", .verb = "RESOLVE", .positional = {"ref"}, .usage = "REF",
+     .required = 1, .timeout_s = 60, .print = print_fields,
+     .options = {{"outcome", OPTION_TEXT, "OUTCOME",
+                  "upheld, partly-upheld, rejected, withdrawn, not-a-complaint or duplicate"},
                  {"cause", OPTION_TEXT, "TEXT", "what was behind it"},
                  {"remedy", OPTION_TEXT, "TEXT", "what was done about it"},
                  {"note", OPTION_TEXT, "TEXT", "for colleagues"}}},
-    {.name = "stats", .help = "what is open, overdue and waiting to go out", .verb = "STATS", .usage = "", .timeout_s = 60,
-     .print = print_stats},
+    {.name = "stats", .help = "what is open, overdue and waiting to go out", .verb = "STATS", .usage = "",
+     .timeout_s = 60, .print = print_stats},
     {.name = "clock", .help = "service time; 'clock advance 3d' moves it (sandbox only)", .verb = "CLOCK",
-     .positional = {"action", "advance"}, .usage = "[show | advance DURATION]", .timeout_s = 1800, .print = print_fields},
-    {.name = "migrate", .help = "bring the database's schema up to date (needs --config)", .run = run_migrate, .usage = "",
-     .options = {{"plan", OPTION_FLAG, NULL, "only say what would be done"}}},
-    {.name = "help", .help = "this text, or that of one command", .positional = {"command"}, .usage = "[COMMAND]"},
+     .positional = {"action", "advance"}, .usage = "[show | advance DURATION]", .timeout_s = 1800,
+     .print = print_fields},
+    {.name = "migrate", .help = "bring the database's schema up to date (needs --config)", .run = run_migrate,
+     .usage = "", .options = {{"plan", OPTION_FLAG, NULL, "only say what would be done"}}},
+    {.name = "help", .help = "this text, or that of one command", .positional = {"command"},
+     .usage = "[COMMAND]"},
 };
 /* clang-format on */
 const size_t ctl_command_count = ARRAY_LEN(ctl_commands);
@@ -51,7 +57,8 @@ const size_t ctl_command_count = ARRAY_LEN(ctl_commands);
 static const struct ctl_option global_options[] = {
     {"socket", OPTION_TEXT, "PATH", "the daemon's control socket (/run/complaintd/control.sock)"},
     {"config", OPTION_TEXT, "FILE", "take the socket and the database from this configuration"},
-    {"token-file", OPTION_TEXT, "FILE", "say AUTH with the token in FILE (users other than root and the daemon's)"},
+    {"token-file", OPTION_TEXT, "FILE",
+     "say AUTH with the token in FILE (users other than root and the daemon's)"},
     {"json", OPTION_FLAG, NULL, "the daemon's answer as JSON"},
     {"help", OPTION_FLAG, NULL, "this text"},
     {"version", OPTION_FLAG, NULL, "the version"},
@@ -87,7 +94,8 @@ static int wrong(const struct parse *p, const char *what, const char *word)
     return EXIT_USAGE;
 }
 
-static const struct ctl_option *find_option(const struct ctl_option *v, size_t n, const char *name, size_t len)
+static const struct ctl_option *find_option(const struct ctl_option *v, size_t n, const char *name,
+                                            size_t len)
 {
     for (size_t i = 0; i < n && v[i].name; i++)
         if (strlen(v[i].name) == len && strncmp(v[i].name, name, len) == 0)
@@ -134,7 +142,8 @@ static int take_option(struct parse *p, char *word)
 {
     const char *name = word + 2, *eq = strchr(name, '='), *value = eq ? eq + 1 : NULL;
     size_t len = eq ? (size_t)(eq - name) : strlen(name);
-    const struct ctl_option *o = p->command ? find_option(p->command->options, ARRAY_LEN(p->command->options), name, len) : NULL;
+    const struct ctl_option *o =
+        p->command ? find_option(p->command->options, ARRAY_LEN(p->command->options), name, len) : NULL;
     bool global = !o;
 
     if (!o)
@@ -173,9 +182,9 @@ static int take_word(struct parse *p, char *word)
 static int fix_clock(struct parse *p)
 {
     char action[16];
-    snprintf(action, sizeof action, "%s", json_object_get(p->args, "action")
-                                              ? json_string_value(json_object_get(p->args, "action"))
-                                              : "show");
+    snprintf(action, sizeof action, "%s",
+             json_object_get(p->args, "action") ? json_string_value(json_object_get(p->args, "action"))
+                                                : "show");
     bool advance = str_eq(action, "advance"), given = json_object_get(p->args, "advance") != NULL;
     json_object_del(p->args, "action");
     if (!advance && !str_eq(action, "show"))
@@ -185,7 +194,8 @@ static int fix_clock(struct parse *p)
     return EXIT_DONE;
 }
 
-int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_command **ret_command, json_t *args)
+int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_command **ret_command,
+              json_t *args)
 {
     struct parse p = {.g = g, .args = args, .argv = argv, .argc = argc};
     bool only_words = false;
@@ -218,7 +228,8 @@ static void help_options(const struct ctl_option *v, size_t n, struct buf *out)
 {
     for (size_t i = 0; i < n && v[i].name; i++) {
         char left[64];
-        snprintf(left, sizeof left, "--%s%s%s", v[i].name, v[i].value ? " " : "", v[i].value ? v[i].value : "");
+        snprintf(left, sizeof left, "--%s%s%s", v[i].name, v[i].value ? " " : "",
+                 v[i].value ? v[i].value : "");
         buf_printf(out, "  %-20s %s\n", left, v[i].help);
     }
 }
@@ -226,14 +237,15 @@ static void help_options(const struct ctl_option *v, size_t n, struct buf *out)
 void ctl_help(const struct ctl_command *c, struct buf *out)
 {
     if (c) {
-        buf_printf(out, "usage: complaintctl [OPTIONS] %s%s%s%s\n\n%s\n", c->name, *c->usage ? " " : "", c->usage,
-                   c->options[0].name ? " [--…]" : "", c->help);
+        buf_printf(out, "usage: complaintctl [OPTIONS] %s%s%s%s\n\n%s\n", c->name, *c->usage ? " " : "",
+                   c->usage, c->options[0].name ? " [--…]" : "", c->help);
         if (c->options[0].name)
             buf_append_str(out, "\n");
         help_options(c->options, ARRAY_LEN(c->options), out);
         return;
     }
-    buf_append_str(out, "usage: complaintctl [--socket PATH | --config FILE] [--json] COMMAND …\n\ncommands:\n");
+    buf_append_str(out,
+                   "usage: complaintctl [--socket PATH | --config FILE] [--json] COMMAND …\n\ncommands:\n");
     for (size_t i = 0; i < ctl_command_count; i++) {
         char left[64];
         snprintf(left, sizeof left, "%s %s", ctl_commands[i].name, ctl_commands[i].usage);
@@ -241,6 +253,8 @@ void ctl_help(const struct ctl_command *c, struct buf *out)
     }
     buf_append_str(out, "\noptions:\n");
     help_options(global_options, ARRAY_LEN(global_options), out);
-    buf_append_str(out, "\nexit status: 0 done, 1 refused or not found, 2 wrong usage or configuration, 3 cannot connect,\n"
-                        "             75 not possible now (or no answer came): try again\n");
+    buf_append_str(
+        out,
+        "\nexit status: 0 done, 1 refused or not found, 2 wrong usage or configuration, 3 cannot connect,\n"
+        "             75 not possible now (or no answer came): try again\n");
 }

@@ -1,5 +1,6 @@
 #pragma once
-/* The commands of complaintctl: one table that gives the parser its options, the help its text, and each request its verb. */
+/* The commands of complaintctl: one table that gives the parser its options, the help its text, and each
+ * request its verb. */
 #include <jansson.h>
 
 #include "ctl/client.h"
@@ -20,7 +21,7 @@ struct ctl_globals {
 
 struct ctl_command {
     const char *name, *help;
-    const char *verb; /* NULL: does not talk to the daemon */
+    const char *verb;          /* NULL: does not talk to the daemon */
     const char *positional[2]; /* names in the request */
     const char *usage;         /* of the positional ones: "REF WHO" */
     unsigned required;         /* how many positional ones must be there */
@@ -33,8 +34,10 @@ extern const struct ctl_command ctl_commands[];
 extern const size_t ctl_command_count;
 const struct ctl_command *ctl_find(const char *name);
 
-/* Fills globals and the request's object from the words after the program's name. EXIT_DONE or EXIT_USAGE (told). */
-int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_command **ret_command, json_t *args);
+/* Fills globals and the request's object from the words after the program's name. EXIT_DONE or EXIT_USAGE
+ * (told). */
+int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_command **ret_command,
+              json_t *args);
 void ctl_help(const struct ctl_command *c, struct buf *out); /* NULL: all */
 
 /* print.c */

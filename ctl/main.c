@@ -1,4 +1,5 @@
-/* complaintctl: asks the daemon over its control socket, prints the answer for people or as JSON. Exit codes: client.h. */
+/* complaintctl: asks the daemon over its control socket, prints the answer for people or as JSON. Exit codes:
+ * client.h. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -115,9 +116,11 @@ static int request(const struct ctl_globals *g, const struct ctl_command *cmd, j
 static int help(const struct ctl_command *cmd, json_t *args)
 {
     const char *name = json_string_value(json_object_get(args, "command"));
-    const struct ctl_command *about = name ? ctl_find(name) : cmd && strcmp(cmd->name, "help") != 0 ? cmd : NULL;
+    const struct ctl_command *about = cmd && strcmp(cmd->name, "help") != 0 ? cmd : NULL;
     struct buf out;
 
+    if (name)
+        about = ctl_find(name);
     if (name && !about) {
         fprintf(stderr, "complaintctl: unknown command: %s\n", name);
         return EXIT_USAGE;

@@ -1,5 +1,5 @@
-/* Answers for people: lists as tables, one complaint as a page. Everything that came from outside passes text_clean. Missing
- * fields print as nothing, so that an older or newer daemon is still readable. */
+/* Answers for people: lists as tables, one complaint as a page. Everything that came from outside passes
+ * text_clean. Missing fields print as nothing, so that an older or newer daemon is still readable. */
 #include <stdio.h>
 #include <string.h>
 
@@ -23,7 +23,7 @@ static const char *when(const json_t *o, const char *name, char out[32])
     size_t n = s ? strlen(s) : 0;
     if (n < 20 || s[10] != 'T')
         return s ? s : "";
-    const char *zone = strchr("Z", s[n - 1]) || (n > 25 && strcmp(s + n - 6, "+00:00") == 0) ? "Z" : "";
+    const char *zone = s[n - 1] == 'Z' || (n > 25 && strcmp(s + n - 6, "+00:00") == 0) ? "Z" : "";
     snprintf(out, 32, "%.10s %.8s%s", s, s + 11, zone);
     return out;
 }
@@ -83,7 +83,8 @@ static void field_any(struct buf *out, const char *name, const json_t *v)
 
 void print_list(const struct answer *a, struct buf *out)
 {
-    static const char *const headers[] = {"REF", "PRIORITY", "STATUS", "CATEGORY", "TEAM", "WHO", "DUE", "LEVEL", "SUBJECT", NULL};
+    static const char *const headers[] = {"REF", "PRIORITY", "STATUS", "CATEGORY", "TEAM",
+                                          "WHO", "DUE",      "LEVEL",  "SUBJECT",  NULL};
     static const size_t max[] = {0, 0, 0, 20, 16, 16, 0, 0, 48};
     size_t i;
     json_t *row;
@@ -122,7 +123,8 @@ static const char *deadline_state(const json_t *d, const char **ret_time, enum c
     static const struct {
         const char *key, *word;
         enum colour colour;
-    } states[] = {{"cancelled_at", "cancelled", C_DIM}, {"breached_at", "missed", C_RED}, {"met_at", "met", C_GREEN}};
+    } states[] = {
+        {"cancelled_at", "cancelled", C_DIM}, {"breached_at", "missed", C_RED}, {"met_at", "met", C_GREEN}};
     for (size_t i = 0; i < ARRAY_LEN(states); i++) {
         if (!str(d, states[i].key))
             continue;
@@ -151,9 +153,9 @@ static void print_deadlines(const json_t *list, struct buf *out)
         enum colour c;
         const char *state = deadline_state(d, &time, &c);
         char due[32], at[32], text[200];
-        snprintf(text, sizeof text, "%s from %s, calendar %s, policy %s", str(how, "target") ? str(how, "target") : "?",
-                 str(how, "anchor") ? str(how, "anchor") : "?", str(d, "calendar") ? str(d, "calendar") : "?",
-                 str(d, "policy") ? str(d, "policy") : "?");
+        snprintf(text, sizeof text, "%s from %s, calendar %s, policy %s",
+                 str(how, "target") ? str(how, "target") : "?", str(how, "anchor") ? str(how, "anchor") : "?",
+                 str(d, "calendar") ? str(d, "calendar") : "?", str(d, "policy") ? str(d, "policy") : "?");
         table_add(t, C_PLAIN, str(d, "kind"));
         table_add(t, C_PLAIN, str(d, "family"));
         table_add(t, C_PLAIN, when(d, "due_at", due));
@@ -200,7 +202,8 @@ static enum colour state_colour(const char *s)
 
 static void print_notifications(const json_t *list, struct buf *out)
 {
-    static const char *const headers[] = {"NOTIFICATION", "LEVEL", "BY", "TO", "STATE", "TRIES", "SENT", "LAST ERROR", NULL};
+    static const char *const headers[] = {"NOTIFICATION", "LEVEL", "BY",         "TO", "STATE",
+                                          "TRIES",        "SENT",  "LAST ERROR", NULL};
     static const size_t max[] = {0, 0, 0, 40, 0, 0, 0, 60};
     size_t i;
     json_t *n;
@@ -231,9 +234,10 @@ static void print_messages(const json_t *list, struct buf *out)
     size_t i, k;
     json_t *m, *a;
     json_array_foreach(list, i, m) {
+        bool sent = str(m, "direction") && strcmp(str(m, "direction"), "out") == 0;
         char t[32], line[400];
-        snprintf(line, sizeof line, "%s %s, %s", str(m, "direction") && strcmp(str(m, "direction"), "out") == 0 ? "to" : "message from",
-                 str(m, "sender") ? str(m, "sender") : "the customer", when(m, "received_at", t));
+        snprintf(line, sizeof line, "%s %s, %s", sent ? "message sent by" : "message from",
+                 str(m, "sender") ? str(m, "sender") : sent ? "us" : "the customer", when(m, "received_at", t));
         heading(out, line);
         if (str(m, "subject") && *str(m, "subject")) {
             buf_append_str(out, "  ");
@@ -242,8 +246,10 @@ static void print_messages(const json_t *list, struct buf *out)
         }
         text_clean_block(str(m, "body") ? str(m, "body") : "", 2, out);
         json_array_foreach(json_object_get(m, "attachments"), k, a) {
-            snprintf(line, sizeof line, "  attachment %d: %s, %s, %lld bytes", integer(a, "n"), str(a, "filename") ? str(a, "filename") : "",
-                     str(a, "content_type") ? str(a, "content_type") : "", (long long)json_integer_value(json_object_get(a, "size_bytes")));
+            snprintf(line, sizeof line, "  attachment %d: %s, %s, %lld bytes", integer(a, "n"),
+                     str(a, "filename") ? str(a, "filename") : "",
+                     str(a, "content_type") ? str(a, "content_type") : "",
+                     (long long)json_integer_value(json_object_get(a, "size_bytes")));
             text_clean(line, 0, out);
             buf_append_char(out, '\n');
         }
@@ -256,7 +262,8 @@ static void print_notes(const json_t *list, struct buf *out)
     json_t *n;
     json_array_foreach(list, i, n) {
         char t[32], line[300];
-        snprintf(line, sizeof line, "note of %s, %s", str(n, "actor") ? str(n, "actor") : "?", when(n, "at", t));
+        snprintf(line, sizeof line, "note of %s, %s", str(n, "actor") ? str(n, "actor") : "?",
+                 when(n, "at", t));
         heading(out, line);
         text_clean_block(str(n, "body") ? str(n, "body") : "", 2, out);
     }
@@ -292,7 +299,8 @@ static void print_links(const json_t *list, struct buf *out)
     json_t *l;
     json_array_foreach(list, i, l) {
         char line[100];
-        snprintf(line, sizeof line, "%s (%s)", str(l, "ref") ? str(l, "ref") : "?", str(l, "kind") ? str(l, "kind") : "?");
+        snprintf(line, sizeof line, "%s (%s)", str(l, "ref") ? str(l, "ref") : "?",
+                 str(l, "kind") ? str(l, "kind") : "?");
         field(out, "linked", line);
     }
 }
@@ -301,10 +309,12 @@ static void print_links(const json_t *list, struct buf *out)
 
 static void print_head(const json_t *c, struct buf *out)
 {
-    static const char *const names[] = {"outcome", "category", "priority", "team", "assignee", "desk", "channel", "language",
-                                        "customer_name", "customer_email", "customer_phone", "policy", "cause", "remedy"};
+    static const char *const names[] = {
+        "outcome",  "category",      "priority",       "team",           "assignee", "desk",  "channel",
+        "language", "customer_name", "customer_email", "customer_phone", "policy",   "cause", "remedy"};
     char line[100];
-    snprintf(line, sizeof line, "%s  %s", str(c, "ref") ? str(c, "ref") : "?", str(c, "status") ? str(c, "status") : "");
+    snprintf(line, sizeof line, "%s  %s", str(c, "ref") ? str(c, "ref") : "?",
+             str(c, "status") ? str(c, "status") : "");
     text_put(out, C_BOLD, line);
     buf_append_char(out, '\n');
     field(out, "subject", str(c, "subject"));
@@ -368,7 +378,8 @@ static void print_decision(const json_t *decision, struct buf *out)
     print_rules(json_object_get(decision, "rules"), out);
     heading(out, "decision");
     json_object_foreach((json_t *)decision, name, v)
-        if (strcmp(name, "rules") != 0 && (json_is_string(v) || json_object_size(v) > 0 || json_array_size(v) > 0))
+        if (strcmp(name, "rules") != 0 &&
+            (json_is_string(v) || json_object_size(v) > 0 || json_array_size(v) > 0))
             field_any(out, name, v);
 }
 
@@ -398,34 +409,35 @@ void print_fields(const struct answer *a, struct buf *out)
         field_any(out, name, v);
 }
 
-static void print_counts(const json_t *o, const char *title, struct buf *out)
+/* STATS: single values first, then each group of them under its name. */
+static void print_group(const json_t *o, const char *title, unsigned depth, struct buf *out)
 {
     const char *name;
     json_t *v;
-    if (json_object_size(o) == 0)
-        return;
-    heading(out, title);
+
+    if (title)
+        heading(out, title);
     json_object_foreach((json_t *)o, name, v) {
-        buf_append_str(out, "  ");
-        field_any(out, name, v);
+        char t[32];
+        if (json_is_object(v))
+            continue;
+        if (title)
+            buf_append_str(out, "  ");
+        if (json_is_string(v))
+            field(out, name, when(o, name, t));
+        else
+            field_any(out, name, v);
+    }
+    json_object_foreach((json_t *)o, name, v) {
+        char sub[200];
+        if (!json_is_object(v) || json_object_size(v) == 0 || depth == 0)
+            continue;
+        snprintf(sub, sizeof sub, "%s%s%s", title ? title : "", title ? ", " : "", name);
+        print_group(v, sub, depth - 1, out);
     }
 }
 
 void print_stats(const struct answer *a, struct buf *out)
 {
-    const json_t *open = json_object_get(a->body, "open");
-    static const char *const numbers[] = {"total", "overdue", "unassigned", "unclassified", "degraded"};
-    field_time(out, "service time", a->body, "now");
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
-        char name[32];
-        snprintf(name, sizeof name, i ? "  %s" : "open", numbers[i]);
-        field_any(out, name, json_object_get(open, numbers[i]));
-    }
-    field_time(out, "  oldest", open, "oldest");
-    field_any(out, "untriaged", json_object_get(a->body, "pending_triage"));
-    print_counts(json_object_get(open, "by_status"), "by status", out);
-    print_counts(json_object_get(open, "by_priority"), "by priority", out);
-    print_counts(json_object_get(open, "by_category"), "by category", out);
-    print_counts(json_object_get(open, "by_team"), "by team", out);
-    print_counts(json_object_get(a->body, "notifications"), "waiting to go out", out);
+    print_group(a->body, NULL, 4, out);
 }

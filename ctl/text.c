@@ -1,4 +1,5 @@
-/* Display width, cleaning, tables. Output is collected in a struct buf of the caller; tables own copies of their cells. */
+/* Display width, cleaning, tables. Output is collected in a struct buf of the caller; tables own copies of
+ * their cells. */
 #include "ctl/text.h"
 
 #include <stdlib.h>
@@ -173,7 +174,8 @@ void table_add(struct table *t, enum colour c, const char *s)
     buf_init(&text, CD_MIB(1));
     text_clean(s ? s : "", t->max[column], &text);
     struct cell *cell = &t->cells[t->n++];
-    *cell = (struct cell){.text = cd_strdup(buf_str(&text)), .width = text_width(buf_str(&text)), .colour = c};
+    *cell =
+        (struct cell){.text = cd_strdup(buf_str(&text)), .width = text_width(buf_str(&text)), .colour = c};
     buf_free(&text);
     t->widest[column] = CD_MAX(t->widest[column], cell->width);
 }

@@ -1,6 +1,7 @@
 #pragma once
-/* Text for terminals: display width (wide characters count two), tables aligned by it, colour only where a person reads.
- * What complainants wrote is cleaned on its way out, so that no control sequence in it reaches the terminal. */
+/* Text for terminals: display width (wide characters count two), tables aligned by it, colour only where a
+ * person reads. What complainants wrote is cleaned on its way out, so that no control sequence in it reaches
+ * the terminal. */
 #include "daemon/core/buf.h"
 
 enum colour { C_PLAIN, C_BOLD, C_DIM, C_RED, C_YELLOW, C_GREEN };
@@ -11,7 +12,8 @@ void text_colour(bool on); /* for tests */
 
 /* Columns that the UTF-8 text takes. */
 size_t text_width(const char *s);
-/* Copies to `out` without control characters, cut to `max` columns (an ellipsis takes the last one); 0: not cut. */
+/* Copies to `out` without control characters, cut to `max` columns (an ellipsis takes the last one); 0: not
+ * cut. */
 void text_clean(const char *s, size_t max, struct buf *out);
 /* As text_clean, but line feeds stay and each line is indented. */
 void text_clean_block(const char *s, size_t indent, struct buf *out);
@@ -21,5 +23,6 @@ struct table;
 #define TABLE_MAX_COLUMNS 10
 /* Headers end with NULL; `max` gives the widest a column may be, 0 for any. */
 struct table *table_new(const char *const *headers, const size_t *max);
-void table_add(struct table *t, enum colour c, const char *s); /* the next cell; NULL is empty; rows fill from the left */
+void table_add(struct table *t, enum colour c,
+               const char *s); /* the next cell; NULL is empty; rows fill from the left */
 void table_print(struct table **t, const char *indent, struct buf *out); /* and frees it */

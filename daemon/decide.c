@@ -313,6 +313,8 @@ void job_decide(const struct config *c, struct job *j)
         if (strcmp(it->category, "unclassified") == 0)
             metrics_inc(M_UNCLASSIFIED);
     }
+    if (r->flags & REC_TRUNCATED_MATCH)
+        metrics_inc(M_MATCH_TRUNCATED);
     it->event_kind = it->outcome == OUT_FOLLOW_UP ? "message-received" : "message-attached";
     it->attachments = attachments_json(j);
     fill_texts(j, thread);

@@ -233,10 +233,12 @@ static void triaged(struct pipeline *p, struct job *j)
 static void take_record(struct pipeline *p, struct job *j, enum worker_outcome o, const uint8_t *data, size_t n)
 {
     const char *why = o == WORKER_DIED ? "the decoder died of it" : o == WORKER_TIMEOUT ? "decoding took too long" : NULL;
-    if (!why && record_read(data, n, &j->rec) < 0)
+    if (!why && (record_read(data, n, &j->rec) < 0 || !record_fits(j->rec, j->env)))
         why = "the decoder's answer is malformed";
-    if (why)
+    if (why) {
+        record_free(&j->rec);
         j->rec = record_degraded(j->env, why);
+    }
     triaged(p, j);
 }
 
@@ -454,7 +456,10 @@ int pipeline_submit(struct pipeline *p, struct envelope *e)
 
 bool pipeline_ready(struct pipeline *p, size_t bytes)
 {
-    return !p->closing && batch_usable(p->batch) && gate_open(bytes);
+    bool open = !p->closing && batch_usable(p->batch) && gate_open(bytes);
+    if (!open)
+        metrics_inc(M_INTAKE_BUSY);
+    return open;
 }
 
 bool pipeline_idle(const struct pipeline *p)

@@ -155,11 +155,9 @@ static int read_config(struct triage *t)
 int triage_worker_main(void)
 {
     static struct triage t;
-    log_set_process("triage");
+    log_set_process(worker_child_name());
     buf_init(&t.answer, CD_MIB(48));
-#if defined(__SANITIZE_ADDRESS__)
-    t.limits.filter_log_only = true;
-#endif
+    t.limits.filter_log_only = worker_sanitized();
     if (read_config(&t) < 0) {
         log_event(LOG_L_ERROR, "triage.bad-config", "advice=%s", log_quote("started by hand? triage workers are started by complaintd itself"));
         return 78;
@@ -168,5 +166,5 @@ int triage_worker_main(void)
         log_event(LOG_L_ERROR, "triage.lock-in-failed", "error=%s", log_quote(strerror(errno)));
         return 70;
     }
-    return worker_child_run(on_job, &t);
+    _exit(worker_child_run(on_job, &t)); /* exit handlers of the libraries may want files */
 }

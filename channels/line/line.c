@@ -1,5 +1,6 @@
-/* The line channel: listeners on TCP and unix sockets, and the channel interface over the sessions. A unix socket knows its
- * peer from the kernel (SO_PEERCRED). When descriptors run out, a listener rests for half a second instead of spinning. */
+/* The line channel: listeners on TCP and unix sockets, and the channel interface over the sessions. A unix
+ * socket knows its peer from the kernel (SO_PEERCRED). When descriptors run out, a listener rests for half a
+ * second instead of spinning. */
 #include <errno.h>
 #include <event2/listener.h>
 #include <netdb.h>
@@ -33,7 +34,8 @@ struct line_state {
     size_t nlisteners;
 };
 
-static void on_accept(struct evconnlistener *ev CD_UNUSED, evutil_socket_t fd, struct sockaddr *sa, int len, void *arg)
+static void on_accept(struct evconnlistener *ev CD_UNUSED, evutil_socket_t fd, struct sockaddr *sa, int len,
+                      void *arg)
 {
     struct listener *l = arg;
     char peer[NI_MAXHOST] = "?";
@@ -102,7 +104,8 @@ static int listen_fd(int family, const struct sockaddr *sa, socklen_t len, const
 
 static int open_tcp(const struct listen_addr *a, const char **what)
 {
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM};
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+                             .ai_socktype = SOCK_STREAM};
     struct addrinfo *ai = NULL;
     char port[8];
 
@@ -117,7 +120,8 @@ static int open_tcp(const struct listen_addr *a, const char **what)
     return fd;
 }
 
-/* A socket file that nobody listens on is left over from a process that was killed; one that answers is in use. */
+/* A socket file that nobody listens on is left over from a process that was killed; one that answers is in
+ * use. */
 static bool remove_stale(const struct sockaddr_un *sun)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -149,7 +153,8 @@ static int open_unix(const struct listen_addr *a, const char **what)
     memcpy(sun.sun_path, a->path, strlen(a->path) + 1);
     if (!remove_stale(&sun))
         return -1;
-    mode_t old = umask(0117); /* owner and group may connect; what they may do, their user id or a token says */
+    mode_t old =
+        umask(0117); /* owner and group may connect; what they may do, their user id or a token says */
     int fd = listen_fd(AF_UNIX, (const struct sockaddr *)&sun, sizeof sun, what);
     umask(old);
     return fd;
@@ -161,12 +166,14 @@ static int open_listener(struct line_state *st, const struct listen_addr *a, str
     l->state = st;
     int fd = a->path ? open_unix(a, &what) : open_tcp(a, &what);
     if (fd < 0) {
-        log_event(LOG_L_ERROR, "line.listen-failed", "address=%s step=%s error=%s remedy=%s", log_quote(a->text), what,
-                  log_quote(strerror(errno)), log_quote("free the address or change line.listen"));
+        log_event(LOG_L_ERROR, "line.listen-failed", "address=%s step=%s error=%s remedy=%s",
+                  log_quote(a->text), what, log_quote(strerror(errno)),
+                  log_quote("free the address or change line.listen"));
         return CD_EIO;
     }
     l->unix_path = a->path ? cd_strdup(a->path) : NULL;
-    l->ev = evconnlistener_new(st->server.host->base, on_accept, l, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+    l->ev = evconnlistener_new(st->server.host->base, on_accept, l,
+                               LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
     l->wake = evtimer_new(st->server.host->base, on_wake, l);
     if (!l->ev || !l->wake) {
         if (!l->ev)

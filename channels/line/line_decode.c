@@ -1,13 +1,14 @@
-/* The decoder of the line channel: the JSON object of a SUBMIT to a record. Runs in the triage worker on bytes that the
- * session has checked, and checks them again, since a spool or a pending row may have handed them over. Allocates what it puts
- * into the record; CD_EINVAL when the object is not one. */
+/* The decoder of the line channel: the JSON object of a SUBMIT to a record. Runs in the triage worker on
+ * bytes that the session has checked, and checks them again, since a spool or a pending row may have handed
+ * them over. Allocates what it puts into the record; CD_EINVAL when the object is not one. */
 #include <string.h>
 
 #include "channels/line/line_verbs.h"
 #include "daemon/core/err.h"
 #include "daemon/intake/handle.h"
 
-/* The table of pending envelopes may hold what an older version took in: fields are copied when they are strings. */
+/* The table of pending envelopes may hold what an older version took in: fields are copied when they are
+ * strings. */
 static char *copy_field(const json_t *o, const char *name)
 {
     const char *s = json_string_value(json_object_get(o, name));
@@ -40,7 +41,8 @@ static bool is_han(uint32_t c)
            (c >= 0x20000 && c <= 0x3FFFF);
 }
 
-/* A Han character carries about as much as three letters of English; kana or hangul mean a language we do not name. */
+/* A Han character carries about as much as three letters of English; kana or hangul mean a language we do not
+ * name. */
 static const char *guess_language(const char *text)
 {
     size_t han = 0, latin = 0, other = 0;
@@ -90,7 +92,8 @@ static void find_refs(struct record *r)
 int line_decode(const struct envelope *e, struct record *r)
 {
     json_error_t je;
-    /* The library would read its hash seed from a file, which a worker cannot open. Random bits that no client knows do. */
+    /* The library would read its hash seed from a file, which a worker cannot open. Random bits that no
+     * client knows do. */
     size_t seed;
     memcpy(&seed, e->id.b + sizeof e->id.b - sizeof seed, sizeof seed);
     json_object_seed(seed);

@@ -1,5 +1,6 @@
-/* Line protocol grammar: splitter, request parser, answer formatting. Pure functions; the only memory kept is the beginning
- * of an unfinished line (at most the line limit). Faults come back as a code and a sentence for the ERR answer. */
+/* Line protocol grammar: splitter, request parser, answer formatting. Pure functions; the only memory kept is
+ * the beginning of an unfinished line (at most the line limit). Faults come back as a code and a sentence for
+ * the ERR answer. */
 #include "channels/line/line_proto.h"
 
 #include <stdio.h>
@@ -33,8 +34,8 @@ static bool over(const struct line_splitter *s, size_t have, char last)
     return have > s->max + (last == '\r' ? 1 : 0);
 }
 
-enum line_split line_split(struct line_splitter *s, const char *p, size_t n, size_t *ret_used, const char **ret_line,
-                           size_t *ret_n)
+enum line_split line_split(struct line_splitter *s, const char *p, size_t n, size_t *ret_used,
+                           const char **ret_line, size_t *ret_n)
 {
     const char *lf = n ? memchr(p, '\n', n) : NULL;
     size_t part = lf ? (size_t)(lf - p) : n;
@@ -82,7 +83,8 @@ static int fault(struct line_error *err, const char *code, const char *message)
     return CD_EINVAL;
 }
 
-/* jansson recurses for each level, so the depth is counted before it runs. Brackets inside strings do not count. */
+/* jansson recurses for each level, so the depth is counted before it runs. Brackets inside strings do not
+ * count. */
 static bool too_deep(const char *p, size_t n)
 {
     unsigned depth = 0;

@@ -1,6 +1,7 @@
 #pragma once
-/* The line protocol's grammar, without sockets or clocks: bytes to lines, a line to verb and JSON object, answers to lines.
- * docs/protocol.md holds the grammar. Nothing here trusts its input; what it returns is bounded by the limits given. */
+/* The line protocol's grammar, without sockets or clocks: bytes to lines, a line to verb and JSON object,
+ * answers to lines. docs/protocol.md holds the grammar. Nothing here trusts its input; what it returns is
+ * bounded by the limits given. */
 #include <jansson.h>
 
 #include "daemon/core/buf.h"
@@ -23,10 +24,10 @@ struct line_splitter {
 };
 void line_splitter_init(struct line_splitter *s, size_t max);
 void line_splitter_free(struct line_splitter *s);
-/* Looks at n bytes, says in *ret_used how many are done with. The line is a view into `p` or into the splitter, valid until
- * either changes. */
-enum line_split line_split(struct line_splitter *s, const char *p, size_t n, size_t *ret_used, const char **ret_line,
-                           size_t *ret_n);
+/* Looks at n bytes, says in *ret_used how many are done with. The line is a view into `p` or into the
+ * splitter, valid until either changes. */
+enum line_split line_split(struct line_splitter *s, const char *p, size_t n, size_t *ret_used,
+                           const char **ret_line, size_t *ret_n);
 
 /* ---- a line to a request ---- */
 

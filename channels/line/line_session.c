@@ -1,6 +1,6 @@
-/* Sessions: bytes in, lines to the dispatcher, answers out in request order. A session is freed only from its own
- * bufferevent's callbacks, or by drain and stop, never from inside a handler. Outcomes find their slot by {slot, generation},
- * so that one for a session that has gone is a counted no-op. */
+/* Sessions: bytes in, lines to the dispatcher, answers out in request order. A session is freed only from its
+ * own bufferevent's callbacks, or by drain and stop, never from inside a handler. Outcomes find their slot by
+ * {slot, generation}, so that one for a session that has gone is a counted no-op. */
 #include "channels/line/line_session.h"
 
 #include <event2/buffer.h>
@@ -73,7 +73,8 @@ static void slot_done(struct line_slot *slot)
 {
     if (slot->text.failed) {
         buf_reset(&slot->text);
-        json_t *body = line_error_body("too-large", "the answer is over the limit: ask for less", NULL, false);
+        json_t *body =
+            line_error_body("too-large", "the answer is over the limit: ask for less", NULL, false);
         line_put_err(&slot->text, body);
         json_decref(body);
     }
@@ -87,7 +88,8 @@ void line_answer_ok(struct line_slot *slot, json_t *body)
     slot_done(slot);
 }
 
-void line_answer_err(struct line_slot *slot, const char *code, const char *message, const char *field, bool retry)
+void line_answer_err(struct line_slot *slot, const char *code, const char *message, const char *field,
+                     bool retry)
 {
     json_t *body = line_error_body(code, message, field, retry);
     metrics_inc(M_LINE_ERRORS);
@@ -160,12 +162,14 @@ static void take_lines(struct line_session *s)
             break;
         const char *line = NULL;
         size_t used = 0, nline = 0;
-        switch (line_split(&s->split, (const char *)evbuffer_pullup(in, (ev_ssize_t)n), n, &used, &line, &nline)) {
+        switch (line_split(&s->split, (const char *)evbuffer_pullup(in, (ev_ssize_t)n), n, &used, &line,
+                           &nline)) {
         case LINE_READY:
             take_line(s, line, nline);
             break;
         case LINE_TOO_LONG:
-            line_answer_err(slot_new(s), "line-too-long", "the line is over the limit: its rest is skipped", NULL, false);
+            line_answer_err(slot_new(s), "line-too-long", "the line is over the limit: its rest is skipped",
+                            NULL, false);
             break;
         case LINE_NEED_MORE:
             break;
@@ -174,7 +178,8 @@ static void take_lines(struct line_session *s)
     }
 }
 
-/* Works off what can be worked off and decides what the session listens for. May free it; returns false then. */
+/* Works off what can be worked off and decides what the session listens for. May free it; returns false then.
+ */
 static bool session_turn(struct line_session *s)
 {
     take_lines(s);
@@ -211,7 +216,8 @@ static void on_event(struct bufferevent *bev CD_UNUSED, short what, void *arg)
         s->reason = "eof";
     } else if ((what & BEV_EVENT_TIMEOUT) && (what & BEV_EVENT_READING)) {
         if (TAILQ_EMPTY(&s->queue) && !s->closing) {
-            line_answer_err(slot_new(s), "idle-timeout", "nothing was sent for too long: closing", NULL, true);
+            line_answer_err(slot_new(s), "idle-timeout", "nothing was sent for too long: closing", NULL,
+                            true);
             s->closing = true;
             s->reason = "idle";
         } /* else it waits for us, and session_turn listens again */
@@ -223,8 +229,9 @@ static void on_event(struct bufferevent *bev CD_UNUSED, short what, void *arg)
     session_turn(s);
 }
 
-/* An outcome has arrived: session_turn may read further requests, which the ack interface forbids inside a call from the
- * store, so only answers leave now; a session that stood still is woken through its bufferevent. */
+/* An outcome has arrived: session_turn may read further requests, which the ack interface forbids inside a
+ * call from the store, so only answers leave now; a session that stood still is woken through its
+ * bufferevent. */
 static void after_outcome(struct line_session *s)
 {
     flush(s);

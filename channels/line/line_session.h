@@ -1,7 +1,7 @@
 #pragma once
-/* Sessions of the line protocol. A session owns its bufferevent and a queue of reply slots, one a request, in request order;
- * an answer leaves when all before it have left. While the queue is full, or the peer does not read, nothing more is read.
- * Inside channels/line only. */
+/* Sessions of the line protocol. A session owns its bufferevent and a queue of reply slots, one a request, in
+ * request order; an answer leaves when all before it have left. While the queue is full, or the peer does not
+ * read, nothing more is read. Inside channels/line only. */
 #include <event2/bufferevent.h>
 #include <sys/queue.h>
 
@@ -9,7 +9,8 @@
 #include "channels/line/line_proto.h"
 
 #define LINE_MAX_AUTH_FAILURES 5
-#define LINE_MAX_UNSENT CD_MIB(1) /* answers not yet read by the peer, before its requests are left unread */
+#define LINE_MAX_UNSENT CD_MIB(1) /* answers not yet read by the peer, before its requests are left unread   \
+                                   */
 
 TAILQ_HEAD(line_session_list, line_session);
 TAILQ_HEAD(line_slot_list, line_slot);
@@ -23,7 +24,7 @@ struct line_server {
     bool draining;
 };
 int line_server_init(struct line_server *s, const struct channel_host *host) CD_MUSTUSE;
-void line_server_done(struct line_server *s); /* closes every session */
+void line_server_done(struct line_server *s);  /* closes every session */
 void line_server_drain(struct line_server *s); /* sessions end after the answers that they wait for */
 
 struct line_session {
@@ -50,17 +51,18 @@ struct line_slot {
     struct ack ack;
     bool waiting; /* `ack` is taken: an outcome will come from outside */
     bool done;
-    bool submit;  /* the outcome is an ack_result, else a reply */
+    bool submit; /* the outcome is an ack_result, else a reply */
     struct buf text;
 };
 
-/* Takes over the connected socket. `uid` is that of the peer of a unix socket: root and our own user are admins there;
- * -1 for TCP. Refuses over line.max_connections (answers ERR busy and closes). */
+/* Takes over the connected socket. `uid` is that of the peer of a unix socket: root and our own user are
+ * admins there; -1 for TCP. Refuses over line.max_connections (answers ERR busy and closes). */
 int line_session_open(struct line_server *s, int fd, const char *peer, long uid);
 
 /* For handlers: the answer of a slot. */
 void line_answer_ok(struct line_slot *slot, json_t *body); /* takes body */
-void line_answer_err(struct line_slot *slot, const char *code, const char *message, const char *field, bool retry);
+void line_answer_err(struct line_slot *slot, const char *code, const char *message, const char *field,
+                     bool retry);
 /* Gives the slot an ack for a request that is answered later. CD_ELIMIT: too many in flight. */
 int line_slot_wait(struct line_slot *slot) CD_MUSTUSE;
 void line_slot_cancel(struct line_slot *slot); /* the request was not taken after all */

@@ -1,6 +1,7 @@
-/* SUBMIT: checks every field of the object before anything is kept, makes the envelope, and turns the outcome into the
- * answer. The raw bytes are the JSON text as received; the digest is taken over a canonical form of it, so that a repeat
- * whose fields come in another order is still the same. The envelope belongs to the host once host->submit returned 0. */
+/* SUBMIT: checks every field of the object before anything is kept, makes the envelope, and turns the outcome
+ * into the answer. The raw bytes are the JSON text as received; the digest is taken over a canonical form of
+ * it, so that a repeat whose fields come in another order is still the same. The envelope belongs to the host
+ * once host->submit returned 0. */
 #include <stdio.h>
 #include <string.h>
 
@@ -20,7 +21,8 @@ struct submit_check {
 
 static int bad(struct submit_check *k, const char *group, const char *field, const char *message)
 {
-    snprintf(k->field, sizeof k->field, "%s%.*s", group, (int)utf8_cut(field, CD_MIN(strlen(field), (size_t)48)), field);
+    snprintf(k->field, sizeof k->field, "%s%.*s", group,
+             (int)utf8_cut(field, CD_MIN(strlen(field), (size_t)48)), field);
     snprintf(k->message, sizeof k->message, "%s", message);
     return CD_EINVAL;
 }
@@ -124,7 +126,8 @@ static const struct submit_field *find_field(const struct submit_field *v, size_
     return NULL;
 }
 
-static int check_known(struct submit_check *k, const char *group, const json_t *o, const struct submit_field *v, size_t n)
+static int check_known(struct submit_check *k, const char *group, const json_t *o,
+                       const struct submit_field *v, size_t n)
 {
     const char *name;
     json_t *value;
@@ -134,7 +137,8 @@ static int check_known(struct submit_check *k, const char *group, const json_t *
     return 0;
 }
 
-static int check_fields(struct submit_check *k, const char *group, const json_t *o, const struct submit_field *v, size_t n)
+static int check_fields(struct submit_check *k, const char *group, const json_t *o,
+                        const struct submit_field *v, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         const json_t *value = json_object_get(o, v[i].name);
@@ -178,7 +182,8 @@ static int check_submit(struct submit_check *k, const json_t *args)
 
 /* ---- the envelope ---- */
 
-static struct envelope *make_envelope(struct line_session *s, const struct line_request *rq, struct submit_check *k)
+static struct envelope *make_envelope(struct line_session *s, const struct line_request *rq,
+                                      struct submit_check *k)
 {
     char *canonical CD_CLEANUP_FREE = json_dumps(rq->args, JSON_SORT_KEYS | JSON_COMPACT);
     struct envelope *e = canonical ? envelope_new(CH_LINE, rq->njson) : NULL;
@@ -208,7 +213,8 @@ static enum verb_result busy(struct line_slot *slot)
     return VERB_DONE;
 }
 
-enum verb_result line_verb_submit(struct line_session *s, struct line_slot *slot, const struct line_request *rq)
+enum verb_result line_verb_submit(struct line_session *s, struct line_slot *slot,
+                                  const struct line_request *rq)
 {
     const struct channel_host *h = s->server->host;
     struct submit_check k = {.cfg = h->cfg, .desk = choose_desk(h->cfg, rq->args, s->desk)};
@@ -273,7 +279,8 @@ void line_answer_submit(struct line_slot *slot, const struct ack_result *r)
         line_answer_ok(slot, accepted(r));
         return;
     case ACK_RETRY_LATER:
-        line_answer_err(slot, "busy", "no durable place for it now: send it again with the same key", NULL, true);
+        line_answer_err(slot, "busy", "no durable place for it now: send it again with the same key", NULL,
+                        true);
         return;
     case ACK_REJECTED:
         if (str_eq(reason, "key-reused"))

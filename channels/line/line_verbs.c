@@ -1,5 +1,5 @@
-/* The verb table, and the verbs that need no store. What reads or changes complaints goes to the front as a request with an
- * ack slot; its answer comes back through line_on_reply(). */
+/* The verb table, and the verbs that need no store. What reads or changes complaints goes to the front as a
+ * request with an ack slot; its answer comes back through line_on_reply(). */
 #include "channels/line/line_verbs.h"
 
 #include <string.h>
@@ -30,11 +30,13 @@ static const char *unknown_field(const json_t *args, const char *const *known)
     return NULL;
 }
 
-static enum verb_result verb_hello(struct line_session *s CD_UNUSED, struct line_slot *slot, const struct line_request *rq)
+static enum verb_result verb_hello(struct line_session *s CD_UNUSED, struct line_slot *slot,
+                                   const struct line_request *rq)
 {
     static const char *const known[] = {"client", "version", NULL};
     const char *field = unknown_field(rq->args, known);
-    const json_t *client = json_object_get(rq->args, "client"), *version = json_object_get(rq->args, "version");
+    const json_t *client = json_object_get(rq->args, "client"),
+                 *version = json_object_get(rq->args, "version");
 
     if (field)
         return bad_argument(slot, field, "unknown field: HELLO takes client and version");
@@ -42,8 +44,8 @@ static enum verb_result verb_hello(struct line_session *s CD_UNUSED, struct line
         return bad_argument(slot, "client", "not a string");
     if (version && (!json_is_integer(version) || json_integer_value(version) != 1))
         return bad_argument(slot, "version", "this server speaks version 1");
-    line_answer_ok(slot, json_pack("{s:s, s:i, s:[s], s:b}", "server", "complaintd", "version", 1, "auth", "token",
-                                   "starttls", 0));
+    line_answer_ok(slot, json_pack("{s:s, s:i, s:[s], s:b}", "server", "complaintd", "version", 1, "auth",
+                                   "token", "starttls", 0));
     return VERB_DONE;
 }
 
@@ -69,7 +71,8 @@ static const char *role_name(enum role r)
     return names[r];
 }
 
-static enum verb_result verb_auth(struct line_session *s, struct line_slot *slot, const struct line_request *rq)
+static enum verb_result verb_auth(struct line_session *s, struct line_slot *slot,
+                                  const struct line_request *rq)
 {
     static const char *const known[] = {"token", NULL};
     const char *field = unknown_field(rq->args, known);
@@ -82,7 +85,8 @@ static enum verb_result verb_auth(struct line_session *s, struct line_slot *slot
     const struct cfg_client *client = client_of_token(s->server->host->cfg, token);
     if (!client) {
         metrics_inc(M_LINE_AUTH_FAILURES);
-        log_event(LOG_L_WARN, "line.auth-failed", "peer=%s failures=%u", log_quote(s->peer), s->auth_failures + 1);
+        log_event(LOG_L_WARN, "line.auth-failed", "peer=%s failures=%u", log_quote(s->peer),
+                  s->auth_failures + 1);
         line_answer_err(slot, "auth-failed", "unknown token", NULL, false);
         if (++s->auth_failures >= LINE_MAX_AUTH_FAILURES) {
             s->closing = true;
@@ -106,7 +110,8 @@ static enum verb_result verb_ping(struct line_session *s CD_UNUSED, struct line_
     return VERB_DONE;
 }
 
-static enum verb_result verb_quit(struct line_session *s, struct line_slot *slot, const struct line_request *rq CD_UNUSED)
+static enum verb_result verb_quit(struct line_session *s, struct line_slot *slot,
+                                  const struct line_request *rq CD_UNUSED)
 {
     line_answer_ok(slot, json_object());
     s->closing = true;
@@ -114,7 +119,8 @@ static enum verb_result verb_quit(struct line_session *s, struct line_slot *slot
     return VERB_DONE;
 }
 
-static enum verb_result verb_request(struct line_session *s, struct line_slot *slot, const struct line_request *rq)
+static enum verb_result verb_request(struct line_session *s, struct line_slot *slot,
+                                     const struct line_request *rq)
 {
     if (line_slot_wait(slot) < 0) {
         line_answer_err(slot, "busy", "too many requests in flight", NULL, true);

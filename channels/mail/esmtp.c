@@ -2,7 +2,7 @@
  * no care of what it is given; therefore it runs in a process that may be killed at any moment, sees only
  * checked addresses, and its word counts only where the relay's statuses bear it out. Everything that a job
  * owns is freed at its end; a fault in a job is an outcome. */
-#include "channels/mail/esmtp_tls.h" /* openssl/ssl.h before libesmtp.h, which declares smtp_starttls_set_ctx() only then */
+#include "channels/mail/esmtp_tls.h" /* brings openssl/ssl.h, without which libesmtp.h lacks smtp_starttls_set_ctx() */
 #include "channels/mail/mail.h"
 #include "channels/mail/out_wire.h"
 #include "daemon/core/err.h"

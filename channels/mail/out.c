@@ -159,7 +159,7 @@ static void batch_part(struct mail_out *o, struct out_batch *b, const uint8_t *d
 }
 
 /* What is left without an outcome when the job ends. A worker says "begun" before the text leaves it, and the
- * pool hands over all it said before it tells of its end. */
+ * pool hands over all it said before it tells of its end; but not when we close the pool ourselves. */
 static void batch_end(struct mail_out *o, struct out_batch *b, enum worker_outcome why)
 {
     const char *text = why == WORKER_TIMEOUT ? "mail worker killed at its deadline"
@@ -169,9 +169,11 @@ static void batch_end(struct mail_out *o, struct out_batch *b, enum worker_outco
 
     TAILQ_REMOVE(&o->batches, b, link);
     o->nbatches--;
-    for (size_t i = 0; i < b->n; i++)
+    for (size_t i = 0; i < b->n; i++) {
+        bool unknown = b->items[i] && (b->items[i]->begun || why == WORKER_CLOSED);
         if (b->items[i])
-            item_report(o, b->items[i], b->items[i]->begun ? SEND_UNKNOWN : SEND_RETRY, text);
+            item_report(o, b->items[i], unknown ? SEND_UNKNOWN : SEND_RETRY, text);
+    }
     free(b);
     if (!TAILQ_EMPTY(&o->waiting))
         event_active(o->flush, 0, 0);

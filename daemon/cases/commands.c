@@ -1,6 +1,6 @@
-/* One table of verbs. cases_prepare() checks a request against it and makes the parameters; cases_finish() makes the reply.
- * Faults of the caller become a reply with code, message and the field's name. Parameters are copies, freed by
- * case_query_free(); a reply owns its JSON, freed by reply_free(). */
+/* One table of verbs. cases_prepare() checks a request against it and makes the parameters; cases_finish()
+ * makes the reply. Faults of the caller become a reply with code, message and the field's name. Parameters
+ * are copies, freed by case_query_free(); a reply owns its JSON, freed by reply_free(). */
 #include "daemon/cases/commands.h"
 
 #include <stdio.h>
@@ -148,7 +148,8 @@ static const struct case_command commands[] = {
     {"SHOW", ROLE_INTAKE, TAIL_FULL, ACTION_COUNT, "select complaintd.api_show($1, $2::boolean)", {NULL},
      {{"ref", read_ref, true}}},
     {"LIST", ROLE_AGENT, TAIL_NONE, ACTION_COUNT,
-     "select complaintd.api_list($1, $2, $3, $4, $5, $6, $7, $8::boolean, $9::boolean, $10::integer, $11::uuid)", {NULL},
+     "select complaintd.api_list($1, $2, $3, $4, $5, $6, $7, $8::boolean, $9::boolean, $10::integer, $11::uuid)",
+     {NULL},
      {{"status", read_status, false}, {"category", read_word, false}, {"priority", read_priority, false},
       {"team", read_word, false}, {"assignee", read_word, false}, {"channel", read_word, false},
       {"desk", read_word, false}, {"overdue", read_bool, false}, {"degraded", read_bool, false},
@@ -159,13 +160,15 @@ static const struct case_command commands[] = {
      "select complaintd.api_ack($1, $2, $3::text[], $4::text[], $5::integer)", {NULL},
      {{"ref", read_ref, true}}},
     {"ASSIGN", ROLE_AGENT, TAIL_ACTION, ACTION_ASSIGN,
-     "select complaintd.api_assign($1, $2, $3, $4, $5::text[], $6::text[], $7::integer)", {"assignee", "team"},
+     "select complaintd.api_assign($1, $2, $3, $4, $5::text[], $6::text[], $7::integer)",
+     {"assignee", "team"},
      {{"ref", read_ref, true}, {"assignee", read_word, false}, {"team", read_team, false}}},
     {"RESOLVE", ROLE_AGENT, TAIL_ACTION, ACTION_RESOLVE,
      "select complaintd.api_resolve($1, $2, $3, $4, $5, $6, $7::text[], $8::text[], $9::integer)", {NULL},
      {{"ref", read_ref, true}, {"outcome", read_outcome, true}, {"cause", read_text, false},
       {"remedy", read_text, false}, {"note", read_text, false}}},
-    {"STATS", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select complaintd.api_stats()", {NULL}, {{NULL, NULL, false}}},
+    {"STATS", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select complaintd.api_stats()", {NULL},
+     {{NULL, NULL, false}}},
 };
 /* clang-format on */
 
@@ -195,15 +198,16 @@ static int check_names(const struct case_command *cmd, json_t *args, struct repl
             i++;
         if (i == MAX_ARGS || !cmd->args[i].name) {
             char cut[64];
-            snprintf(cut, sizeof cut, "%.*s", (int)utf8_cut(name, CD_MIN(strlen(name), sizeof cut - 1)), name);
+            snprintf(cut, sizeof cut, "%.*s", (int)utf8_cut(name, CD_MIN(strlen(name), sizeof cut - 1)),
+                     name);
             return refuse(err, CD_EINVAL, "bad-argument", "unknown field", cut);
         }
     }
     return 0;
 }
 
-static int read_args(const struct case_command *cmd, const struct config *c, json_t *args, struct case_query *q,
-                     struct reply *err)
+static int read_args(const struct case_command *cmd, const struct config *c, json_t *args,
+                     struct case_query *q, struct reply *err)
 {
     for (size_t i = 0; i < MAX_ARGS && cmd->args[i].name; i++) {
         const struct case_arg *a = &cmd->args[i];
@@ -271,8 +275,8 @@ void case_query_free(struct case_query *q)
 
 /* ---- from a result to a reply ---- */
 
-/* SQLSTATEs by their beginning; the first that fits. The text of a database error is for the log, not for clients, except
- * where the API functions wrote it for them. */
+/* SQLSTATEs by their beginning; the first that fits. The text of a database error is for the log, not for
+ * clients, except where the API functions wrote it for them. */
 static const struct sqlstate_row {
     const char *prefix, *code, *message; /* message NULL: the database's own */
     bool retry;

@@ -1,13 +1,13 @@
 #pragma once
-/* The verbs that read or change complaints: from a request to one SQL statement, and from its result to the reply. One table
- * holds verb, role, arguments and SQL (functions of schema/0002_api.sql). Pure but for memory: whoever holds a connection to
- * the database runs the statement. */
+/* The verbs that read or change complaints: from a request to one SQL statement, and from its result to the
+ * reply. One table holds verb, role, arguments and SQL (functions of schema/0002_api.sql). Pure but for
+ * memory: whoever holds a connection to the database runs the statement. */
 #include "channels/channel.h"
 
 #define CASE_MAX_PARAMS 12
 
-/* A statement with text parameters (NULL is SQL's null); they are owned. Every row of the result is one JSON value as text,
- * in column 0. */
+/* A statement with text parameters (NULL is SQL's null); they are owned. Every row of the result is one JSON
+ * value as text, in column 0. */
 struct case_query {
     const char *sql; /* static */
     int nparams;
@@ -15,12 +15,15 @@ struct case_query {
     bool write;
 };
 
-/* Checks role and arguments. 0; or CD_ENOTFOUND (not a verb of this table), CD_EPERM, CD_EINVAL with `err` filled. */
-int cases_prepare(const struct config *c, const struct request *rq, struct case_query *ret, struct reply *err) CD_MUSTUSE;
+/* Checks role and arguments. 0; or CD_ENOTFOUND (not a verb of this table), CD_EPERM, CD_EINVAL with `err`
+ * filled. */
+int cases_prepare(const struct config *c, const struct request *rq, struct case_query *ret,
+                  struct reply *err) CD_MUSTUSE;
 void case_query_free(struct case_query *q);
 
-/* The reply of a statement that has run. `sqlstate` NULL: it worked, `rows` are its rows. Otherwise "" or a class 08 means
- * that the connection was lost; `message` is the database's, passed on only for errors that the API functions raise. */
+/* The reply of a statement that has run. `sqlstate` NULL: it worked, `rows` are its rows. Otherwise "" or a
+ * class 08 means that the connection was lost; `message` is the database's, passed on only for errors that
+ * the API functions raise. */
 void cases_finish(const struct request *rq, const char *const *rows, size_t nrows, const char *sqlstate,
                   const char *message, struct reply *ret);
 

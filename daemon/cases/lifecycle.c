@@ -8,18 +8,19 @@
 #include "daemon/core/err.h"
 
 static const char *const status_names[] = {"new", "open", "waiting", "resolved", "closed"};
-static const char *const outcome_names[] = {"upheld", "partly-upheld", "rejected", "withdrawn", "not-a-complaint",
-                                            "duplicate"};
+static const char *const outcome_names[] = {"upheld",    "partly-upheld",   "rejected",
+                                            "withdrawn", "not-a-complaint", "duplicate"};
 
 #define NO (-1)
-/* Taking a complaint (ACK) or giving it to somebody (ASSIGN) opens it; a complaint that waits for the customer goes on
- * waiting. What is resolved or closed is first reopened. */
+/* Taking a complaint (ACK) or giving it to somebody (ASSIGN) opens it; a complaint that waits for the
+ * customer goes on waiting. What is resolved or closed is first reopened. */
 static const struct {
     const char *name;
     unsigned stops;
     signed char next[CASE_STATUS_COUNT];
 } table[ACTION_COUNT] = {
-    /*                                             new            open           waiting        resolved closed */
+    /*                                             new            open           waiting        resolved
+       closed */
     [ACTION_ACK] = {"ACK", STOP_ACK, {CASE_OPEN, CASE_OPEN, CASE_WAITING, NO, NO}},
     [ACTION_ASSIGN] = {"ASSIGN", STOP_ASSIGN, {CASE_OPEN, CASE_OPEN, CASE_WAITING, NO, NO}},
     [ACTION_RESOLVE] = {"RESOLVE", STOP_RESOLVE, {CASE_RESOLVED, CASE_RESOLVED, CASE_RESOLVED, NO, NO}},

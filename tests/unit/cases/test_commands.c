@@ -22,7 +22,8 @@ static int make_ref(void **state CD_UNUSED)
 }
 
 /* `args` may hold %s for a valid reference. */
-static int prepare(const char *verb, enum role role, const char *args, struct case_query *q, struct reply *err)
+static int prepare(const char *verb, enum role role, const char *args, struct case_query *q,
+                   struct reply *err)
 {
     char text[50000];
     snprintf(text, sizeof text, args, ref); /* every format stands in this file */
@@ -34,7 +35,8 @@ static int prepare(const char *verb, enum role role, const char *args, struct ca
     return r;
 }
 
-static void refused(const char *verb, enum role role, const char *args, int code, const char *word, const char *field)
+static void refused(const char *verb, enum role role, const char *args, int code, const char *word,
+                    const char *field)
 {
     struct case_query q = {0};
     struct reply err;
@@ -65,9 +67,11 @@ static void faults_of_the_caller(void **state CD_UNUSED)
     refused("LIST", ROLE_AGENT, "{\"team\":\"\"}", CD_EINVAL, "bad-argument", "team");
     refused("ASSIGN", ROLE_AGENT, "{\"ref\":\"%s\"}", CD_EINVAL, "bad-argument", "assignee");
     refused("ASSIGN", ROLE_AGENT, "{\"ref\":\"%s\",\"team\":\"nobody\"}", CD_EINVAL, "bad-argument", "team");
-    refused("ASSIGN", ROLE_AGENT, "{\"ref\":\"%s\",\"assignee\":\"a\\nb\"}", CD_EINVAL, "bad-argument", "assignee");
+    refused("ASSIGN", ROLE_AGENT, "{\"ref\":\"%s\",\"assignee\":\"a\\nb\"}", CD_EINVAL, "bad-argument",
+            "assignee");
     refused("RESOLVE", ROLE_AGENT, "{\"ref\":\"%s\"}", CD_EINVAL, "bad-argument", "outcome");
-    refused("RESOLVE", ROLE_AGENT, "{\"ref\":\"%s\",\"outcome\":\"fine\"}", CD_EINVAL, "bad-argument", "outcome");
+    refused("RESOLVE", ROLE_AGENT, "{\"ref\":\"%s\",\"outcome\":\"fine\"}", CD_EINVAL, "bad-argument",
+            "outcome");
     char text[40000] = "{\"ref\":\"%s\",\"outcome\":\"upheld\",\"cause\":\"";
     size_t n = strlen(text);
     memset(text + n, 'x', 20001);
@@ -90,7 +94,7 @@ static void expect_params(const struct case_query *q, int n, const char *const *
     snprintf(place, sizeof place, "$%d", n + 1);
     assert_null(strstr(q->sql, place));
 }
-#define PARAMS(q, ...)                                                                                                 \
+#define PARAMS(q, ...)                                                                                       \
     expect_params(q, (int)ARRAY_LEN(((const char *const[]){__VA_ARGS__})), (const char *const[]){__VA_ARGS__})
 
 static void statements(void **state CD_UNUSED)
@@ -118,22 +122,27 @@ static void statements(void **state CD_UNUSED)
     assert_int_equal(prepare("ASSIGN", ROLE_AGENT, "{\"ref\":\"%s\",\"team\":\"billing\"}", &q, &err), 0);
     PARAMS(&q, ref, NULL, "billing", "wei", "{new,open,waiting}", "{open,open,waiting}", "2");
     case_query_free(&q);
-    assert_int_equal(prepare("RESOLVE", ROLE_ADMIN, "{\"ref\":\"%s\",\"outcome\":\"upheld\",\"remedy\":\"\\u9000\"}", &q, &err),
+    assert_int_equal(prepare("RESOLVE", ROLE_ADMIN,
+                             "{\"ref\":\"%s\",\"outcome\":\"upheld\",\"remedy\":\"\\u9000\"}", &q, &err),
                      0);
-    PARAMS(&q, ref, "upheld", NULL, "\xe9\x80\x80", NULL, "wei", "{new,open,waiting}", "{resolved,resolved,resolved}", "8");
+    PARAMS(&q, ref, "upheld", NULL, "\xe9\x80\x80", NULL, "wei", "{new,open,waiting}",
+           "{resolved,resolved,resolved}", "8");
     case_query_free(&q);
-    assert_int_equal(prepare("LIST", ROLE_AGENT,
-                             "{\"overdue\":true,\"limit\":2,\"after\":\"0192A000-0000-7000-8000-000000000001\"}", &q, &err),
-                     0);
-    PARAMS(&q, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "true", NULL, "2", "0192a000-0000-7000-8000-000000000001");
+    assert_int_equal(
+        prepare("LIST", ROLE_AGENT,
+                "{\"overdue\":true,\"limit\":2,\"after\":\"0192A000-0000-7000-8000-000000000001\"}", &q,
+                &err),
+        0);
+    PARAMS(&q, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "true", NULL, "2",
+           "0192a000-0000-7000-8000-000000000001");
     case_query_free(&q);
     assert_int_equal(prepare("STATS", ROLE_AGENT, "{}", &q, &err), 0);
     assert_int_equal(q.nparams, 0);
     case_query_free(&q);
 }
 
-static void finish(const char *verb, const char *args, const char *const *rows, size_t n, const char *want_body,
-                   const char *want_rows)
+static void finish(const char *verb, const char *args, const char *const *rows, size_t n,
+                   const char *want_body, const char *want_rows)
 {
     json_t *o = json_loads(args, 0, NULL);
     const struct request rq = {.verb = verb, .args = o};
@@ -155,7 +164,8 @@ static void finish(const char *verb, const char *args, const char *const *rows, 
 static void replies(void **state CD_UNUSED)
 {
     static const char *const rows[] = {"{\"id\":\"a\"}", "{\"id\":\"b\"}"};
-    finish("LIST", "{\"limit\":2}", rows, 2, "{\"rows\":2,\"next\":\"b\"}", "[{\"id\":\"a\"},{\"id\":\"b\"}]");
+    finish("LIST", "{\"limit\":2}", rows, 2, "{\"rows\":2,\"next\":\"b\"}",
+           "[{\"id\":\"a\"},{\"id\":\"b\"}]");
     finish("LIST", "{}", rows, 2, "{\"rows\":2}", "[{\"id\":\"a\"},{\"id\":\"b\"}]");
     finish("LIST", "{}", NULL, 0, "{\"rows\":0}", "[]");
     finish("SHOW", "{}", rows, 1, "{\"id\":\"a\"}", NULL);

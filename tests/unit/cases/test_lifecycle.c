@@ -25,7 +25,8 @@ static void the_whole_matrix(void **state CD_UNUSED)
             size_t n = strlen(text);
             assert_true(next == CD_ECONFLICT || (next >= 0 && next < CASE_STATUS_COUNT));
             snprintf(text + n, sizeof text - n, "%s %s %s\n", case_status_name((enum case_status)s),
-                     case_action_name((enum case_action)a), next < 0 ? "-" : case_status_name((enum case_status)next));
+                     case_action_name((enum case_action)a),
+                     next < 0 ? "-" : case_status_name((enum case_status)next));
         }
     assert_string_equal(text, matrix);
 }

@@ -1,4 +1,5 @@
-/* The grammar of the line protocol: splitting at every byte, limits, faults of a line, answers as one line each. */
+/* The grammar of the line protocol: splitting at every byte, limits, faults of a line, answers as one line
+ * each. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -35,7 +36,8 @@ static void split_all(const char *in, size_t max, size_t step, struct buf *out)
 
 static void splits_the_same_at_every_step(void **state CD_UNUSED)
 {
-    const char *in = "PING\r\n\nABCDEFGH\nABCDEFGH\r\nABCDEFGHI\nAB\n123456789012345678901234567890\r\nZ\r\r\nEND";
+    const char *in =
+        "PING\r\n\nABCDEFGH\nABCDEFGH\r\nABCDEFGHI\nAB\n123456789012345678901234567890\r\nZ\r\r\nEND";
     for (size_t step = 1; step <= strlen(in); step++) {
         struct buf out;
         buf_init(&out, 1000);
@@ -154,16 +156,18 @@ static void answers_are_one_line_each(void **state CD_UNUSED)
 {
     struct buf out;
     json_t *row = json_pack("{s:s}", "text", "a\nb\x7f\xe6\x8a\x95");
-    json_t *e = line_error_body("busy", "say \"again\"\n", NULL, true), *f = line_error_body("x", "y", "z", false);
+    json_t *e = line_error_body("busy", "say \"again\"\n", NULL, true),
+           *f = line_error_body("x", "y", "z", false);
 
     buf_init(&out, 1000);
     line_put_row(&out, row);
     line_put_ok(&out, NULL);
     line_put_err(&out, e);
     line_put_err(&out, f);
-    assert_string_equal(buf_str(&out), "ROW {\"text\":\"a\\nb\x7f\xe6\x8a\x95\"}\nOK {}\n"
-                                       "ERR {\"code\":\"busy\",\"message\":\"say \\\"again\\\"\\n\",\"retry\":true}\n"
-                                       "ERR {\"code\":\"x\",\"message\":\"y\",\"field\":\"z\",\"retry\":false}\n");
+    assert_string_equal(buf_str(&out),
+                        "ROW {\"text\":\"a\\nb\x7f\xe6\x8a\x95\"}\nOK {}\n"
+                        "ERR {\"code\":\"busy\",\"message\":\"say \\\"again\\\"\\n\",\"retry\":true}\n"
+                        "ERR {\"code\":\"x\",\"message\":\"y\",\"field\":\"z\",\"retry\":false}\n");
     buf_free(&out);
     buf_init(&out, 10); /* over the cap is seen, not silent */
     line_put_row(&out, row);

@@ -1,4 +1,5 @@
-/* Sessions on a socketpair with a fake host: order of answers, limits, faults, roles, SUBMIT and its outcomes. */
+/* Sessions on a socketpair with a fake host: order of answers, limits, faults, roles, SUBMIT and its
+ * outcomes. */
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -64,8 +65,10 @@ static void fake_request(void *front CD_UNUSED, const struct request *rq)
 }
 
 static char care[] = "care", shop[] = "shop", country[] = "86", none[] = "", billing[] = "billing";
-static char n1[] = "callcentre", n2[] = "wei", n3[] = "boss", t1[] = "secret-one", t2[] = "secret-two", t3[] = "secret-three";
-static struct cfg_desk desks[] = {{.name = care, .phone_country = country}, {.name = shop, .phone_country = none}};
+static char n1[] = "callcentre", n2[] = "wei", n3[] = "boss", t1[] = "secret-one", t2[] = "secret-two",
+            t3[] = "secret-three";
+static struct cfg_desk desks[] = {{.name = care, .phone_country = country},
+                                  {.name = shop, .phone_country = none}};
 static struct cfg_category categories[] = {{.name = billing, .team = none}};
 static struct cfg_client clients[] = {{.name = n1, .token = t1, .role = CFG_ROLE_INTAKE, .desk = shop},
                                       {.name = n2, .token = t2, .role = CFG_ROLE_AGENT, .desk = none},
@@ -75,11 +78,18 @@ static int setup(void **state CD_UNUSED)
 {
     memset(&T, 0, sizeof T);
     T.base = event_base_new();
-    T.cfg = (struct config){.desks = desks, .ndesks = 2, .categories = categories, .ncategories = 1, .clients = clients,
-                            .nclients = 3, .line_max_line_bytes = 65536, .line_max_connections = 4,
-                            .line_max_in_flight = 8, .line_idle_timeout_us = CD_SEC(60)};
-    T.host = (struct channel_host){.base = T.base, .cfg = &T.cfg, .submit = fake_submit, .ready = fake_ready,
-                                   .request = fake_request};
+    T.cfg = (struct config){.desks = desks,
+                            .ndesks = 2,
+                            .categories = categories,
+                            .ncategories = 1,
+                            .clients = clients,
+                            .nclients = 3,
+                            .line_max_line_bytes = 65536,
+                            .line_max_connections = 4,
+                            .line_max_in_flight = 8,
+                            .line_idle_timeout_us = CD_SEC(60)};
+    T.host = (struct channel_host){
+        .base = T.base, .cfg = &T.cfg, .submit = fake_submit, .ready = fake_ready, .request = fake_request};
     assert_int_equal(line_server_init(&T.server, &T.host), 0);
     return 0;
 }
@@ -160,7 +170,8 @@ static void expect_code(int fd, const char *send_this, const char *code, const c
 
 static void stored(size_t i, const char *ref)
 {
-    struct ack_result r = {.verdict = ACK_STORED, .outcome = OUT_NEW, .category = "billing", .priority = "high"};
+    struct ack_result r = {
+        .verdict = ACK_STORED, .outcome = OUT_NEW, .category = "billing", .priority = "high"};
     snprintf(r.ref, sizeof r.ref, "%s", ref);
     line_on_ack(&T.server, T.envelopes[i]->ack, &r);
 }
@@ -225,7 +236,8 @@ static void answers_come_in_request_order(void **state CD_UNUSED)
 {
     int fd = client_open(-1);
     expect(fd, AUTH_INTAKE, AUTHED_INTAKE);
-    say(fd, "SUBMIT {\"key\":\"a\",\"text\":\"1\"}\nSUBMIT {\"key\":\"b\",\"text\":\"2\"}\nPING\nSHOW {\"ref\":\"X\"}\n"
+    say(fd, "SUBMIT {\"key\":\"a\",\"text\":\"1\"}\nSUBMIT {\"key\":\"b\",\"text\":\"2\"}\nPING\nSHOW "
+            "{\"ref\":\"X\"}\n"
             "nonsense\nSUBMIT {\"key\":\"c\",\"text\":\"3\"}\n");
     assert_string_equal(heard(fd), "");
     assert_int_equal(T.nenvelopes, 3);
@@ -234,14 +246,18 @@ static void answers_come_in_request_order(void **state CD_UNUSED)
     stored(1, "C-2");
     assert_string_equal(heard(fd), "");
     stored(0, "C-1");
-    assert_string_equal(heard(fd), "OK {\"ref\":\"C-1\",\"outcome\":\"new\",\"category\":\"billing\",\"priority\":\"high\"}\n"
-                                   "OK {\"ref\":\"C-2\",\"outcome\":\"new\",\"category\":\"billing\",\"priority\":\"high\"}\n"
-                                   "OK {}\n");
-    struct reply r = {.ok = true, .rows = json_pack("[{s:i},{s:i}]", "n", 1, "n", 2), .body = json_pack("{s:i}", "rows", 2)};
+    assert_string_equal(
+        heard(fd), "OK {\"ref\":\"C-1\",\"outcome\":\"new\",\"category\":\"billing\",\"priority\":\"high\"}\n"
+                   "OK {\"ref\":\"C-2\",\"outcome\":\"new\",\"category\":\"billing\",\"priority\":\"high\"}\n"
+                   "OK {}\n");
+    struct reply r = {.ok = true,
+                      .rows = json_pack("[{s:i},{s:i}]", "n", 1, "n", 2),
+                      .body = json_pack("{s:i}", "rows", 2)};
     line_on_reply(&T.server, T.requests[0].slot, &r);
     const char *a = heard(fd);
     const char *begin = "ROW {\"n\":1}\nROW {\"n\":2}\nOK {\"rows\":2}\nERR {\"code\":\"unknown-verb\"";
-    const char *end = "OK {\"ref\":\"C-3\",\"outcome\":\"new\",\"category\":\"billing\",\"priority\":\"high\"}\n";
+    const char *end =
+        "OK {\"ref\":\"C-3\",\"outcome\":\"new\",\"category\":\"billing\",\"priority\":\"high\"}\n";
     if (strncmp(a, begin, strlen(begin)) != 0)
         fail_msg("got %s", a);
     begin = strstr(a, "\nOK {\"ref\"");
@@ -399,12 +415,14 @@ static void submit_checks_its_fields(void **state CD_UNUSED)
 static void submit_makes_the_envelope(void **state CD_UNUSED)
 {
     int fd = client_open(-1);
-    const char *full = "{\"key\":\"k\", \"desk\":\"care\",\"text\":\"Hello\",\"customer\":{\"phone\":\"138 0013 8000\"}}";
+    const char *full =
+        "{\"key\":\"k\", \"desk\":\"care\",\"text\":\"Hello\",\"customer\":{\"phone\":\"138 0013 8000\"}}";
     char line[300];
     expect(fd, AUTH_INTAKE, AUTHED_INTAKE);
     snprintf(line, sizeof line, "SUBMIT  %s \n", full);
     say(fd, line);
-    say(fd, "SUBMIT {\"text\":\"Hello\",\"customer\":{\"phone\":\"138 0013 8000\"},\"desk\":\"care\",\"key\":\"k\"}\n"
+    say(fd, "SUBMIT {\"text\":\"Hello\",\"customer\":{\"phone\":\"138 0013 "
+            "8000\"},\"desk\":\"care\",\"key\":\"k\"}\n"
             "SUBMIT {\"text\":\"Hello\",\"key\":\"k\"}\n");
     assert_int_equal(T.nenvelopes, 3);
     const struct envelope *e = T.envelopes[0];
@@ -417,7 +435,8 @@ static void submit_makes_the_envelope(void **state CD_UNUSED)
     assert_int_equal(e->desks.n, 1);
     assert_string_equal(e->desks.v[0], "care");
     assert_true(e->received_at_us > 0);
-    assert_memory_equal(e->digest, T.envelopes[1]->digest, SHA256_SIZE); /* the order of fields is no difference */
+    assert_memory_equal(e->digest, T.envelopes[1]->digest,
+                        SHA256_SIZE); /* the order of fields is no difference */
     assert_memory_not_equal(e->digest, T.envelopes[2]->digest, SHA256_SIZE);
     assert_string_equal(T.envelopes[2]->desks.v[0], "shop");
     assert_null(T.envelopes[2]->sender);
@@ -438,12 +457,17 @@ static void submit_outcomes(void **state CD_UNUSED)
     struct ack_result r = {.verdict = ACK_STORED, .outcome = OUT_PENDING};
     assert_int_equal(uuid_parse("0192a000-0000-7000-8000-000000000001", &r.envelope_id), 0);
     line_on_ack(&T.server, T.envelopes[0]->ack, &r);
-    assert_string_equal(heard(fd), "OK {\"outcome\":\"accepted\",\"id\":\"0192a000-0000-7000-8000-000000000001\"}\n");
-    r = (struct ack_result){.verdict = ACK_STORED, .outcome = OUT_DUPLICATE, .ref = "C-1", .team = "billing",
+    assert_string_equal(heard(fd),
+                        "OK {\"outcome\":\"accepted\",\"id\":\"0192a000-0000-7000-8000-000000000001\"}\n");
+    r = (struct ack_result){.verdict = ACK_STORED,
+                            .outcome = OUT_DUPLICATE,
+                            .ref = "C-1",
+                            .team = "billing",
                             .due_at_us = CD_SEC(1795399200)};
     line_on_ack(&T.server, T.envelopes[1]->ack, &r);
-    assert_string_equal(heard(fd),
-                        "OK {\"ref\":\"C-1\",\"outcome\":\"duplicate\",\"team\":\"billing\",\"due\":\"2026-11-23T02:00:00Z\"}\n");
+    assert_string_equal(heard(fd), "OK "
+                                   "{\"ref\":\"C-1\",\"outcome\":\"duplicate\",\"team\":\"billing\",\"due\":"
+                                   "\"2026-11-23T02:00:00Z\"}\n");
     r = (struct ack_result){.verdict = ACK_RETRY_LATER, .reason = "busy"};
     line_on_ack(&T.server, T.envelopes[2]->ack, &r);
     assert_non_null(strstr(heard(fd), "ERR {\"code\":\"busy\""));
@@ -542,7 +566,8 @@ static void the_channel_listens_on_tcp(void **state CD_UNUSED)
 {
     char host[] = "127.0.0.1", text[] = "127.0.0.1:port";
     struct listen_addr a = {.text = text, .host = host, .port = free_port()};
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(a.port)};
+    struct sockaddr_in in = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(a.port)};
     void *st = NULL;
     T.cfg.line_listen = &a;
     T.cfg.nline_listen = 1;
@@ -595,9 +620,11 @@ static void the_channel_listens_on_unix_sockets(void **state CD_UNUSED)
 static void decode_makes_the_record(void **state CD_UNUSED)
 {
     static const char raw[] =
-        "{\"key\":\"k\",\"channel\":\"phone\",\"customer\":{\"name\":\"\xe6\x9d\x8e\",\"email\":\"Li@Shop.Example\","
+        "{\"key\":\"k\",\"channel\":\"phone\",\"customer\":{\"name\":\"\xe6\x9d\x8e\",\"email\":\"Li@Shop."
+        "Example\","
         "\"phone\":\"+86 138-0013-8000\",\"external_id\":\"E7\"},\"subject\":\"\xe6\x8a\x95\xe8\xaf\x89\","
-        "\"text\":\"iPhone \xe9\x87\x8d\xe5\xa4\x8d\xe6\x89\xa3\xe6\xac\xbe\",\"priority\":\"high\",\"category\":\"billing\"}";
+        "\"text\":\"iPhone "
+        "\xe9\x87\x8d\xe5\xa4\x8d\xe6\x89\xa3\xe6\xac\xbe\",\"priority\":\"high\",\"category\":\"billing\"}";
     struct envelope *e = envelope_new(CH_LINE, 1000);
     struct record *r = record_new();
     assert_int_equal(buf_append_str(&e->raw, raw), 0);
@@ -614,7 +641,8 @@ static void decode_makes_the_record(void **state CD_UNUSED)
     record_free(&r);
     r = record_new();
     buf_reset(&e->raw);
-    assert_int_equal(buf_append_str(&e->raw, "{\"text\":\"My bill, \xe6\x9d\x8e\xe5\x9b\x9b\",\"customer\":3}"), 0);
+    assert_int_equal(
+        buf_append_str(&e->raw, "{\"text\":\"My bill, \xe6\x9d\x8e\xe5\x9b\x9b\",\"customer\":3}"), 0);
     assert_int_equal(line_decode(e, r), 0);
     assert_string_equal(r->language, "en");
     assert_null(r->phone);
