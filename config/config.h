@@ -200,7 +200,7 @@ struct config {
     uint64_t mail_max_message_bytes, mail_max_recipients, mail_max_connections, mail_max_connections_per_address;
     uint64_t mail_max_errors, mail_max_junk_commands, mail_max_command_bytes, mail_max_mails_per_session;
     int64_t mail_command_timeout_us, mail_data_timeout_us;
-    bool mail_reject_bare_lf;
+    bool mail_reject_bare_lf, mail_reject_bare_cr, mail_reject_nul;
     /* mail out */
     char *mail_relay_host;
     uint64_t mail_relay_port;

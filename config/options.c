@@ -10,7 +10,8 @@
 static const struct choice log_levels[] = {{"error", LOG_L_ERROR},   {"warn", LOG_L_WARN},
                                            {"notice", LOG_L_NOTICE}, {"info", LOG_L_INFO},
                                            {"debug", LOG_L_DEBUG},   {0}};
-static const struct choice bare_lf[] = {{"normalize", 0}, {"reject", 1}, {0}};
+static const struct choice line_ends[] = {{"normalize", 0}, {"reject", 1}, {0}};
+static const struct choice accept_reject[] = {{"accept", 0}, {"reject", 1}, {0}};
 static const struct choice relay_tls[] = {{"none", 0}, {"starttls", 1}, {0}};
 
 /* clang-format off */
@@ -107,9 +108,15 @@ const struct option root_options[] = {
      .doc = "A session that sends no command for so long is ended.", .flags = OPT_RELOAD},
     {"mail.data_timeout", OPT_DURATION, AT(mail_data_timeout_us), .def = "10min", .min = "100ms", .max = "1h",
      .doc = "Longest pause while a mail's text is sent.", .flags = OPT_RELOAD},
-    {"mail.bare_lf", OPT_CHOICE, AT(mail_reject_bare_lf), .def = "normalize", .choices = bare_lf,
+    {"mail.bare_lf", OPT_CHOICE, AT(mail_reject_bare_lf), .def = "normalize", .choices = line_ends,
      .flags = OPT_RELOAD,
      .doc = "Lines that end without CR: make them CRLF, or refuse the mail. They never end it."},
+    {"mail.bare_cr", OPT_CHOICE, AT(mail_reject_bare_cr), .def = "normalize", .choices = line_ends,
+     .flags = OPT_RELOAD,
+     .doc = "A CR without LF: make it CRLF, or refuse the mail. It never ends the mail."},
+    {"mail.nul", OPT_CHOICE, AT(mail_reject_nul), .def = "accept", .choices = accept_reject,
+     .flags = OPT_RELOAD,
+     .doc = "NUL bytes in a mail: keep them, or refuse the mail."},
     {"mail.relay.host", OPT_HOST, AT(mail_relay_host), .def = "127.0.0.1",
      .doc = "Server that outgoing mail is given to.", .flags = OPT_RELOAD},
     {"mail.relay.port", OPT_COUNT, AT(mail_relay_port), .def = "25", .min = "1", .max = "65535",

@@ -23,7 +23,7 @@ static const char *when(const json_t *o, const char *name, char out[32])
     size_t n = s ? strlen(s) : 0;
     if (n < 20 || s[10] != 'T')
         return s ? s : "";
-    const char *zone = s[n - 1] == 'Z' || (n > 25 && strcmp(s + n - 6, "+00:00") == 0) ? "Z" : "";
+    const char *zone = s[n - 1] == 'Z' || (n >= 25 && strcmp(s + n - 6, "+00:00") == 0) ? "Z" : "";
     snprintf(out, 32, "%.10s %.8s%s", s, s + 11, zone);
     return out;
 }
@@ -237,7 +237,8 @@ static void print_messages(const json_t *list, struct buf *out)
         bool sent = str(m, "direction") && strcmp(str(m, "direction"), "out") == 0;
         char t[32], line[400];
         snprintf(line, sizeof line, "%s %s, %s", sent ? "message sent by" : "message from",
-                 str(m, "sender") ? str(m, "sender") : sent ? "us" : "the customer", when(m, "received_at", t));
+                 str(m, "sender") ? str(m, "sender") : sent ? "us" : "the customer",
+                 when(m, "received_at", t));
         heading(out, line);
         if (str(m, "subject") && *str(m, "subject")) {
             buf_append_str(out, "  ");

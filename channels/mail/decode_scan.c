@@ -296,10 +296,10 @@ static bool header_line(struct scan *s, size_t at, size_t len)
         return true;
     }
     s->nothing_yet = s->nothing_yet && (name_is(p, name, "Return-Path") || name_is(p, name, "Received"));
-    s->fields++;
-    s->block_fields++;
     s->field_bytes = 0;
     s->keep_field = !over_budget(s, 1) || (is_needed(p, name) && !over_budget(s, 2));
+    s->fields += s->keep_field;
+    s->block_fields += s->keep_field;
     s->type_field = s->keep_field && name_is(p, name, "Content-Type");
     s->has_type |= s->type_field;
     take_line(s, at, len);

@@ -58,7 +58,9 @@ void smtp_data_begin(struct smtp_session *s)
         smtp_reply(s, "452 4.3.1 No memory for this message, try again later");
         return;
     }
-    smtp_dots_init(&s->dots, cfg->mail_max_message_bytes, cfg->mail_reject_bare_lf);
+    smtp_dots_init(&s->dots, cfg->mail_max_message_bytes,
+                   (cfg->mail_reject_bare_lf ? DOTS_BARE_LF : 0) | (cfg->mail_reject_bare_cr ? DOTS_BARE_CR : 0) |
+                       (cfg->mail_reject_nul ? DOTS_NUL : 0));
     s->state = SMTP_DATA;
     smtp_reply_raw(s, "354 End data with <CR><LF>.<CR><LF>\r\n");
 }
@@ -83,11 +85,11 @@ static unsigned count_hops(const char *p, size_t n)
 static const char *refusal(struct smtp_session *s)
 {
     const struct smtp_dots *d = &s->dots;
-    if (d->nul)
+    if (d->nul && (d->refuse & DOTS_NUL))
         return "550 5.6.0 Message contains NUL";
-    if (d->bare_cr)
+    if (d->bare_cr && (d->refuse & DOTS_BARE_CR))
         return "550 5.5.2 Message contains a bare CR";
-    if (d->bare_lf && d->refuse_bare_lf)
+    if (d->bare_lf && (d->refuse & DOTS_BARE_LF))
         return "550 5.5.2 Message contains a bare LF";
     if (d->over) {
         metrics_inc(M_SMTP_LIMIT_SIZE);
@@ -189,7 +191,7 @@ static void accepted(struct smtp_session *s)
     s->errors = s->junk = 0; /* it has shown that it brings mail */
     log_event(LOG_L_INFO, "smtp.accepted", "id=%s size=%zu peer=%s from=%s to=%s recipients=%zu%s", s->id,
               s->message_bytes, s->peer_text, s->log_from, s->log_to, s->recipients,
-              s->dots.bare_lf ? " notes=bare_lf" : "");
+              s->dots.bare_lf || s->dots.bare_cr ? " notes=line_ends" : "");
     smtp_replyf(s, "250 2.0.0 Ok: id %s", s->id);
 }
 

@@ -1,19 +1,20 @@
 /* The dot stream of DATA: finds the one true end, takes transparency dots away, turns bare LF into CR LF, and
- * notes what must not be there. Works in runs found with memchr, so that the usual chunk costs two scans and
+ * notes what should not be there (bare CR becomes CR LF as well, NUL is kept, unless refused). Works in runs found with memchr, so that the usual chunk costs two scans and
  * one copy. Owns nothing. */
 #include <string.h>
 
 #include "channels/mail/smtp_parse.h"
 
-void smtp_dots_init(struct smtp_dots *d, size_t limit, bool refuse_bare_lf)
+void smtp_dots_init(struct smtp_dots *d, size_t limit, unsigned refuse)
 {
     /* the CR LF of the DATA line counts as the one before the first line */
-    *d = (struct smtp_dots){.state = DOTS_LINE_START, .limit = limit, .refuse_bare_lf = refuse_bare_lf};
+    *d = (struct smtp_dots){.state = DOTS_LINE_START, .limit = limit, .refuse = refuse};
 }
 
 bool smtp_dots_faulty(const struct smtp_dots *d)
 {
-    return d->nul || d->bare_cr || d->over || d->no_memory || (d->bare_lf && d->refuse_bare_lf);
+    unsigned found = (d->bare_lf ? DOTS_BARE_LF : 0) | (d->bare_cr ? DOTS_BARE_CR : 0) | (d->nul ? DOTS_NUL : 0);
+    return d->over || d->no_memory || (found & d->refuse);
 }
 
 static void emit(struct smtp_dots *d, struct buf *out, const void *p, size_t n)
@@ -36,7 +37,15 @@ static const uint8_t *scan_lines(struct smtp_dots *d, const uint8_t *p, const ui
         const uint8_t *lf = memchr(p, '\n', (size_t)(end - p));
         const uint8_t *stop = lf ? lf : end;
         bool cr = stop > p && stop[-1] == '\r';
-        d->bare_cr = d->bare_cr || memchr(p, '\r', (size_t)(stop - p) - cr);
+        const uint8_t *bare = memchr(p, '\r', (size_t)(stop - p) - cr);
+        if (bare) {
+            d->bare_cr = true;
+            emit(d, out, run, (size_t)(bare - run));
+            emit(d, out, "\r\n", 2);
+            p = run = bare + 1;
+            d->state = DOTS_IN_LINE;
+            continue;
+        }
         if (!lf) {
             emit(d, out, run, (size_t)(end - run) - cr);
             d->state = cr ? DOTS_CR : DOTS_IN_LINE;
@@ -92,7 +101,7 @@ bool smtp_dots_feed(struct smtp_dots *d, const uint8_t *p, size_t n, struct buf 
                 p++;
             } else {
                 d->bare_cr = true;
-                emit(d, out, "\r", 1);
+                emit(d, out, "\r\n", 2);
                 d->state = DOTS_IN_LINE;
             }
             break;

@@ -46,19 +46,20 @@ enum smtp_fault smtp_parse_rcpt(const char *arg, size_t n, bool utf8, struct smt
 
 /* ---- the dot stream (RFC 5321 4.5.2) ---- */
 
+enum smtp_dots_refuse { DOTS_BARE_LF = 1, DOTS_BARE_CR = 2, DOTS_NUL = 4 };
 enum smtp_dots_state { DOTS_LINE_START, DOTS_DOT, DOTS_DOT_CR, DOTS_IN_LINE, DOTS_CR };
 
-/* Only CR LF "." CR LF ends the data, and only a dot right after CR LF is transparent. A bare LF becomes CR
- * LF in the content but begins no line in that sense, so that nothing a sender's gateway took for text can
+/* Only CR LF "." CR LF ends the data, and only a dot right after CR LF is transparent. A bare LF or CR becomes
+ * CR LF in the content but begins no line in that sense, so that nothing a sender's gateway took for text can
  * end the message here. */
 struct smtp_dots {
     enum smtp_dots_state state;
     size_t limit; /* of content bytes, 0 is a limit of none */
     size_t bytes; /* content so far, counted also when it is not kept */
     bool bare_lf, bare_cr, nul, over, no_memory;
-    bool refuse_bare_lf; /* set by the caller: with bare_lf nothing more is kept */
+    unsigned refuse; /* enum smtp_dots_refuse bits: once such a thing was seen nothing more is kept */
 };
-void smtp_dots_init(struct smtp_dots *d, size_t limit, bool refuse_bare_lf);
+void smtp_dots_init(struct smtp_dots *d, size_t limit, unsigned refuse);
 /* Appends the content in p to `out`; *ret_used says how much of p belongs to the message. true when its end
  * was reached. After a fault (nul, bare_cr, over, no_memory, a refused bare LF) the rest is read to its end
  * and thrown away. */

@@ -83,7 +83,10 @@ static char *text_of(const struct form *f)
         if (url[0])
             buf_printf(&b, "%s[attachment: %s %s]", b.len ? "\n" : "", type[0] ? type : "unknown", url);
     }
-    return b.len ? buf_steal(&b) : cd_strdup("");
+    if (b.len)
+        return buf_steal(&b);
+    buf_free(&b);
+    return cd_strdup("");
 }
 
 /* A word by which carriers let people opt out, alone: nothing automatic may be sent back, the provider would

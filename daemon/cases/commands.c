@@ -148,7 +148,8 @@ static const struct case_command commands[] = {
     {"SHOW", ROLE_INTAKE, TAIL_FULL, ACTION_COUNT, "select complaintd.api_show($1, $2::boolean)", {NULL},
      {{"ref", read_ref, true}}},
     {"LIST", ROLE_AGENT, TAIL_NONE, ACTION_COUNT,
-     "select complaintd.api_list($1, $2, $3, $4, $5, $6, $7, $8::boolean, $9::boolean, $10::integer, $11::uuid)",
+     "select complaintd.api_list($1, $2, $3, $4, $5, $6, $7, $8::boolean, $9::boolean, $10::integer,"
+     " $11::uuid)",
      {NULL},
      {{"status", read_status, false}, {"category", read_word, false}, {"priority", read_priority, false},
       {"team", read_word, false}, {"assignee", read_word, false}, {"channel", read_word, false},

@@ -39,12 +39,12 @@ static struct decoded decode_bytes(const void *raw, size_t n, const char *sender
     return d;
 }
 
-static struct decoded decode(const char *raw)
+static CD_UNUSED struct decoded decode(const char *raw)
 {
     return decode_bytes(raw, strlen(raw), "anna@example.net");
 }
 
-static void done(struct decoded *d)
+static CD_UNUSED void done(struct decoded *d)
 {
     record_free(&d->r);
     envelope_free(&d->e);

@@ -128,7 +128,7 @@ static void header_words(void **state CD_UNUSED)
         const char *raw, *text;
     } v[] = {
         {"=?utf-8?Q?caf=C3=A9_au?= =?utf-8?q?_lait?=", "caf\xc3\xa9 au lait"},
-        {"=?UTF-8?B?5oo=?= =?utf-8?B?lQ==?=", "\xe6\x8a\x95"}, /* 3 + 1 bytes: one character over two words */
+        {"=?UTF-8?B?5oo=?= =?utf-8?B?lQ==?=", "\xe6\x8a\x95"}, /* one character over two words */
         {"=?utf-8?B?5g==?=\r\n\t=?utf-8?B?ipU=?=", "\xe6\x8a\x95"},
         {"a =?iso-8859-1*fr?Q?=E9?= b", "a \xc3\xa9 b"},
         {"=?utf-8?Q?bro ken?= x", "bro ken x"},
@@ -142,10 +142,7 @@ static void header_words(void **state CD_UNUSED)
         char raw[300];
         snprintf(raw, sizeof raw, "From: a@example.net\r\nSubject: %s\r\n\r\nx", v[i].raw);
         struct decoded d = decode(raw);
-        if (i == 1)
-            assert_true(strlen(d.r->subject) > 0); /* the bytes do not join to a character: no crash, something is shown */
-        else
-            assert_string_equal(d.r->subject, v[i].text);
+        assert_string_equal(d.r->subject, v[i].text);
         done(&d);
     }
 }

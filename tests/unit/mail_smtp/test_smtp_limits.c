@@ -35,12 +35,14 @@ static void bad_content(void **state)
 {
     (void)state;
     start();
+    cfg.mail_reject_nul = cfg.mail_reject_bare_cr = true;
     int fd = greeted(false);
     expect_start(fd, TO_RCPT "DATA\r\n", "250");
     say_bytes(fd, "a\0b\r\n.\r\n", 8);
     assert_true(str_starts(hear(fd), "550 5.6.0 "));
     expect_start(fd, TO_RCPT "DATA\r\n", "250");
     expect_start(fd, "a\rb\r\n.\r\n", "550 5.5.2 ");
+    cfg.mail_reject_nul = cfg.mail_reject_bare_cr = false;
     int64_t before = metrics_get(M_SMTP_BARE_LF);
     expect_start(fd, TO_RCPT "DATA\r\n", "250");
     say(fd, "Subject: x\n\na\n.\nMAIL FROM:<evil@x.example>\r\n.\r\n");
@@ -54,6 +56,13 @@ static void bad_content(void **state)
     expect_start(fd, TO_RCPT "DATA\r\n", "250");
     expect_start(fd, "a\nb\r\n.\r\n", "550 5.5.2 ");
     expect_start(fd, "NOOP\n", "500 5.5.2 ");
+    expect_start(fd, TO_RCPT "DATA\r\n", "250");
+    say_bytes(fd, "old\rmac\0\r\n.\r\n", 13); /* kept as far as it goes, by default */
+    assert_int_equal(front.n, 2);
+    raw = buf_str(&front.got[1]->raw);
+    assert_memory_equal(strstr(raw, "old\r\n"), "old\r\nmac\0\r\n", 11);
+    resolve(1, ACK_STORED);
+    assert_true(str_starts(hear(fd), "250"));
     close(fd);
 }
 

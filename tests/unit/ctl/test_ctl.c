@@ -1,0 +1,205 @@
+/* complaintctl's text and command line, compiled in here because programs have no library of their own. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ctl/commands.c"
+#include "ctl/print.c"
+#include "ctl/text.c"
+
+int run_migrate(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
+{
+    return EXIT_DONE;
+}
+
+static void width_counts_columns(void **state CD_UNUSED)
+{
+    assert_int_equal(text_width("abc"), 3);
+    assert_int_equal(text_width("\xe6\x8a\x95\xe8\xaf\x89"), 4); /* 投诉 */
+    assert_int_equal(text_width("e\xcc\x81"), 1);                /* e and a combining accent */
+    assert_int_equal(text_width("\xef\xbc\x88"), 2);             /* full-width bracket */
+    assert_int_equal(text_width("\xf0\x9f\x94\xa5"), 2);         /* an emoji */
+    assert_int_equal(text_width("\xff\xfe"), 2);                 /* no UTF-8: a sign each */
+}
+
+static void expect_clean(const char *in, size_t max, const char *want)
+{
+    struct buf out;
+    buf_init(&out, 1000);
+    text_clean(in, max, &out);
+    assert_string_equal(buf_str(&out), want);
+    buf_free(&out);
+}
+
+static void hostile_text_is_cleaned(void **state CD_UNUSED)
+{
+    expect_clean("a\033[31mb", 0, "a\xef\xbf\xbd[31mb");
+    expect_clean("a\nb\tc", 0, "a b c");
+    expect_clean("x\xe2\x80\xaey", 0, "x\xef\xbf\xbdy"); /* right-to-left override */
+    expect_clean("\xc2\x9b"
+                 "31m",
+                 0,
+                 "\xef\xbf\xbd"
+                 "31m"); /* the one-byte CSI */
+    expect_clean("\xe6\x8a\x95\xe8\xaf\x89\xe6\x8a\x95", 5, "\xe6\x8a\x95\xe8\xaf\x89\xe2\x80\xa6");
+    expect_clean("\xe6\x8a\x95\xe8\xaf\x89\xe6\x8a\x95", 4, "\xe6\x8a\x95\xe2\x80\xa6");
+    expect_clean("abc", 3, "abc");
+    expect_clean("abcd", 3, "ab\xe2\x80\xa6");
+}
+
+static void tables_align_wide_characters(void **state CD_UNUSED)
+{
+    static const char *const headers[] = {"A", "B", NULL};
+    struct table *t = table_new(headers, NULL);
+    struct buf out;
+    buf_init(&out, 1000);
+    table_add(t, C_RED, "\xe6\x8a\x95\xe8\xaf\x89");
+    table_add(t, C_PLAIN, "x");
+    table_add(t, C_PLAIN, "abc");
+    table_add(t, C_PLAIN, NULL);
+    table_print(&t, " ", &out);
+    assert_string_equal(buf_str(&out), " A     B\n \xe6\x8a\x95\xe8\xaf\x89  x\n abc   \n");
+    assert_null(t);
+    buf_free(&out);
+}
+
+static void colour_only_when_wanted(void **state CD_UNUSED)
+{
+    struct buf out;
+    buf_init(&out, 100);
+    text_put(&out, C_RED, "x");
+    text_colour(true);
+    text_put(&out, C_RED, "y");
+    text_colour(false);
+    assert_string_equal(buf_str(&out), "x\033[31my\033[0m");
+    buf_free(&out);
+}
+
+static int parse(const char *words, struct ctl_globals *g, const struct ctl_command **c, char **ret_json)
+{
+    static char copy[300];
+    static char *argv[20];
+    int argc = 0;
+    json_t *args = json_object();
+    snprintf(copy, sizeof copy, "%s", words);
+    for (char *p = strtok(copy, " "); p; p = strtok(NULL, " "))
+        argv[argc++] = p;
+    memset(g, 0, sizeof *g);
+    int r = ctl_parse(argc, argv, g, c, args);
+    *ret_json = json_dumps(args, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(args);
+    return r;
+}
+
+static void expect_request(const char *words, const char *verb, const char *json)
+{
+    struct ctl_globals g;
+    const struct ctl_command *c = NULL;
+    char *got;
+    assert_int_equal(parse(words, &g, &c, &got), EXIT_DONE);
+    assert_string_equal(c->verb, verb);
+    assert_string_equal(got, json);
+    free(got);
+}
+
+static void command_lines_become_requests(void **state CD_UNUSED)
+{
+    expect_request("list", "LIST", "{}");
+    expect_request("list --status open --overdue --limit=5", "LIST",
+                   "{\"limit\":5,\"overdue\":true,\"status\":\"open\"}");
+    expect_request("--json show C-1", "SHOW", "{\"ref\":\"C-1\"}");
+    expect_request("show --json C-1", "SHOW", "{\"ref\":\"C-1\"}");
+    expect_request("assign C-1 wei --team billing", "ASSIGN",
+                   "{\"assignee\":\"wei\",\"ref\":\"C-1\",\"team\":\"billing\"}");
+    expect_request("resolve C-1 --outcome upheld --cause=a=b", "RESOLVE",
+                   "{\"cause\":\"a=b\",\"outcome\":\"upheld\",\"ref\":\"C-1\"}");
+    expect_request("clock", "CLOCK", "{}");
+    expect_request("clock show", "CLOCK", "{}");
+    expect_request("clock advance 3d", "CLOCK", "{\"advance\":\"3d\"}");
+    expect_request("show -- --json", "SHOW", "{\"ref\":\"--json\"}");
+}
+
+static void wrong_command_lines(void **state CD_UNUSED)
+{
+    static const char *const lines[] = {"",
+                                        "frob",
+                                        "show",
+                                        "show a b",
+                                        "list --nothing",
+                                        "list --limit x",
+                                        "list --limit",
+                                        "list --overdue=1",
+                                        "clock advance",
+                                        "clock show 3d",
+                                        "clock stop",
+                                        "--socket"};
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        struct ctl_globals g;
+        const struct ctl_command *c;
+        char *got;
+        if (parse(lines[i], &g, &c, &got) != EXIT_USAGE)
+            fail_msg("accepted: %s", lines[i]);
+        free(got);
+    }
+}
+
+static void every_command_is_whole(void **state CD_UNUSED)
+{
+    struct buf out;
+    buf_init(&out, CD_KIB(64));
+    for (size_t i = 0; i < ctl_command_count; i++) {
+        const struct ctl_command *c = &ctl_commands[i];
+        assert_non_null(c->usage);
+        assert_true(!c->verb || (c->print && c->timeout_s > 0));
+        ctl_help(c, &out);
+    }
+    ctl_help(NULL, &out);
+    assert_false(out.failed);
+    assert_non_null(strstr(buf_str(&out), "exit status"));
+    buf_free(&out);
+}
+
+/* Whatever an object lacks or has in another type, printing it is harmless. */
+static void printing_bears_any_object(void **state CD_UNUSED)
+{
+    static const char *const bodies[] = {
+        "{}",
+        "{\"ref\":7,\"tags\":[1,null],\"deadlines\":{},\"steps\":[null],\"events\":[{\"data\":3}],"
+        "\"messages\":[1,{\"body\":2}]}",
+        "{\"ref\":\"C-1\",\"deadlines\":[{\"due_at\":\"x\"}],\"notifications\":[{}],\"notes\":[{}],\"links\":"
+        "[{}],"
+        "\"decision\":{\"rules\":[{\"words\":[1]},3],\"thread\":{\"a\":1}},\"acknowledgement\":{}}",
+        "{\"open\":{\"total\":1,\"by_team\":{\"a\":2}},\"now\":\"2026-11-23T02:00:00+00:00\"}",
+    };
+    struct buf out;
+    buf_init(&out, CD_MIB(1));
+    for (size_t i = 0; i < ARRAY_LEN(bodies); i++) {
+        struct answer a = {.ok = true, .rows = json_array(), .body = json_loads(bodies[i], 0, NULL)};
+        assert_non_null(a.body);
+        json_array_append(a.rows, a.body);
+        print_show(&a, &out);
+        print_list(&a, &out);
+        print_explain(&a, &out);
+        print_stats(&a, &out);
+        print_fields(&a, &out);
+        json_decref(a.rows);
+        json_decref(a.body);
+    }
+    assert_false(out.failed);
+    assert_non_null(strstr(buf_str(&out), "2026-11-23 02:00:00Z"));
+    buf_free(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(width_counts_columns),          cmocka_unit_test(hostile_text_is_cleaned),
+        cmocka_unit_test(tables_align_wide_characters),  cmocka_unit_test(colour_only_when_wanted),
+        cmocka_unit_test(command_lines_become_requests), cmocka_unit_test(wrong_command_lines),
+        cmocka_unit_test(every_command_is_whole),        cmocka_unit_test(printing_bears_any_object),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
