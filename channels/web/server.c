@@ -271,6 +271,9 @@ static void on_full(void *arg, bool full)
     s->full = full;
     if (full) {
         metrics_inc(M_HTTP_REFUSED);
+        if (clock_mono_us() < s->next_full_log_us)
+            goto listen; /* the gate may swing many times a second */
+        s->next_full_log_us = clock_mono_us() + FULL_LOG_EVERY;
         log_event(LOG_L_WARN, "http.full", "listener=%s max_connections=%u", s->o.name, s->o.max_connections);
     }
     set_listening(s);

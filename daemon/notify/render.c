@@ -6,11 +6,10 @@
 
 #include "daemon/core/clock.h"
 #include "daemon/core/err.h"
+#include "daemon/notify/template.h"
 #include "daemon/store/pg.h"
 
 #define TEXT_CAP CD_KIB(256)
-
-#include "daemon/notify/template.h"
 
 /* "2026-11-23 02:00 UTC" */
 static void human_time(int64_t us, char out[CLOCK_TEXT_SIZE])
@@ -21,6 +20,25 @@ static void human_time(int64_t us, char out[CLOCK_TEXT_SIZE])
     clock_format_s(us, out);
     out[10] = ' ';
     snprintf(out + 16, CLOCK_TEXT_SIZE - 16, " UTC");
+}
+
+/* "first response by 2026-11-22 18:32 UTC": the deadline that a step belongs to; steps counted from receipt point at the first response. */
+static void deadline_text(const PGresult *r, int row, const char *step, char *out, size_t size)
+{
+    static const struct {
+        const char *step, *text;
+        enum claim_column due;
+    } by[] = {{"acknowledge", "acknowledgement", CC_ACKNOWLEDGE_DUE},
+              {"first-response", "first response", CC_DUE},
+              {"resolve", "resolution", CC_RESOLVE_DUE},
+              {"receipt", "first response", CC_DUE}};
+    char when[CLOCK_TEXT_SIZE];
+    out[0] = '\0';
+    for (size_t i = 0; step && i < ARRAY_LEN(by); i++)
+        if (strcmp(by[i].step, step) == 0) {
+            human_time(pg_i64(r, row, by[i].due, 0), when);
+            snprintf(out, size, "%s by %s", by[i].text, when);
+        }
 }
 
 static const char *or_empty(const char *s)
@@ -60,18 +78,19 @@ static int text_message(const struct config *c, bool sandbox, const PGresult *r,
     }
     human_time(pg_i64(r, row, CC_DUE, 0), due);
     human_time(pg_i64(r, row, CC_RECEIVED, 0), received);
-    const char *step = json_string_value(json_object_get(payload, "step"));
+    char deadline[128];
+    deadline_text(r, row, json_string_value(json_object_get(payload, "step")), deadline, sizeof deadline);
     const struct template_var vars[] = {
         {"ref", pg_text(r, row, CC_REF)},           {"name", pg_text(r, row, CC_CUSTOMER)},    {"customer", pg_text(r, row, CC_CUSTOMER)},
         {"brand", desk ? desk->brand : ""},         {"subject", pg_text(r, row, CC_SUBJECT)},  {"due_date", due},
         {"category", pg_text(r, row, CC_CATEGORY)}, {"priority", pg_text(r, row, CC_PRIORITY)}, {"team", pg_text(r, row, CC_TEAM)},
         {"level", pg_text(r, row, CC_LEVEL)},       {"desk", pg_text(r, row, CC_DESK)},        {"received", received},
-        {"excerpt", pg_text(r, row, CC_EXCERPT)},   {"status", pg_text(r, row, CC_STATUS)},    {"deadline", step},
+        {"excerpt", pg_text(r, row, CC_EXCERPT)},   {"status", pg_text(r, row, CC_STATUS)},    {"deadline", deadline},
         {"hostname", c->hostname},
     };
     bool mail = strcmp(transport, "mail") == 0;
-    if (sandbox)
-        buf_append_str(mail ? &x->subject : &x->text, "[sandbox] ");
+    if (sandbox && mail) /* the SMS channel marks its texts itself */
+        buf_append_str(&x->subject, "[sandbox] ");
     if (mail)
         template_render(t->subject, true, vars, ARRAY_LEN(vars), &x->subject);
     template_render(t->text, false, vars, ARRAY_LEN(vars), &x->text);

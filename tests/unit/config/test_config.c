@@ -171,8 +171,9 @@ static void test_templates(void **state CD_UNUSED)
 
 static void test_template_any_language(void **state CD_UNUSED)
 {
-    struct cfg_template only = {"escalation", "sms", "zh", "", "x", {0}};
-    struct config c = {.default_language = "en", .templates = &only, .ntemplates = 1};
+    char purpose[] = "escalation", transport[] = "sms", zh[] = "zh", en[] = "en";
+    struct cfg_template only = {.purpose = purpose, .transport = transport, .language = zh};
+    struct config c = {.default_language = en, .templates = &only, .ntemplates = 1};
     assert_ptr_equal(config_template(&c, "escalation", "sms", "fr"), &only);
 }
 
