@@ -177,6 +177,13 @@ static void read_group(struct map_read *r, struct yn map, const char *prefix)
         read_pair(r, map, i, prefix);
 }
 
+static const char *example_of(const struct option *o)
+{
+    if (o->def && *o->def && !str_eq(o->def, "[]"))
+        return o->def;
+    return o->choices && o->type != OPT_BITS ? o->choices[0].name : option_type_example(o->type);
+}
+
 static void missing(struct map_read *r, const struct option *o, struct yn map)
 {
     if (o->type == OPT_SECRET)
@@ -184,10 +191,10 @@ static void missing(struct map_read *r, const struct option *o, struct yn map)
                    r->noun, o->path, o->path, o->path);
     else if (strchr(o->path, '.'))
         faults_add(r->l->f, yn_mark(map), "this %s has no %s: write it as %s, such as %s", r->noun, o->path,
-                   option_type_word(o->type), option_type_example(o->type));
+                   option_type_word(o->type), example_of(o));
     else
         faults_add(r->l->f, yn_mark(map), "this %s has no %s: write `%s:` and %s, such as %s", r->noun,
-                   o->path, o->path, option_type_word(o->type), option_type_example(o->type));
+                   o->path, o->path, option_type_word(o->type), example_of(o));
 }
 
 void map_load(struct loader *l, struct yn map, const struct option *table, void *base, struct mark *seen,
@@ -209,7 +216,7 @@ void option_set_node(struct loader *l, const struct option *o, struct yn n, void
     }
     if (list ? n.node->type != YAML_SEQUENCE_NODE : n.node->type != YAML_SCALAR_NODE) {
         faults_add(l->f, yn_mark(n), "%s is %s: write %s, such as %s", o->path, yn_kind(n),
-                   option_type_word(o->type), option_type_example(o->type));
+                   option_type_word(o->type), example_of(o));
         return;
     }
     if (o->type == OPT_ITEMS) {

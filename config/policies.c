@@ -140,26 +140,42 @@ static void check_targets(struct loader *l, const struct cfg_policy *p, enum pri
         }
 }
 
-static void check_ladder(struct loader *l, const struct cfg_policy *p, enum priority prio)
+/* The first priority, from critical down, for which the step would fire before the complaint is there. */
+static void check_step(struct loader *l, const struct cfg_policy *p, const struct cfg_step *s)
 {
-    unsigned fires = 0;
-    bool whole = true;
-    for (int k = 0; k < TARGET_COUNT; k++)
-        whole = whole && p->target_us[prio][k];
+    for (int prio = 0; prio < PRIO_COUNT; prio++) {
+        bool given = s->anchor == ANCHOR_RECEIPT || p->target_us[prio][s->anchor - ANCHOR_ACKNOWLEDGE];
+        if (!(s->priorities & 1 << prio) || !given || fires_at(p, s, (enum priority)prio) >= 0)
+            continue;
+        faults_add(
+            l->f, s->mark,
+            "level %d would fire before a complaint of priority %s arrives: write a smaller offset, or "
+            "leave %s out of its priorities",
+            s->level, priority_name((enum priority)prio), priority_name((enum priority)prio));
+        return;
+    }
+}
+
+static void check_ladder(struct loader *l, const struct cfg_policy *p)
+{
     for (size_t i = 0; i < p->nsteps; i++) {
         const struct cfg_step *s = &p->steps[i];
-        if (!(s->priorities & 1 << prio))
-            continue;
-        fires += 1 + s->repeat_times;
-        if (whole && fires_at(p, s, prio) < 0)
-            faults_add(l->f, s->mark,
-                       "level %d would fire before a complaint of priority %s arrives: write a smaller "
-                       "offset, or leave %s out of priorities",
-                       s->level, priority_name(prio), priority_name(prio));
+        check_step(l, p, s);
+        if (i > 0 && s->level && s->level <= s[-1].level)
+            faults_add(l->f, s->mark, "level %d follows level %d: write ascending levels", s->level,
+                       s[-1].level);
     }
-    if (fires > CONFIG_LADDER_FIRES)
+    for (int prio = 0; prio < PRIO_COUNT; prio++) {
+        unsigned fires = 0;
+        for (size_t i = 0; i < p->nsteps; i++)
+            if (p->steps[i].priorities & 1 << prio)
+                fires += 1 + p->steps[i].repeat_times;
+        if (fires <= CONFIG_LADDER_FIRES)
+            continue;
         faults_add(l->f, p->mark, "policy '%s' fires %u times for %s, repeats counted: write at most %d",
-                   show(p->name), fires, priority_name(prio), CONFIG_LADDER_FIRES);
+                   show(p->name), fires, priority_name((enum priority)prio), CONFIG_LADDER_FIRES);
+        return;
+    }
 }
 
 static void policy_end(struct loader *l, void *item, struct yn node)
@@ -170,14 +186,9 @@ static void policy_end(struct loader *l, void *item, struct yn node)
     yn_digest(node, h);
     sha256_end(&h, digest);
     hex_encode(digest, 8, p->version);
-    for (size_t i = 1; i < p->nsteps; i++)
-        if (p->steps[i].level && p->steps[i].level <= p->steps[i - 1].level)
-            faults_add(l->f, p->steps[i].mark, "level %d follows level %d: write ascending levels",
-                       p->steps[i].level, p->steps[i - 1].level);
-    for (int prio = 0; prio < PRIO_COUNT; prio++) {
+    for (int prio = 0; prio < PRIO_COUNT; prio++)
         check_targets(l, p, (enum priority)prio);
-        check_ladder(l, p, (enum priority)prio);
-    }
+    check_ladder(l, p);
 }
 
 const struct section section_policies = {

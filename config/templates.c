@@ -68,7 +68,7 @@ static void check_placeholders(const struct reading *r)
         const char *near = suggest(trimmed, config_template_names, ARRAY_LEN(config_template_names));
         faults_add(r->l->f, mark_at(r, p), "unknown placeholder '{{%.*s}}': write {{%s}}%s",
                    (int)CD_MIN(end - p - 2, 40), p + 2, near ? near : "ref",
-                   near ? "" : " or another that the documentation lists");
+                   near ? "" : ", or another that --describe-config lists");
     }
 }
 

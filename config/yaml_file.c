@@ -82,6 +82,11 @@ static size_t first_bad_byte(const char *p, size_t n)
             good = k;
         step /= 2;
     }
+    for (size_t more = 1; more <= 4 && good + more <= n; more++)
+        if (utf8_valid(p + good, more)) {
+            good += more;
+            more = 0;
+        }
     return good;
 }
 

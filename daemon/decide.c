@@ -23,6 +23,24 @@ static void add_key(struct job *j, const char *message_id, enum thread_evidence 
     j->key_evidence[j->nkeys++] = e;
 }
 
+/* Our own Message-IDs name their complaint ("ack.<id>@host"), so answers to them need no row of their own in thread_keys. The name
+ * proves nothing: who answers must take part in the complaint, as with any other evidence. */
+static void add_own_id(struct job *j, const char *message_id)
+{
+    char text[UUID_TEXT_SIZE];
+    struct uuid id;
+    if (!message_id || !str_starts(message_id, "ack.") || strlen(message_id) < 4 + UUID_TEXT_SIZE || message_id[3 + UUID_TEXT_SIZE] != '@' ||
+        j->nown_ids == JOB_MAX_OWN_IDS)
+        return;
+    snprintf(text, sizeof text, "%s", message_id + 4);
+    if (uuid_parse(text, &id) < 0)
+        return;
+    for (size_t i = 0; i < j->nown_ids; i++)
+        if (uuid_equal(&j->own_ids[i], &id))
+            return;
+    j->own_ids[j->nown_ids++] = id;
+}
+
 void job_prepare(struct job *j)
 {
     const struct record *r = j->rec;
@@ -37,6 +55,10 @@ void job_prepare(struct job *j)
         j->handle = cd_asprintf("ext:%s:%s", j->env->client ? j->env->client : "", r->external_id);
     free(j->sender);
     j->sender = cd_strdup(who);
+    j->nown_ids = 0;
+    add_own_id(j, r->in_reply_to);
+    for (size_t i = r->references.n; i-- > 0;)
+        add_own_id(j, r->references.v[i]);
     j->nkeys = 0;
     add_key(j, r->in_reply_to, TE_IN_REPLY_TO);
     for (size_t i = r->references.n; i-- > 0;) /* the nearest ancestor stands last */

@@ -8,6 +8,7 @@
 enum job_stage { JOB_WORKER, JOB_LOOKUP, JOB_STORE, JOB_WAITING /* for another job with the same key */ };
 
 #define JOB_MAX_KEYS STORE_MAX_KEYS
+#define JOB_MAX_OWN_IDS 4
 struct job {
     TAILQ_ENTRY(job) entry;   /* all jobs, oldest first */
     TAILQ_ENTRY(job) waiter;  /* behind the job with the same ledger key */
@@ -25,6 +26,8 @@ struct job {
     uint8_t keys[JOB_MAX_KEYS][LEDGER_KEY_SIZE];
     enum thread_evidence key_evidence[JOB_MAX_KEYS];
     size_t nkeys;
+    struct uuid own_ids[JOB_MAX_OWN_IDS]; /* complaints whose messages of ours it answers */
+    size_t nown_ids;
     struct lookup_request look;
     struct decision decision;
     bool decided;

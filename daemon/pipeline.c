@@ -201,6 +201,8 @@ static void look_up(struct pipeline *p, struct job *j)
     j->look.nkeys = j->nkeys;
     j->look.refs = (const char(*)[REF_TEXT_SIZE])j->rec->refs;
     j->look.nrefs = j->rec->nrefs;
+    j->look.ids = j->own_ids;
+    j->look.nids = j->nown_ids;
     lookup_put(p->lookup, &j->look);
 }
 

@@ -267,10 +267,11 @@ char *charset_to_utf8(const char *declared, const void *bytes, size_t n, size_t 
         return copy(p, n, ret_n);
     }
     bool utf8 = high && utf8_valid(p, n), says_utf8 = names.n && str_eq(names.v[0], "UTF-8");
-    if (names.n && !says_utf8 && (s = try_declared(&names, p, n, ret_n, false, note)) != NULL)
+    /* Any bytes fit windows-1252, but no text in it is valid UTF-8 by chance: those mails are labelled wrongly. */
+    bool says_latin = names.n && str_eq(names.v[0], "CP1252");
+    if (names.n && !says_utf8 && !(utf8 && says_latin) && (s = try_declared(&names, p, n, ret_n, false, note)) != NULL)
         return s;
     if (utf8) {
-        note->misfit = names.n && !says_utf8;
         note_used(note, "UTF-8");
         return copy(p, n, ret_n);
     }

@@ -7,7 +7,7 @@
 struct charset_note {
     char used[32];  /* name of the set that was used, "UTF-8", "GB18030" … */
     bool unknown;   /* a set was declared for which there is no converter */
-    bool misfit;    /* the declared set did not fit the bytes, another was used */
+    bool misfit;    /* the declared set did not fit the bytes, another was guessed; not set when that is valid UTF-8 */
     unsigned lost;  /* characters that became U+FFFD */
 };
 

@@ -248,6 +248,23 @@ static void on_text(void *ctx, const xmlChar *s, int n)
         html_text_add(&h->text, (const char *)s, (size_t)n);
 }
 
+/* How many bytes to feed at once: up to and with the next <html>, <body>, </body> or </html> tag, *ret_edge, or CHUNK. */
+static size_t next_chunk(const char *p, size_t n, bool *ret_edge)
+{
+    n = CD_MIN(CHUNK, n);
+    *ret_edge = false;
+    for (const char *at = p; (at = memchr(at, '<', n - (size_t)(at - p))) != NULL; at++) {
+        size_t left = n - (size_t)(at - p);
+        const char *name = at + (left > 1 && at[1] == '/' ? 2 : 1);
+        if (left < 7 || (strncasecmp(name, "body", 4) != 0 && strncasecmp(name, "html", 4) != 0))
+            continue;
+        const char *gt = memchr(at, '>', left);
+        *ret_edge = gt != NULL;
+        return gt ? (size_t)(gt - p) + 1 : n;
+    }
+    return n;
+}
+
 static void run(const char *html, size_t n, struct buf *out, bool show_all, bool *ret_cut)
 {
     struct html h = {.show_all = show_all};
@@ -256,11 +273,20 @@ static void run(const char *html, size_t n, struct buf *out, bool show_all, bool
     h.parser = htmlCreatePushParserCtxt(&sax, &h, NULL, 0, NULL, XML_CHAR_ENCODING_UTF8);
     if (!h.parser)
         return;
-    htmlCtxtUseOptions(h.parser, HTML_PARSE_IGNORE_ENC | HTML_PARSE_NONET | HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING | HTML_PARSE_RECOVER);
+    htmlCtxtUseOptions(h.parser, HTML_PARSE_IGNORE_ENC | HTML_PARSE_NONET | HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING
+                                     | HTML_PARSE_RECOVER | HTML_PARSE_NOIMPLIED);
     h.parser->options |= XML_PARSE_HUGE; /* an image of 10 MB inside an attribute must not end the text */
+    /* The parser stops for good when its stack gets empty: at an end tag in front, and at </html>, behind which mails go on.
+     * So a body is opened for it, and its count of repeated <html> and <body> tags, each of which lets one end tag pass
+     * without effect, is set out of reach. */
+    h.parser->depth = 1 << 30;
+    htmlParseChunk(h.parser, "<html><body>", 12, 0);
     for (size_t at = 0; at < n && !h.text.cut;) {
-        size_t len = CD_MIN(CHUNK, n - at);
+        bool edge;
+        size_t len = next_chunk(html + at, n - at, &edge);
         htmlParseChunk(h.parser, html + at, (int)len, 0);
+        if (edge)
+            html_text_newlines(&h.text, 1); /* such a tag itself makes no call */
         at += len;
     }
     htmlParseChunk(h.parser, NULL, 0, 1);

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "channels/web/conns.h"
+#include "daemon/core/clock.h"
 #include "daemon/core/err.h"
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
@@ -22,6 +23,7 @@
 #define BODY_SLACK                                                                                           \
     CD_KIB(64) /* over max_body we answer 413 ourselves, over this as well evhttp does before reading it */
 #define ACCEPT_PAUSE_US 200000
+#define FULL_LOG_EVERY CD_SEC(10)
 
 struct exchange {
     struct http_exchange pub; /* first: header() casts back */
@@ -40,6 +42,7 @@ struct web_server {
     struct event *resume;
     bool full, paused, draining;
     unsigned pending; /* exchanges without an answer */
+    int64_t next_full_log_us;
 };
 
 static LIST_HEAD(, web_server) servers = LIST_HEAD_INITIALIZER(servers);
@@ -267,16 +270,17 @@ static void set_listening(struct web_server *s)
 static void on_full(void *arg, bool full)
 {
     struct web_server *s = arg;
+    int64_t now = clock_mono_us();
 
     s->full = full;
-    if (full) {
-        metrics_inc(M_HTTP_REFUSED);
-        if (clock_mono_us() < s->next_full_log_us)
-            goto listen; /* the gate may swing many times a second */
-        s->next_full_log_us = clock_mono_us() + FULL_LOG_EVERY;
-        log_event(LOG_L_WARN, "http.full", "listener=%s max_connections=%u", s->o.name, s->o.max_connections);
-    }
     set_listening(s);
+    if (!full)
+        return;
+    metrics_inc(M_HTTP_REFUSED);
+    if (now < s->next_full_log_us) /* under load the gate swings many times a second */
+        return;
+    s->next_full_log_us = now + FULL_LOG_EVERY;
+    log_event(LOG_L_WARN, "http.full", "listener=%s max_connections=%u", s->o.name, s->o.max_connections);
 }
 
 static void on_resume(evutil_socket_t fd, short what, void *arg)

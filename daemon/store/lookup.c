@@ -19,7 +19,7 @@ struct round {
     struct lookup_request *q[MAX_REQUESTS];
     int64_t since_us;
     size_t n;
-    int at_customers, at_keys, at_refs; /* places of the results, -1: not asked */
+    int at_customers, at_keys, at_refs, at_ids; /* places of the results, -1: not asked */
 };
 
 struct lookup {
@@ -50,7 +50,10 @@ static const struct pg_stmt sql_refs = {
             "  union all select ref, complaint_id from complaintd.ref_aliases where ref = any($1::text[])) f"
             " join complaintd.complaint c on c.id = f.id"};
 
-static const struct pg_stmt *const statements[] = {&sql_customers, &sql_keys, &sql_refs, NULL};
+static const struct pg_stmt sql_ids = {"ids", "select f.id, " CANDIDATE_COLUMNS " from complaintd.complaint f"
+                                              " join complaintd.complaint c on c.id = coalesce(f.merged_into, f.id) where f.id = any($1::uuid[])"};
+
+static const struct pg_stmt *const statements[] = {&sql_customers, &sql_keys, &sql_refs, &sql_ids, NULL};
 
 void lookup_clear(struct lookup_request *q)
 {
@@ -125,6 +128,19 @@ static void take_refs(struct round *r, const PGresult *res)
                     add_candidate(r->q[i], TE_REFERENCE_NUMBER, NULL, res, row);
 }
 
+static void take_ids(struct round *r, const PGresult *res)
+{
+    for (int row = 0; row < PQntuples(res); row++) {
+        struct uuid id;
+        if (pg_uuid(res, row, 0, &id) < 0)
+            continue;
+        for (size_t i = 0; i < r->n; i++)
+            for (size_t k = 0; k < r->q[i]->nids; k++)
+                if (uuid_equal(&r->q[i]->ids[k], &id))
+                    add_candidate(r->q[i], TE_IN_REPLY_TO, NULL, res, row);
+    }
+}
+
 static void kick(struct lookup *l);
 
 static void on_unit(struct pg_unit *u, enum pg_status s)
@@ -138,6 +154,8 @@ static void on_unit(struct pg_unit *u, enum pg_status s)
             take_keys(r, u->result[r->at_keys]);
         if (r->at_refs >= 0)
             take_refs(r, u->result[r->at_refs]);
+        if (r->at_ids >= 0)
+            take_ids(r, u->result[r->at_ids]);
     }
     for (size_t i = 0; i < r->n; i++)
         r->q[i]->done(r->q[i], s == PG_OK);
@@ -147,41 +165,34 @@ static void on_unit(struct pg_unit *u, enum pg_status s)
 
 static void send_round(struct lookup *l, struct round *r)
 {
-    struct pg_params h, k, f;
-    size_t nh = 0, nk = 0, nf = 0;
-    pg_params_init(&h, CD_MIB(1));
-    pg_params_init(&k, CD_MIB(1));
-    pg_params_init(&f, CD_MIB(1));
-    pg_array_begin(&h, PG_TEXT);
-    pg_array_begin(&k, PG_BYTEA);
-    pg_array_begin(&f, PG_TEXT);
+    struct pg_params p[4]; /* handles, keys, references, ids */
+    static const enum pg_oid types[] = {PG_TEXT, PG_BYTEA, PG_TEXT, PG_UUID};
+    size_t n[4] = {0};
+    for (int i = 0; i < 4; i++) {
+        pg_params_init(&p[i], CD_MIB(1));
+        pg_array_begin(&p[i], types[i]);
+    }
     for (size_t i = 0; i < r->n; i++) {
         const struct lookup_request *q = r->q[i];
         if (q->handle)
-            pg_el_text(&h, q->handle), nh++;
+            pg_el_text(&p[0], q->handle), n[0]++;
         for (size_t j = 0; j < q->nkeys; j++)
-            pg_el_bytes(&k, q->keys[j], LEDGER_KEY_SIZE), nk++;
+            pg_el_bytes(&p[1], q->keys[j], LEDGER_KEY_SIZE), n[1]++;
         for (size_t j = 0; j < q->nrefs; j++)
-            pg_el_text(&f, q->refs[j]), nf++;
+            pg_el_text(&p[2], q->refs[j]), n[2]++;
+        for (size_t j = 0; j < q->nids; j++)
+            pg_el_uuid(&p[3], &q->ids[j]), n[3]++;
     }
-    pg_array_end(&h);
-    pg_array_end(&k);
-    pg_array_end(&f);
-    int n = 0;
-    r->at_customers = nh ? n++ : -1;
-    r->at_keys = nk ? n++ : -1;
-    r->at_refs = nf ? n++ : -1;
+    int *at[] = {&r->at_customers, &r->at_keys, &r->at_refs, &r->at_ids}, steps = 0;
     pg_begin(l->pg, &r->unit, on_unit);
-    if (nh)
-        pg_step(l->pg, &sql_customers, &h);
-    if (nk)
-        pg_step(l->pg, &sql_keys, &k);
-    if (nf)
-        pg_step(l->pg, &sql_refs, &f);
+    for (int i = 0; i < 4; i++) {
+        pg_array_end(&p[i]);
+        *at[i] = n[i] ? steps++ : -1;
+        if (n[i])
+            pg_step(l->pg, statements[i], &p[i]);
+        pg_params_free(&p[i]);
+    }
     pg_send(l->pg);
-    pg_params_free(&h);
-    pg_params_free(&k);
-    pg_params_free(&f);
 }
 
 static void kick(struct lookup *l)

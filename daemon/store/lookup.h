@@ -18,6 +18,8 @@ struct lookup_request {
     size_t nkeys;
     const char (*refs)[REF_TEXT_SIZE];
     size_t nrefs;
+    const struct uuid *ids; /* of complaints whose messages of ours are answered */
+    size_t nids;
     /* found; freed by lookup_clear */
     bool customer_found;
     struct uuid customer_id;

@@ -243,7 +243,7 @@ static void test_rules(void **state CD_UNUSED)
     assert_int_equal(r->nall, 5);
     assert_string_equal(r->all[0].v[1].text, "冒烟");
     assert_int_equal(r->all[0].v[1].mark.line, 3);
-    assert_int_equal(r->all[0].v[1].mark.column, 32);
+    assert_int_equal(r->all[0].v[1].mark.column, 33);
     assert_int_equal(r->all[0].v[0].field, RF_ANY);
     assert_true(r->all[1].v[0].regex);
     assert_int_equal(r->all[2].n, 2);

@@ -42,7 +42,8 @@ static const char *fake_header(const struct http_exchange *x, const char *name)
     return str_ieq(name, "Content-Type") ? content_type : NULL;
 }
 
-static void fake_answer(void *front, struct ack token, int status, const char *type, const void *body, size_t n)
+static void fake_answer(void *front, struct ack token, int status, const char *type, const void *body,
+                        size_t n)
 {
     (void)front;
     assert_int_equal(token.slot, 7);
@@ -133,7 +134,9 @@ static int tear_down(void **state)
 
 /* ---- in ---- */
 
-#define INBOUND "MessageSid=SM0123456789abcdef0123456789abcdef&SmsStatus=received&From=%2B8613800138000&To=%2B15005550006"
+#define INBOUND                                                                                              \
+    "MessageSid=SM0123456789abcdef0123456789abcdef&SmsStatus=received&From=%2B8613800138000&To=%"            \
+    "2B15005550006"
 
 static void post(const char *path, const char *body, bool sign)
 {
@@ -249,7 +252,8 @@ static struct record *decode(const char *body)
 
 static void decoding(void **state)
 {
-    struct record *r = decode("From=%2B8613800138000&Body=%E7%83%AD%E6%B0%B4%E5%99%A8%E5%86%92%E7%83%9F%E4%BA%86");
+    struct record *r =
+        decode("From=%2B8613800138000&Body=%E7%83%AD%E6%B0%B4%E5%99%A8%E5%86%92%E7%83%9F%E4%BA%86");
 
     (void)state;
     assert_string_equal(r->language, "zh");
@@ -257,7 +261,8 @@ static void decoding(void **state)
     assert_string_equal(r->text, "热水器冒烟了");
     assert_int_equal(r->cls, MC_PERSON);
     record_free(&r);
-    r = decode("From=%2B14155550100&Body=My+kettle+smokes&NumMedia=1&MediaUrl0=https%3A%2F%2Fm%2F1&MediaContentType0="
+    r = decode("From=%2B14155550100&Body=My+kettle+smokes&NumMedia=1&MediaUrl0=https%3A%2F%2Fm%2F1&"
+               "MediaContentType0="
                "image%2Fjpeg");
     assert_string_equal(r->language, "en");
     assert_string_equal(r->text, "My kettle smokes\n[attachment: image/jpeg https://m/1]");
@@ -280,7 +285,8 @@ static void decoding(void **state)
 
 static int send_text(const char *to)
 {
-    struct outgoing o = {.id = {.b = {9}}, .transport = TR_SMS, .recipient = to, .text = "您好 50%", .desk = "care"};
+    struct outgoing o = {
+        .id = {.b = {9}}, .transport = TR_SMS, .recipient = to, .text = "您好 50%", .desk = "care"};
 
     return channel_sms.send(t.state, &o);
 }
@@ -320,7 +326,8 @@ static void sending(void **state)
         assert_int_equal(send_text("+8613800138000"), 0);
         assert_string_equal(t.url, "https://api.example.com/2010-04-01/Accounts/AC00/Messages.json");
         assert_string_equal(t.user, "AC00:secret");
-        assert_string_equal(t.form, "To=%2B8613800138000&From=%2B15005550006&Body=%E6%82%A8%E5%A5%BD%2050%25");
+        assert_string_equal(t.form,
+                            "To=%2B8613800138000&From=%2B15005550006&Body=%E6%82%A8%E5%A5%BD%2050%25");
         assert_false(channel_sms.idle(t.state));
         finish(v[i].outcome, v[i].status, v[i].body);
         assert_int_equal(t.outcomes, i + 1);

@@ -39,7 +39,8 @@ static void published_values(void **state)
     check("https://mycompany.com:443/myapp.php?foo=1&bar=2", PARAMS, "kvajT1Ptam85bY51eRf/AJRuM3w=");
     check("http://mycompany.com:80/myapp.php?foo=1&bar=2", PARAMS, "0ZXoZLH/DfblKGATFgpif+LLRf4=");
     check("http://mycompany.com:1234/myapp.php?foo=1&bar=2", PARAMS, "Zmvh+3yNM1Phv2jhDCwEM3q5ebU=");
-    check(URL, "Sid=CA123&SidAccount=AC123&Digits=5678&Digits=1234&Digits=1234", "IK+Dwps556ElfBT0I3Rgjkr1wJU=");
+    check(URL, "Sid=CA123&SidAccount=AC123&Digits=5678&Digits=1234&Digits=1234",
+          "IK+Dwps556ElfBT0I3Rgjkr1wJU=");
     check(URL "&bodySHA256=0a1ff7634d9ab3b95db5c9a2dfe9416e41502b283a80c7cf19632632f96e6620", NULL,
           "a9nBmqA0ju/hNViExpshrM61xv4=");
 }
@@ -107,7 +108,7 @@ static void forms(void **state)
 
 static void form_abuse(void **state)
 {
-    static const char *const bad[] = {"a=%", "a=%4",  "a=%4g", "a=%-1", "a=%%41", "=1",   "&",   "a=1&",
+    static const char *const bad[] = {"a=%",  "a=%4",   "a=%4g", "a=%-1", "a=%%41", "=1",  "&",    "a=1&",
                                       "&a=1", "a=1&&b", "a b=1", "a=1\n", "a=\x01", "%=1", "a%=1", "a=1%"};
     struct form *f = NULL;
 
@@ -158,8 +159,9 @@ static void escaping(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(published_values), cmocka_unit_test(ports_and_tokens), cmocka_unit_test(apostrophes),
-        cmocka_unit_test(forms),            cmocka_unit_test(form_abuse),       cmocka_unit_test(form_limit),
+        cmocka_unit_test(published_values), cmocka_unit_test(ports_and_tokens),
+        cmocka_unit_test(apostrophes),      cmocka_unit_test(forms),
+        cmocka_unit_test(form_abuse),       cmocka_unit_test(form_limit),
         cmocka_unit_test(escaping),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 #pragma once
-/* For the tests of the HTTP server: a fake front, the server in this process and a blocking peer in a thread of its own. */
+/* For the tests of the HTTP server: a fake front, the server in this process and a blocking peer in a thread
+ * of its own. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -33,7 +34,8 @@ struct peer {
 
 static inline int peer_connect(uint16_t port)
 {
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in sa = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (connect(fd, (struct sockaddr *)&sa, sizeof sa) < 0) {
