@@ -101,14 +101,35 @@ static const char *decode_run(struct record *r, struct word *w, char **ret_text)
     return read_word(behind_blanks(end), &next) ? behind_blanks(end) : end;
 }
 
-/* Raw 8-bit bytes: the whole value is read in one character set before encoded words are looked for. */
-static char *without_8bit(const char *raw)
+/* The next encoded word at or after s, or NULL. */
+static const char *next_word(const char *s, struct word *ret)
+{
+    for (; (s = strstr(s, "=?")) != NULL; s += 2)
+        if (read_word(s, ret))
+            return s;
+    return NULL;
+}
+
+static bool is_ascii(const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)s[i] >= 0x80)
+            return false;
+    return true;
+}
+
+/* What stands between words, where mails have raw 8-bit bytes as well. */
+static void append_plain(struct buf *out, const char *s, size_t n)
 {
     struct charset_note note;
-    for (const char *p = raw; *p; p++)
-        if ((unsigned char)*p >= 0x80)
-            return charset_to_utf8(NULL, raw, strlen(raw), NULL, &note);
-    return NULL;
+    size_t len;
+    if (is_ascii(s, n)) {
+        buf_append(out, s, n);
+        return;
+    }
+    char *text = charset_to_utf8(NULL, s, n, &len, &note);
+    buf_append(out, text, len);
+    free(text);
 }
 
 void decode_squeeze(char *s)
@@ -128,28 +149,39 @@ void decode_squeeze(char *s)
     *w = '\0';
 }
 
+/* The whole value, each run of words given to `word`. */
+static void decode_value(struct record *r, const char *raw, void (*word)(struct buf *out, const char *text), struct buf *out)
+{
+    for (const char *p = raw; *p;) {
+        struct word w;
+        const char *at = next_word(p, &w);
+        append_plain(out, p, at ? (size_t)(at - p) : strlen(p));
+        if (!at)
+            break;
+        char *text = NULL;
+        p = decode_run(r, &w, &text);
+        word(out, text);
+        free(text);
+    }
+}
+
+static void as_text(struct buf *out, const char *text)
+{
+    buf_append_str(out, text);
+}
+
+static void as_word(struct buf *out, const char *text)
+{
+    char *b64 = base64_encode(text, strlen(text));
+    buf_printf(out, "=?utf-8?B?%s?=", b64);
+    free(b64);
+}
+
 char *decode_header_text(struct record *r, const char *raw, size_t max)
 {
     struct buf out;
-    char *converted = without_8bit(raw);
     buf_init(&out, CD_MIB(1));
-    for (const char *p = converted ? converted : raw; *p;) {
-        struct word w;
-        size_t plain = strcspn(p, "=");
-        buf_append(&out, p, plain);
-        p += plain;
-        if (!*p)
-            break;
-        if (!read_word(p, &w)) {
-            buf_append_char(&out, *p++);
-            continue;
-        }
-        char *text = NULL;
-        p = decode_run(r, &w, &text);
-        buf_append_str(&out, text);
-        free(text);
-    }
-    free(converted);
+    decode_value(r, raw, as_text, &out);
     char *s = buf_steal(&out);
     if (!s)
         return cd_strdup("");
@@ -160,36 +192,17 @@ char *decode_header_text(struct record *r, const char *raw, size_t max)
     return s;
 }
 
-static void append_utf8_word(struct buf *out, const char *s, size_t n)
-{
-    char *b64 = base64_encode(s, n);
-    buf_printf(out, "=?utf-8?B?%s?=", b64);
-    free(b64);
-}
-
 char *decode_header_utf8(struct record *r, const char *raw)
 {
     struct buf out;
     struct word w;
-    char *converted = without_8bit(raw);
-    bool needed = converted != NULL && strcmp(converted, raw) != 0;
-    for (const char *p = raw; !needed && (p = strstr(p, "=?")) != NULL; p += 2)
-        needed = read_word(p, &w) && !(w.ncharset == 5 && strncasecmp(w.charset, "utf-8", 5) == 0);
-    if (!needed) {
-        free(converted);
+    size_t n = strlen(raw);
+    bool needed = !is_ascii(raw, n) && !utf8_valid(raw, n);
+    for (const char *p = raw; !needed && (p = next_word(p, &w)) != NULL; p = w.end)
+        needed = !(w.ncharset == 5 && strncasecmp(w.charset, "utf-8", 5) == 0);
+    if (!needed)
         return NULL;
-    }
     buf_init(&out, CD_MIB(1));
-    for (const char *p = converted ? converted : raw; *p;) {
-        if (read_word(p, &w)) {
-            char *text = NULL;
-            p = decode_run(r, &w, &text);
-            append_utf8_word(&out, text, strlen(text));
-            free(text);
-        } else {
-            buf_append_char(&out, *p++);
-        }
-    }
-    free(converted);
+    decode_value(r, raw, as_word, &out);
     return buf_steal(&out);
 }

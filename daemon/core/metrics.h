@@ -22,5 +22,7 @@ static inline void metrics_inc(enum metric m)
 #define METRICS_OUTCOMES 16
 void metrics_name_intake(const char *const *channels, size_t nchannels, const char *const *outcomes, size_t noutcomes);
 void metrics_intake(unsigned channel, unsigned outcome);
+/* One answer "accepted" on its way to the sender. Counted apart from the outcomes, so that the two can be compared. */
+void metrics_accepted(unsigned channel);
 /* Prometheus text format 0.0.4. */
 void metrics_render(struct buf *out);

@@ -27,6 +27,8 @@ void ack_resolve(struct ack a, const struct ack_result *r)
         metrics_inc(M_ACK_STALE);
         return;
     }
+    if (r->verdict == ACK_STORED)
+        metrics_accepted(a.channel);
     resolvers[a.channel].fn(resolvers[a.channel].arg, a, r);
 }
 

@@ -42,13 +42,12 @@ static void test_defaults(void **state CD_UNUSED)
 
 static void test_values(void **state CD_UNUSED)
 {
-    struct config *c = load_good(CONFIG
-                                 "log: {level: debug, pii: true}\n"
-                                 "trusted_clients: [127.0.0.0/8, \"::1\", \"2001:db8::/32\"]\n"
-                                 "http: {listen: [\"127.0.0.1:80\", \"[::1]:80\"], max_body: 1MB}\n"
-                                 "metrics: {listen: []}\n"
-                                 "triage: {cpu: 1min, reopen_window: 0s}\n"
-                                 "notify: {poll: 1s500ms, paused: true}\n");
+    struct config *c = load_good(CONFIG "log: {level: debug, pii: true}\n"
+                                        "trusted_clients: [127.0.0.0/8, \"::1\", \"2001:db8::/32\"]\n"
+                                        "http: {listen: [\"127.0.0.1:80\", \"[::1]:80\"], max_body: 1MB}\n"
+                                        "metrics: {listen: []}\n"
+                                        "triage: {cpu: 1min, reopen_window: 0s}\n"
+                                        "notify: {poll: 1s500ms, paused: true}\n");
     assert_int_equal(c->log_level, LOG_L_DEBUG);
     assert_true(c->log_pii && c->notify_paused);
     assert_int_equal(c->nhttp_listen, 2);
@@ -73,8 +72,9 @@ static void test_values(void **state CD_UNUSED)
 
 static void test_completed(void **state CD_UNUSED)
 {
-    struct config *c = load_good(CONFIG
-                                 "clients: [{name: kiosk, token: sesame-open}, {name: boss, token: other-token, role: admin}]\n");
+    struct config *c = load_good(
+        CONFIG
+        "clients: [{name: kiosk, token: sesame-open}, {name: boss, token: other-token, role: admin}]\n");
     const struct cfg_desk *d = config_desk(c, "care");
     assert_non_null(d);
     assert_string_equal(d->default_team, "general");
@@ -98,11 +98,11 @@ static void test_secrets(void **state CD_UNUSED)
     put("two-newlines", "inner\n");
     CD_CLEANUP_FREE char *dir = in_folder("credentials");
     setenv("CREDENTIALS_DIRECTORY", dir, 1);
-    struct config *c = load_good(CONFIG
-                                 "database: {dsn_file: dsn}\n"
-                                 "clients: [{name: a, token_credential: token}, {name: b, token: in-place-1}]\n"
-                                 "sms: {providers: [{name: main, public_url: \"https://c.example.com\", account_sid: AC1,\n"
-                                 "  auth_token_file: two-newlines, auth_token_old_file: \"\", from: \"+15005550006\"}]}\n");
+    struct config *c = load_good(
+        CONFIG "database: {dsn_file: dsn}\n"
+               "clients: [{name: a, token_credential: token}, {name: b, token: in-place-1}]\n"
+               "sms: {providers: [{name: main, public_url: \"https://c.example.com\", account_sid: AC1,\n"
+               "  auth_token_file: two-newlines, auth_token_old_file: \"\", from: \"+15005550006\"}]}\n");
     unsetenv("CREDENTIALS_DIRECTORY");
     assert_string_equal(c->database_dsn, "host=db");
     assert_string_equal(c->clients[0].token, "from-a-credential");
@@ -179,11 +179,12 @@ static void test_template_any_language(void **state CD_UNUSED)
 
 static void test_policy(void **state CD_UNUSED)
 {
-    put("policies/standard.yaml", POLICY
-        "    ladder:\n"
-        "      - {level: 1, at: receipt, tell: [{contact: team}], priorities: [critical, low]}\n"
-        "      - {level: 3, at: first-response, offset: -15min, tell: [{contact: boss, by: [sms, webhook, mail]}],\n"
-        "         stops_on: [reply], repeat: {times: 2, every: 30min}}\n");
+    put("policies/standard.yaml",
+        POLICY "    ladder:\n"
+               "      - {level: 1, at: receipt, tell: [{contact: team}], priorities: [critical, low]}\n"
+               "      - {level: 3, at: first-response, offset: -15min, tell: [{contact: boss, by: [sms, "
+               "webhook, mail]}],\n"
+               "         stops_on: [reply], repeat: {times: 2, every: 30min}}\n");
     const char text[] = CONFIG "contacts: [{name: boss, sms: \"+8613800138000\"}]\n";
     struct config *c = load_good(text);
     const struct cfg_policy *p = config_policy(c, "standard");
@@ -205,10 +206,11 @@ static void test_policy(void **state CD_UNUSED)
     memcpy(version, p->version, sizeof version);
     config_free(&c);
     /* Layout and comments are not part of the version, values are. */
-    put("policies/standard.yaml", "# moved\n\n" POLICY
-        "    ladder:\n"
+    put("policies/standard.yaml",
+        "# moved\n\n" POLICY "    ladder:\n"
         "      - {level: 1, at: receipt, tell: [{contact: team}],   priorities: [critical, low]}\n"
-        "      - {level: 3, at: first-response, offset: -15min, tell: [{contact: boss, by: [sms, webhook, mail]}],\n"
+        "      - {level: 3, at: first-response, offset: -15min, tell: [{contact: boss, by: [sms, webhook, "
+        "mail]}],\n"
         "         stops_on: [reply], repeat: {times: 2, every: 30min}} # late\n");
     c = load_good(text);
     assert_string_equal(c->policies[0].version, version);
@@ -221,17 +223,21 @@ static void test_policy(void **state CD_UNUSED)
 
 static void test_rules(void **state CD_UNUSED)
 {
-    put("rules/1.yaml", "rules:\n"
-                        "  - id: fire\n"
-                        "    when: {any: [\"caught fire\", 冒烟], regex: [\"burn(s|t)\"], all: [[a, b], [c]], subject: [s]}\n"
-                        "    unless: [joke]\n"
-                        "    then: {category: safety, priority: critical, team: general, tags: [fire]}\n");
-    put("rules/2.yaml", "rules:\n"
-                        "  - {id: vip, when: {sender: [\"*@big.example\"], desk: [care], attachments: false}, then: {flags: [vip]}}\n"
-                        "tests:\n"
-                        "  - {text: \"it caught\\nfire\", expect: {category: safety, priority: critical, tags: [fire]}}\n"
-                        "  - {subject: hello, channel: sms, expect: {category: unclassified}}\n");
-    struct config *c = load_good(CONFIG "rules: [rules/2.yaml, rules/*.yaml]\ncategories: [{name: safety}]\n");
+    put("rules/1.yaml",
+        "rules:\n"
+        "  - id: fire\n"
+        "    when: {any: [\"caught fire\", 冒烟], regex: [\"burn(s|t)\"], all: [[a, b], [c]], subject: [s]}\n"
+        "    unless: [joke]\n"
+        "    then: {category: safety, priority: critical, team: general, tags: [fire]}\n");
+    put("rules/2.yaml",
+        "rules:\n"
+        "  - {id: vip, when: {sender: [\"*@big.example\"], desk: [care], attachments: false}, then: {flags: "
+        "[vip]}}\n"
+        "tests:\n"
+        "  - {text: \"it caught\\nfire\", expect: {category: safety, priority: critical, tags: [fire]}}\n"
+        "  - {subject: hello, channel: sms, expect: {category: unclassified}}\n");
+    struct config *c =
+        load_good(CONFIG "rules: [rules/2.yaml, rules/*.yaml]\ncategories: [{name: safety}]\n");
     assert_int_equal(c->rules.n, 2);
     assert_string_equal(c->rules.v[0].id, "vip");
     assert_int_equal(c->rules.v[0].attachments, 0);
@@ -284,9 +290,11 @@ static void test_describe(void **state CD_UNUSED)
     buf_init(&out, CD_MIB(1));
     config_describe(&out);
     assert_false(out.failed);
-    assert_non_null(strstr(buf_str(&out), "\nmail.max_message\n    size; default 25MB; 16kB to 1GB; reloadable\n"));
+    assert_non_null(
+        strstr(buf_str(&out), "\nmail.max_message\n    size; default 25MB; 16kB to 1GB; reloadable\n"));
     assert_non_null(strstr(buf_str(&out), "\ndesks[].addresses\n"));
-    assert_non_null(strstr(buf_str(&out), "\npolicies[].ladder[].tell[].by\n    list of words: mail|sms|webhook"));
+    assert_non_null(
+        strstr(buf_str(&out), "\npolicies[].ladder[].tell[].by\n    list of words: mail|sms|webhook"));
     assert_non_null(strstr(buf_str(&out), "\nrules[].then.priority\n"));
     assert_null(strstr(buf_str(&out), "(null)"));
     buf_free(&out);

@@ -46,7 +46,8 @@ static void put_rules(size_t n)
     buf_init(&b, CD_MIB(4));
     buf_append_str(&b, "rules:\n");
     for (size_t i = 0; i < n; i++)
-        buf_printf(&b, "- {id: r%zu, when: {any: [\"word%zu\", other]}, then: {category: fire, tags: [t]}}\n", i, i);
+        buf_printf(&b, "- {id: r%zu, when: {any: [\"word%zu\", other]}, then: {category: fire, tags: [t]}}\n",
+                   i, i);
     put_buf("rules/many.yaml", &b);
     put("c.yaml", CONFIG "categories: [{name: fire}]\nrules: [rules/*.yaml]\n");
 }
@@ -196,8 +197,10 @@ static void test_secrets_and_templates(void **state CD_UNUSED)
     put("c.yaml", CONFIG "database: {dsn_file: secret}\n");
     load_bad(&f);
     assert_int_equal(f.n, 2);
-    assert_true(has_fault(&f, 7, 22, "can't be read (too big): make it, readable for the daemon, of at most 64 kB"));
-    assert_true(has_fault(&f, 1, 1, "the template can't be read (too big): make it a text of at most 64 kB in UTF-8"));
+    assert_true(
+        has_fault(&f, 7, 22, "can't be read (too big): make it, readable for the daemon, of at most 64 kB"));
+    assert_true(has_fault(&f, 1, 1,
+                          "the template can't be read (too big): make it a text of at most 64 kB in UTF-8"));
     faults_free(&f);
     put("c.yaml", "database: {dsn_file: /dev/zero}\nrules: [/dev/null]\n");
     load_bad(&f);
@@ -214,16 +217,16 @@ static uint32_t next_random(uint32_t *x)
     return *x;
 }
 
-static const char whole[] =
-    CONFIG "log: {level: info, pii: false}\n"
-           "trusted_clients: [127.0.0.0/8, \"::1\"]\n"
-           "mail2: &a {listen: [\"127.0.0.1:25\"], relay: {host: h, user: u, password_file: x}}\n"
-           "contacts:\n  - {name: boss, mail: b@example.com, sms: \"+8613800138000\", webhook: chat}\n"
-           "webhooks: [{name: chat, url: \"https://x.example/y\", secret: s}]\n"
-           "clients:\n  - name: c\n    token: \"long-enough\"\n    role: agent\n"
-           "sms: {providers: [{name: m, public_url: \"https://x\", account_sid: A, auth_token: t, from: f}]}\n"
-           "categories: [{name: fire, team: general}]\nrules: [rules/*.yaml]\n"
-           "notify: {poll: 1s, paused: true, max_attempts: 3}\n";
+static const char whole[] = CONFIG
+    "log: {level: info, pii: false}\n"
+    "trusted_clients: [127.0.0.0/8, \"::1\"]\n"
+    "http: {listen: [\"127.0.0.1:80\", \"[::1]:80\"], max_body: 64kB}\n"
+    "contacts:\n  - {name: boss, mail: b@example.com, sms: \"+8613800138000\", webhook: chat}\n"
+    "webhooks: [{name: chat, url: \"https://x.example/y\", secret: s}]\n"
+    "clients:\n  - name: c\n    token: \"long-enough\"\n    role: agent\n"
+    "sms: {providers: [{name: m, public_url: \"https://x\", account_sid: A, auth_token: t, from: f}]}\n"
+    "categories: [{name: fire, team: general}]\nrules: [rules/*.yaml]\n"
+    "notify: {poll: 1s, paused: true, max_attempts: 3}\n";
 
 /* Bytes that matter to YAML, so that changes reach further than the first syntax error. */
 static char random_byte(uint32_t *x)
@@ -247,13 +250,15 @@ static void spoil(uint32_t *x, const char *name, const char *text)
 
 static void test_garbage(void **state CD_UNUSED)
 {
-    static const char rules[] = "rules:\n  - {id: a, when: {any: [x, y], regex: [\"a|b\"], all: [[p], [q]], desk: [care]},"
-                                " unless: [z],\n     then: {category: fire, priority: high, tags: [t]}}\n"
-                                "tests:\n  - {text: x, expect: {category: fire}}\n";
+    static const char rules[] =
+        "rules:\n  - {id: a, when: {any: [x, y], regex: [\"a|b\"], all: [[p], [q]], desk: [care]},"
+        " unless: [z],\n     then: {category: fire, priority: high, tags: [t]}}\n"
+        "tests:\n  - {text: x, expect: {category: fire}}\n";
     static const char policy[] = POLICY
         "    ladder:\n      - {level: 1, at: receipt, offset: 5min, tell: [{contact: team, by: [mail]}],"
         " stops_on: [ack], repeat: {times: 1, every: 1h}}\n";
     uint32_t x = 2463534242u;
+    int good = 0;
     for (int i = 0; i < 1500; i++) {
         struct faults f = {0};
         spoil(&x, "c.yaml", whole);
@@ -266,9 +271,11 @@ static void test_garbage(void **state CD_UNUSED)
             assert_true(utf8_valid(f.v[k].text, strlen(f.v[k].text)));
             assert_null(strpbrk(f.v[k].text, "\r\n"));
         }
+        good += c != NULL;
         config_free(&c);
         faults_free(&f);
     }
+    assert_true(good > 0); /* the texts are right before they are spoiled */
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, folder_make, folder_remove)

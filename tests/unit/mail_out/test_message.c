@@ -1,0 +1,294 @@
+/* The messages that we build: line ends, encodings, and values that try to become headers of their own. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "channels/mail/out_message.h"
+#include "channels/mail/out_wire.h"
+#include "daemon/core/err.h"
+
+static struct config cfg = {.hostname = (char *)"complaints.example.com",
+                            .instance = (char *)"main",
+                            .mail_from = (char *)"complaints@example.com",
+                            .mail_from_name = (char *)"Customer care"};
+
+static struct outgoing plain_message(void)
+{
+    return (struct outgoing){.recipient = "ann@shop.example",
+                             .subject = "Your complaint C-1",
+                             .text = "Dear Ann,\n\nwe have it.\n",
+                             .idempotency_key = "0190-key"};
+}
+
+/* Builds, checks what holds for every message, returns the text to free. */
+static char *build(const struct outgoing *m)
+{
+    struct buf b;
+    size_t line = 0;
+
+    buf_init(&b, CD_MIB(1));
+    assert_int_equal(mail_message_build(&cfg, m, 0, &b), 0);
+    for (size_t i = 0; i < b.len; i++) {
+        assert_true(b.data[i] < 0x7f && (b.data[i] >= ' ' || strchr("\r\n\t", b.data[i])));
+        assert_true(b.data[i] != '\n' || (i && b.data[i - 1] == '\r'));
+        assert_true(b.data[i] != '\r' || b.data[i + 1] == '\n');
+        line = b.data[i] == '\n' ? 0 : line + 1;
+        assert_true(line <= 998);
+    }
+    assert_true(b.len > 2 && b.data[b.len - 1] == '\n');
+    return buf_steal(&b);
+}
+
+static void plain(void **state)
+{
+    struct outgoing m = plain_message();
+    CD_CLEANUP_FREE char *s = build(&m);
+
+    (void)state;
+    assert_string_equal(s, "Date: Thu, 01 Jan 1970 00:00:00 +0000\r\n"
+                           "From: \"Customer care\" <complaints@example.com>\r\n"
+                           "To: ann@shop.example\r\n"
+                           "Subject: Your complaint C-1\r\n"
+                           "Message-ID: <0190-key@complaints.example.com>\r\n"
+                           "Auto-Submitted: auto-generated\r\n"
+                           "X-Complaintd-Instance: main\r\n"
+                           "MIME-Version: 1.0\r\n"
+                           "Content-Type: text/plain; charset=UTF-8\r\n"
+                           "Content-Transfer-Encoding: quoted-printable\r\n"
+                           "\r\n"
+                           "Dear Ann,\r\n"
+                           "\r\n"
+                           "we have it.\r\n");
+}
+
+static void all_fields(void **state)
+{
+    struct outgoing m = plain_message();
+
+    (void)state;
+    m.from = "care@example.com";
+    m.reply_to = "care+token@example.com";
+    m.in_reply_to = "abc@shop.example";
+    m.automatic = m.sandbox = true;
+    m.idempotency_key = "x1@mail.example.com";
+    CD_CLEANUP_FREE char *s = build(&m);
+    assert_non_null(strstr(s, "\r\nFrom: \"Customer care\" <care@example.com>\r\n"));
+    assert_non_null(strstr(s, "\r\nReply-To: care+token@example.com\r\n"));
+    assert_non_null(strstr(s, "\r\nIn-Reply-To: <abc@shop.example>\r\nReferences: <abc@shop.example>\r\n"));
+    assert_non_null(strstr(s, "\r\nMessage-ID: <x1@mail.example.com>\r\n"));
+    assert_non_null(strstr(s, "\r\nAuto-Submitted: auto-replied\r\n"));
+    assert_non_null(strstr(s, "\r\nX-Complaintd-Sandbox: yes\r\n"));
+}
+
+static void chinese(void **state)
+{
+    struct outgoing m = plain_message();
+    char *at;
+    size_t column = 0;
+
+    (void)state;
+    m.subject = "您的投诉已受理：热水器冒烟，我们会在两个工作日内给您答复，请保留此编号以便查询";
+    m.text = "尊敬的客户：\n您的投诉已受理。\n";
+    CD_CLEANUP_FREE char *s = build(&m);
+    at = strstr(s, "\r\nSubject: =?UTF-8?B?");
+    assert_non_null(at);
+    at += 2;
+    /* every encoded word is whole characters, every line of the field at most 78 */
+    for (; !(at[0] == '\r' && at[2] != ' '); at++) {
+        column = *at == '\n' ? 0 : column + 1;
+        assert_true(column <= 78);
+    }
+    assert_non_null(strstr(s, "Content-Transfer-Encoding: base64\r\n\r\n5bCK5pWs55qE5a6i5oi377yaDQrmgqjnmoTmipXor4nlt7Ll"
+                              "j5fnkIbjgIINCg==\r\n"));
+    cfg.mail_from_name = (char *)"客户服务";
+    free(s);
+    s = build(&m);
+    cfg.mail_from_name = (char *)"Customer care";
+    assert_non_null(strstr(s, "\r\nFrom: =?UTF-8?B?5a6i5oi35pyN5Yqh?=\r\n <complaints@example.com>\r\n"));
+}
+
+static void quoted_printable(void **state)
+{
+    struct outgoing m = plain_message();
+
+    (void)state;
+    m.text = ".\nFrom here\ntrailing \ntab\t\na=b caf\xc3\xa9\r\ncr\rlf\n"
+             "a line that is longer than seventy-six characters and therefore has to be broken softly, is it not?\n"
+             "no end";
+    CD_CLEANUP_FREE char *s = build(&m);
+    const char *body = strstr(s, "\r\n\r\n") + 4;
+    assert_string_equal(body, "=2E\r\n"
+                              "=46rom here\r\n"
+                              "trailing=20\r\n"
+                              "tab=09\r\n"
+                              "a=3Db caf=C3=A9\r\n"
+                              "cr=0Dlf\r\n"
+                              "a line that is longer than seventy-six characters and therefore has to be b=\r\n"
+                              "roken softly, is it not?\r\n"
+                              "no end\r\n");
+}
+
+static void header_injection(void **state)
+{
+    struct outgoing m = plain_message();
+
+    (void)state;
+    m.subject = "Re: x\r\nBcc: evil@example.com\r\n\r\nbody\x01\x7f";
+    m.idempotency_key = "k>\r\nX-Evil: 1";
+    m.in_reply_to = "a@b>\r\nX-Evil: 2";
+    cfg.instance = (char *)"main\nX-Evil: 3";
+    cfg.mail_from_name = (char *)"A \"B\" \\ <c@d>\r\nX-Evil: 4";
+    CD_CLEANUP_FREE char *s = build(&m);
+    cfg.instance = (char *)"main";
+    cfg.mail_from_name = (char *)"Customer care";
+    assert_null(strstr(s, "\nBcc"));
+    assert_null(strstr(s, "\nX-Evil"));
+    assert_null(strstr(s, "In-Reply-To")); /* not usable: left out */
+    assert_non_null(strstr(s, "\r\nSubject: Re: x Bcc: evil@example.com body\r\n"));
+    assert_non_null(strstr(s, "\r\nMessage-ID: <k--X-Evil--1@complaints.example.com>\r\n"));
+    assert_non_null(strstr(s, "From: \"A \\\"B\\\" \\\\ <c@d> X-Evil: 4\" <complaints@example.com>\r\n") ||
+                            strstr(s, "From: \"A \\\"B\\\" \\\\ <c@d>  X-Evil: 4\" <complaints@example.com>\r\n")
+                        ? s
+                        : NULL);
+}
+
+static void fake_encoded_words(void **state)
+{
+    struct outgoing m = plain_message();
+
+    (void)state;
+    m.subject = "=?UTF-8?B?ZXZpbA==?=";
+    CD_CLEANUP_FREE char *s = build(&m);
+    assert_null(strstr(s, "ZXZpbA=="));
+    free(s);
+    m.subject = "bytes \xff\xfe that are no text";
+    s = build(&m);
+    assert_non_null(strstr(s, "Subject: =?UTF-8?B?"));
+    free(s);
+    CD_CLEANUP_FREE char *word = cd_alloc(2001);
+    memset(word, 'x', 2000);
+    m.subject = word; /* cannot be folded as it is */
+    s = build(&m);
+    free(s);
+    m.subject = "";
+    s = build(&m);
+    assert_null(strstr(s, "Subject"));
+}
+
+static void folding(void **state)
+{
+    struct outgoing m = plain_message();
+
+    (void)state;
+    m.subject = "A subject of many short words that does not fit into a single line and so is folded at a space";
+    CD_CLEANUP_FREE char *s = build(&m);
+    assert_non_null(strstr(s, "Subject: A subject of many short words that does not fit into a single line\r\n"
+                              " and so is folded at a space\r\n"));
+}
+
+static void bad_addresses(void **state)
+{
+    static const char *const bad[] = {"",
+                                      "nobody",
+                                      "a@b\r\nRCPT TO:<c@d>",
+                                      "a@b>",
+                                      "<a@b>",
+                                      "a b@c",
+                                      "a@b c",
+                                      "客@例.example"};
+    struct outgoing m = plain_message();
+    struct buf b;
+
+    (void)state;
+    buf_init(&b, CD_MIB(1));
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        m.recipient = bad[i];
+        assert_int_equal(mail_message_build(&cfg, &m, 0, &b), CD_EINVAL);
+    }
+    m = plain_message();
+    m.reply_to = "x@y\n";
+    assert_int_equal(mail_message_build(&cfg, &m, 0, &b), CD_EINVAL);
+    m.reply_to = NULL;
+    m.from = "x@y\n";
+    assert_int_equal(mail_message_build(&cfg, &m, 0, &b), CD_EINVAL);
+    buf_free(&b);
+}
+
+static void too_large(void **state)
+{
+    struct outgoing m = plain_message();
+    struct buf b;
+
+    (void)state;
+    buf_init(&b, 400);
+    assert_int_equal(mail_message_build(&cfg, &m, 0, &b), CD_ENOMEM);
+    buf_free(&b);
+}
+
+static void hostnames(void **state)
+{
+    (void)state;
+    assert_string_equal(mail_safe_hostname("mail.example.com"), "mail.example.com");
+    assert_string_equal(mail_safe_hostname(""), "localhost");
+    assert_string_equal(mail_safe_hostname("-x"), "localhost");
+    assert_string_equal(mail_safe_hostname("a b"), "localhost");
+    assert_string_equal(mail_safe_hostname("a\r\nMAIL"), "localhost");
+}
+
+/* ---- frames ---- */
+
+static void frames(void **state)
+{
+    struct out_message v[OUT_BATCH_MAX];
+    struct buf b;
+
+    (void)state;
+    buf_init(&b, CD_KIB(64));
+    job_begin(&b, 2);
+    job_add(&b, "", "a@b.example", "text", 4);
+    job_add(&b, "x@y.example", "c@d.example", "", 0);
+    assert_int_equal(job_read(b.data, b.len, v), 2);
+    assert_string_equal(v[0].from, "");
+    assert_string_equal(v[1].rcpt, "c@d.example");
+    assert_memory_equal(v[0].text, "text", 4);
+    job_free(v);
+    for (size_t n = 0; n < b.len; n++) { /* cut anywhere */
+        assert_true(job_read(b.data, n, v) < 0);
+        job_free(v);
+    }
+    buf_reset(&b);
+    job_begin(&b, OUT_BATCH_MAX + 1);
+    assert_int_equal(job_read(b.data, b.len, v), CD_EINVAL);
+    job_free(v);
+    buf_reset(&b);
+    struct part p = {.kind = PART_OUTCOME, .index = 3, .outcome = SEND_RETRY, .detail = (char *)"why"}, q;
+    part_write(&b, &p);
+    assert_int_equal(part_read(b.data, b.len, &q), 0);
+    assert_int_equal(q.outcome, SEND_RETRY);
+    assert_string_equal(q.detail, "why");
+    free(q.detail);
+    b.data[5] = 9; /* no such outcome */
+    assert_int_equal(part_read(b.data, b.len, &q), CD_EINVAL);
+    buf_free(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(plain),
+        cmocka_unit_test(all_fields),
+        cmocka_unit_test(chinese),
+        cmocka_unit_test(quoted_printable),
+        cmocka_unit_test(header_injection),
+        cmocka_unit_test(fake_encoded_words),
+        cmocka_unit_test(folding),
+        cmocka_unit_test(bad_addresses),
+        cmocka_unit_test(too_large),
+        cmocka_unit_test(hostnames),
+        cmocka_unit_test(frames),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
