@@ -5,17 +5,6 @@
 
 #include "daemon/core/err.h"
 
-const char *const template_names[] = {"ref",  "name",  "brand",    "subject", "due_date", "category", "priority", "team",     "level",
-                                      "desk", "received", "excerpt", "status",  "deadline", "customer", "hostname", NULL};
-
-bool template_name_known(const char *name, size_t n)
-{
-    for (const char *const *p = template_names; *p; p++)
-        if (strlen(*p) == n && memcmp(*p, name, n) == 0)
-            return true;
-    return false;
-}
-
 static void add_value(struct buf *out, const char *v, bool one_line)
 {
     for (; v && *v; v++) {

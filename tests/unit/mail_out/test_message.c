@@ -149,10 +149,8 @@ static void header_injection(void **state)
     assert_null(strstr(s, "In-Reply-To")); /* not usable: left out */
     assert_non_null(strstr(s, "\r\nSubject: Re: x Bcc: evil@example.com body\r\n"));
     assert_non_null(strstr(s, "\r\nMessage-ID: <k--X-Evil--1@complaints.example.com>\r\n"));
-    assert_non_null(strstr(s, "From: \"A \\\"B\\\" \\\\ <c@d> X-Evil: 4\" <complaints@example.com>\r\n") ||
-                            strstr(s, "From: \"A \\\"B\\\" \\\\ <c@d>  X-Evil: 4\" <complaints@example.com>\r\n")
-                        ? s
-                        : NULL);
+    assert_non_null(
+        strstr(s, "From: \"A \\\"B\\\" \\\\ <c@d>  X-Evil: 4\" <complaints@example.com>\r\n"));
 }
 
 static void fake_encoded_words(void **state)
@@ -223,7 +221,7 @@ static void too_large(void **state)
     struct buf b;
 
     (void)state;
-    buf_init(&b, 400);
+    buf_init(&b, 200);
     assert_int_equal(mail_message_build(&cfg, &m, 0, &b), CD_ENOMEM);
     buf_free(&b);
 }

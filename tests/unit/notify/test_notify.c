@@ -59,8 +59,8 @@ static void values_are_cleaned_for_their_place(void **state)
     buf_init(&b, 4);
     assert_true(template_render("[{{subject}}]", false, vars, 3, &b) < 0); /* the cap */
     buf_free(&b);
-    assert_true(template_name_known("due_date", 8));
-    assert_false(template_name_known("due", 3));
+    assert_true(config_template_name_known("due_date", 8));
+    assert_false(config_template_name_known("due", 3));
 }
 
 int main(void)
