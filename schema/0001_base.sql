@@ -232,6 +232,11 @@ create function complaintd.timer_next(due timestamptz[], fired timestamptz[], st
 language sql immutable as
 $$ select min(d) from unnest(due, fired, stopped) as t(d, f, s) where d is not null and f is null and s is null $$;
 
+-- An array with a place for every step; the row is written without, and a first assignment in the middle of an empty array would
+-- shift it.
+create function complaintd.places(given anyarray, n integer) returns anyarray language sql immutable as
+$$ select case when coalesce(cardinality(given), 0) = n then given else array_cat(given, array_fill(given[0], array[n - cardinality(given)])) end $$;
+
 -- Ends the steps that p_what ends; returns how many.
 create function complaintd.stop_steps(p_complaint uuid, p_what integer, p_reason text) returns integer language plpgsql as $$
 declare
@@ -242,7 +247,9 @@ begin
     if not found then
         return 0;
     end if;
-    for i in 1 .. coalesce(array_length(t.step_due, 1), 0) loop
+    t.step_stopped := complaintd.places(t.step_stopped, cardinality(t.step_due));
+    t.step_reason := complaintd.places(t.step_reason, cardinality(t.step_due));
+    for i in 1 .. cardinality(t.step_due) loop
         if t.step_fired[i] is null and t.step_stopped[i] is null and t.step_stops[i] & p_what <> 0 then
             t.step_stopped[i] := complaintd.now();
             t.step_reason[i] := p_reason;
@@ -320,6 +327,7 @@ declare
     now_at timestamptz := complaintd.now();
 begin
     select * into t from complaintd.timers where complaint_id = p_complaint for update;
+    t.step_fired := complaintd.places(t.step_fired, cardinality(t.step_due));
     foreach p in array p_positions loop
         t.step_fired[p] := now_at;
     end loop;

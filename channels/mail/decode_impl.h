@@ -76,6 +76,9 @@ struct leaf {
 };
 void leaf_init(struct decoding *d, GMimeObject *part, struct leaf *l);
 void leaf_free(struct leaf *l);
+
+/* ---- decode_content.c ---- */
+
 void leaf_attach(struct decoding *d, const struct leaf *l); /* adds it to the record's attachments */
 /* The decoded bytes, at most `max` of them; *ret_own is to be freed. *ret_cut: there were more. */
 const uint8_t *leaf_bytes(struct decoding *d, const struct leaf *l, size_t max, size_t *ret_n, uint8_t **ret_own, bool *ret_cut);

@@ -22,8 +22,6 @@ struct scan {
     struct mail_view *v;
     const uint8_t *raw;
     size_t n;
-    size_t done; /* raw bytes before this are in the edited copy, or left out */
-    bool edited;
     struct slice boundaries[MAX_BOUNDARIES];
     unsigned nboundaries;
     bool any_boundary; /* a boundary could not be read: every line with two dashes may be one */
@@ -36,56 +34,6 @@ struct scan {
     bool keep_field, type_field, has_type, holds_message;
     bool nothing_yet; /* the message has no other fields so far than those the transport puts in front */
 };
-
-/* ---- editing ---- */
-
-static void add_segment(struct scan *s, size_t view, size_t raw)
-{
-    struct mail_view *v = s->v;
-    if ((v->nsegments & (v->nsegments - 1)) == 0)
-        v->segments = cd_realloc(v->segments, (v->nsegments ? v->nsegments * 2 : 1) * sizeof *v->segments);
-    v->segments[v->nsegments++] = (struct view_segment){.view = view, .raw = raw};
-}
-
-/* Copies what stands between the last edit and `at`. */
-static void copy_up_to(struct scan *s, size_t at)
-{
-    s->edited = true;
-    if (at > s->done) {
-        add_segment(s, s->v->edited.len, s->done);
-        buf_append(&s->v->edited, s->raw + s->done, at - s->done);
-        s->done = at;
-    }
-}
-
-static void leave_out(struct scan *s, size_t from, size_t to)
-{
-    copy_up_to(s, from);
-    s->done = CD_MAX(s->done, to);
-}
-
-static void insert(struct scan *s, size_t at, const char *text)
-{
-    copy_up_to(s, at);
-    add_segment(s, s->v->edited.len, at);
-    buf_append_str(&s->v->edited, text);
-}
-
-size_t mail_view_to_raw(const struct mail_view *v, size_t offset)
-{
-    if (!v->nsegments)
-        return offset;
-    size_t lo = 0, hi = v->nsegments;
-    while (hi - lo > 1) {
-        size_t mid = (lo + hi) / 2;
-        if (v->segments[mid].view <= offset)
-            lo = mid;
-        else
-            hi = mid;
-    }
-    size_t at = v->segments[lo].raw + (offset - CD_MIN(offset, v->segments[lo].view));
-    return CD_MIN(at, v->cut);
-}
 
 /* ---- lines ---- */
 
@@ -229,7 +177,7 @@ static bool over_budget(const struct scan *s, size_t factor)
 static void take_line(struct scan *s, size_t at, size_t len)
 {
     if (!s->keep_field) {
-        leave_out(s, at, at + len);
+        mail_view_leave_out(s->v, at, at + len);
         s->v->flags |= VIEW_HEADERS;
         return;
     }
@@ -242,9 +190,9 @@ static void take_line(struct scan *s, size_t at, size_t len)
         while (kept > 0 && kept < len && (p[kept] & 0xc0) == 0x80)
             kept--;
         if (s->field_bytes > 0 && kept == 0)
-            leave_out(s, at, at + len);
+            mail_view_leave_out(s->v, at, at + len);
         else
-            leave_out(s, at + kept, at + len - eol);
+            mail_view_leave_out(s->v, at + kept, at + len - eol);
         s->v->flags |= VIEW_HEADERS;
     }
     s->field_bytes += kept;
@@ -266,7 +214,7 @@ static bool header_line(struct scan *s, size_t at, size_t len)
         return true;
     }
     if (s->nothing_yet && len > 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0) { /* a byte order mark */
-        leave_out(s, at, at + 3);
+        mail_view_leave_out(s->v, at, at + 3);
         at += 3;
         len -= 3;
         p += 3;
@@ -275,7 +223,7 @@ static bool header_line(struct scan *s, size_t at, size_t len)
     if (!name) {
         const char *text = (const char *)p;
         if ((len > 5 && strncmp(text, "From ", 5) == 0) || (len > 6 && strncmp(text, ">From ", 6) == 0)) {
-            leave_out(s, at, at + len); /* of a mailbox file */
+            mail_view_leave_out(s->v, at, at + len); /* of a mailbox file */
             return true;
         }
         if (!s->keep_field || s->field_bytes >= SCAN_MAX_FIELD) {
@@ -283,15 +231,15 @@ static bool header_line(struct scan *s, size_t at, size_t len)
             return true;
         }
         if (!header_goes_on(s, at + len)) {
-            insert(s, at, "\n");
+            mail_view_insert(s->v, at, "\n");
             return false;
         }
         if (s->block_fields == 0) {
-            leave_out(s, at, at + len);
+            mail_view_leave_out(s->v, at, at + len);
             s->v->flags |= VIEW_HEADERS;
             return true;
         }
-        insert(s, at, " "); /* a continuation whose space was lost */
+        mail_view_insert(s->v, at, " "); /* a continuation whose space was lost */
         take_line(s, at, len);
         return true;
     }
@@ -317,7 +265,7 @@ static size_t scan_block(struct scan *s, size_t at, bool *ret_header)
         if (is_boundary(s, p, len))
             return at;
         if (s->nothing_yet && is_white(p, len) && header_goes_on(s, at + len)) {
-            leave_out(s, at, at + len); /* empty lines in front of the header */
+            mail_view_leave_out(s->v, at, at + len); /* empty lines in front of the header */
             at += len;
             continue;
         }
@@ -370,81 +318,21 @@ static size_t scan_body(const struct scan *s, size_t at, bool *ret_header)
     return at + len;
 }
 
-static void scan_all(struct scan *s)
+void mail_scan(struct mail_view *v)
 {
+    struct scan s = {.v = v, .raw = v->base, .n = v->cut, .nothing_yet = true};
     bool header = true;
-    s->nothing_yet = true;
-    size_t at = scan_block(s, 0, &header);
-    s->v->body = at;
-    s->nothing_yet = false;
-    while (at < s->n) {
+    size_t at = scan_block(&s, 0, &header);
+    v->body = at;
+    s.nothing_yet = false;
+    while (at < s.n) {
         size_t from = at;
-        at = header ? scan_block(s, at, &header) : scan_body(s, at, &header);
-        if (header && ++s->parts > SCAN_MAX_PARTS) {
-            leave_out(s, from, s->n);
-            s->v->cut = from;
-            s->v->flags |= VIEW_PARTS;
+        at = header ? scan_block(&s, at, &header) : scan_body(&s, at, &header);
+        if (header && ++s.parts > SCAN_MAX_PARTS) {
+            mail_view_leave_out(v, from, s.n);
+            v->cut = from;
+            v->flags |= VIEW_PARTS;
             return;
         }
     }
-}
-
-/* Mails of old systems end their lines with CR alone, and NUL would end a header value: both are mended in a copy of the same
- * length, so that places stay what they are. */
-static int mend_bytes(struct mail_view *v, const uint8_t *raw, size_t n)
-{
-    bool nul = memchr(raw, 0, n) != NULL;
-    size_t lf = 0, cr = 0;
-    for (const uint8_t *p = raw; lf < 40 && (p = memchr(p, '\n', n - (size_t)(p - raw))) != NULL; p++)
-        lf++;
-    if (lf < 40)
-        for (size_t i = 0; i + 1 < n; i++)
-            cr += raw[i] == '\r' && raw[i + 1] != '\n';
-    bool bare_cr = cr > 2 && cr > lf;
-    if (!nul && !bare_cr)
-        return 0;
-    if (buf_append(&v->same, raw, n) < 0)
-        return CD_ENOMEM;
-    uint8_t *p = v->same.data;
-    for (size_t i = 0; i < n; i++) {
-        if (p[i] == 0)
-            p[i] = ' ';
-        else if (bare_cr && p[i] == '\r' && (i + 1 == n || p[i + 1] != '\n'))
-            p[i] = '\n';
-    }
-    v->data = p;
-    return 0;
-}
-
-int mail_view_init(struct mail_view *v, const void *raw, size_t n)
-{
-    struct scan s = {.v = v};
-    *v = (struct mail_view){.data = raw, .len = n, .cut = n};
-    buf_init(&v->same, n + 1);
-    buf_init(&v->edited, n + CD_MIB(1));
-    if (mend_bytes(v, raw, n) < 0) {
-        mail_view_free(v);
-        return CD_ENOMEM;
-    }
-    s.raw = v->data;
-    s.n = n;
-    scan_all(&s);
-    if (s.edited) {
-        copy_up_to(&s, n);
-        if (v->edited.failed) {
-            mail_view_free(v);
-            return CD_ENOMEM;
-        }
-        v->data = (const uint8_t *)buf_str(&v->edited);
-        v->len = v->edited.len;
-    }
-    return 0;
-}
-
-void mail_view_free(struct mail_view *v)
-{
-    buf_free(&v->same);
-    buf_free(&v->edited);
-    free(v->segments);
-    *v = (struct mail_view){0};
 }

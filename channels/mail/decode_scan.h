@@ -30,9 +30,19 @@ struct mail_view {
     struct buf same, edited;
     struct view_segment *segments;
     size_t nsegments;
+    /* while it is made */
+    const uint8_t *base; /* the raw bytes, mended where their number stays the same */
+    size_t done;         /* raw bytes before this are in the edited copy, or left out */
+    bool is_edited;
 };
 
 /* `raw` must outlive the view. 0, or CD_ENOMEM. */
 int mail_view_init(struct mail_view *v, const void *raw, size_t n) CD_MUSTUSE;
 void mail_view_free(struct mail_view *v);
 size_t mail_view_to_raw(const struct mail_view *v, size_t offset);
+
+/* ---- between decode_view.c and decode_scan.c ---- */
+
+void mail_scan(struct mail_view *v); /* counts and edits */
+void mail_view_leave_out(struct mail_view *v, size_t from, size_t to);
+void mail_view_insert(struct mail_view *v, size_t at, const char *text);

@@ -329,7 +329,7 @@ static void on_job(void *arg, struct worker_child *c, uint64_t job, const uint8_
     char error[256] = "";
     bool any = false;
 
-    s.n = CD_MAX(job_read(data, n, v), 0);
+    s.n = job_read(data, n, v);
     for (int i = 0; i < s.n; i++) {
         s.v[i] = (struct message){.session = &s, .index = (uint32_t)i, .m = v[i]};
         if (addresses_ok(&v[i]))

@@ -8,47 +8,13 @@
 #include <string.h>
 #include <strings.h>
 
+#include "channels/mail/html_tags.h"
 #include "channels/mail/html_text.h"
 #include "daemon/core/str.h"
 
 #define CHUNK CD_KIB(32)
 #define MAX_LISTS 16
 #define MAX_HREF 500
-
-enum tag_kind { TAG_INLINE, TAG_BLOCK, TAG_PARAGRAPH, TAG_SKIP, TAG_HEAD, TAG_BR, TAG_HR, TAG_LI, TAG_LIST, TAG_ROW, TAG_CELL, TAG_PRE,
-    TAG_QUOTE, TAG_LINK, TAG_IMG, TAG_INPUT };
-
-static const struct tag {
-    const char *name;
-    enum tag_kind kind;
-} tags[] = { /* sorted */
-    {"a", TAG_LINK}, {"address", TAG_BLOCK}, {"area", TAG_IMG}, {"article", TAG_BLOCK}, {"aside", TAG_BLOCK}, {"blockquote", TAG_QUOTE},
-    {"body", TAG_BLOCK}, {"br", TAG_BR}, {"caption", TAG_BLOCK}, {"center", TAG_BLOCK}, {"dd", TAG_BLOCK}, {"dir", TAG_LIST},
-    {"div", TAG_BLOCK}, {"dl", TAG_BLOCK}, {"dt", TAG_BLOCK}, {"fieldset", TAG_BLOCK}, {"figcaption", TAG_BLOCK}, {"figure", TAG_BLOCK},
-    {"footer", TAG_BLOCK}, {"form", TAG_BLOCK}, {"h1", TAG_PARAGRAPH}, {"h2", TAG_PARAGRAPH}, {"h3", TAG_PARAGRAPH},
-    {"h4", TAG_PARAGRAPH}, {"h5", TAG_PARAGRAPH}, {"h6", TAG_PARAGRAPH}, {"head", TAG_HEAD}, {"header", TAG_BLOCK}, {"hr", TAG_HR},
-    {"html", TAG_BLOCK}, {"img", TAG_IMG}, {"input", TAG_INPUT}, {"li", TAG_LI}, {"listing", TAG_PRE}, {"main", TAG_BLOCK},
-    {"menu", TAG_LIST}, {"nav", TAG_BLOCK}, {"ol", TAG_LIST}, {"option", TAG_BLOCK}, {"p", TAG_PARAGRAPH}, {"pre", TAG_PRE},
-    {"script", TAG_SKIP}, {"section", TAG_BLOCK}, {"select", TAG_BLOCK}, {"style", TAG_SKIP}, {"table", TAG_BLOCK},
-    {"tbody", TAG_INLINE}, {"td", TAG_CELL}, {"template", TAG_SKIP}, {"tfoot", TAG_INLINE}, {"th", TAG_CELL}, {"thead", TAG_INLINE},
-    {"title", TAG_SKIP}, {"tr", TAG_ROW}, {"ul", TAG_LIST}, {"xmp", TAG_PRE},
-};
-
-static enum tag_kind kind_of(const char *name)
-{
-    size_t lo = 0, hi = ARRAY_LEN(tags);
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        int c = strcasecmp(name, tags[mid].name);
-        if (c == 0)
-            return tags[mid].kind;
-        if (c < 0)
-            hi = mid;
-        else
-            lo = mid + 1;
-    }
-    return TAG_INLINE;
-}
 
 struct html {
     htmlParserCtxtPtr parser;
@@ -63,38 +29,6 @@ struct html {
     char href[MAX_HREF + 8];
     size_t link_from; /* length of the output where the text of the link begins */
 };
-
-static const char *attribute(const xmlChar **atts, const char *name)
-{
-    for (; atts && atts[0]; atts += 2)
-        if (strcasecmp((const char *)atts[0], name) == 0)
-            return atts[1] ? (const char *)atts[1] : "";
-    return NULL;
-}
-
-/* "property: value" in a style attribute, white space and case ignored. */
-static bool style_says(const char *style, const char *property, const char *value)
-{
-    for (const char *p = style; (p = strcasestr(p, property)) != NULL; p++) {
-        const char *q = p + strlen(property);
-        q += strspn(q, " \t\r\n");
-        if (*q != ':' || (p > style && !strchr("; \t\r\n", p[-1])))
-            continue;
-        q++;
-        q += strspn(q, " \t\r\n");
-        if (strncasecmp(q, value, strlen(value)) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool is_hidden(const xmlChar **atts)
-{
-    const char *style = attribute(atts, "style");
-    if (attribute(atts, "hidden"))
-        return true;
-    return style && (style_says(style, "display", "none") || style_says(style, "visibility", "hidden") || style_says(style, "mso-hide", "all"));
-}
 
 /* Hidden until the parser's stack is lower than where it began. */
 static bool hidden_now(struct html *h)
@@ -131,7 +65,7 @@ static void end_list(struct html *h)
 
 static void begin_link(struct html *h, const xmlChar **atts)
 {
-    const char *href = attribute(atts, "href");
+    const char *href = html_attribute(atts, "href");
     h->href[0] = '\0';
     h->link_from = h->text.out->len;
     if (href && strlen(href) <= MAX_HREF
@@ -167,11 +101,11 @@ static void end_link(struct html *h)
 static void on_start(void *ctx, const xmlChar *name, const xmlChar **atts)
 {
     struct html *h = ctx;
-    enum tag_kind kind = kind_of((const char *)name);
+    enum html_tag kind = html_tag((const char *)name);
     const char *alt;
     if (hidden_now(h))
         return;
-    if (kind == TAG_SKIP || (!h->show_all && (kind == TAG_HEAD || is_hidden(atts)))) {
+    if (kind == TAG_SKIP || (!h->show_all && (kind == TAG_HEAD || html_is_hidden(atts)))) {
         h->hidden_at = h->parser->nameNr;
         return;
     }
@@ -198,12 +132,12 @@ static void on_start(void *ctx, const xmlChar *name, const xmlChar **atts)
         break;
     case TAG_LINK: begin_link(h, atts); break;
     case TAG_IMG:
-        if ((alt = attribute(atts, "alt")) != NULL)
+        if ((alt = html_attribute(atts, "alt")) != NULL)
             html_text_str(&h->text, alt);
         break;
     case TAG_INPUT:
-        alt = attribute(atts, "type");
-        if (!(alt && strcasecmp(alt, "hidden") == 0) && (alt = attribute(atts, "value")) != NULL)
+        alt = html_attribute(atts, "type");
+        if (!(alt && strcasecmp(alt, "hidden") == 0) && (alt = html_attribute(atts, "value")) != NULL)
             html_text_str(&h->text, alt);
         break;
     default: break;
@@ -219,7 +153,7 @@ static void on_end(void *ctx, const xmlChar *name)
             h->hidden_at = 0;
         return;
     }
-    switch (kind_of((const char *)name)) {
+    switch (html_tag((const char *)name)) {
     case TAG_BLOCK:
     case TAG_ROW: html_text_newlines(&h->text, 1); break;
     case TAG_LI:

@@ -71,7 +71,7 @@ Carla Example"""
 
 SMS_CHINESE = "你们门店的服务态度太差了，店员当面骂人，还说爱投诉就去投诉！"
 SMS_ENGLISH = "Since Monday the internet connection drops every ten minutes. Restarted the router, still not working."
-PHONE = "Caller says the shop gave her address and phone number to a third party; she gets advertising calls. Wants to know who has her data."
+PHONE = "Caller says the shop gave her personal details to somebody else; since then she gets advertising calls. Wants to know who has her number."
 
 
 def complaints():
