@@ -52,7 +52,6 @@ static int compile_into(const struct config *c, int fd)
     wire_u32(&out, (uint32_t)c->triage_cpu_seconds);
     wire_u64(&out, c->triage_match_bytes);
     wire_u8(&out, (uint8_t)c->log_level);
-    wire_str(&out, c->hostname);
     wire_bytes(&out, patterns.data, patterns.len);
     return out.failed || write_all(fd, out.data, out.len) < 0;
 }
@@ -144,7 +143,6 @@ static int read_config(struct triage *t)
     t->limits.cpu_seconds = wire_read_u32(&r);
     t->match_bytes = wire_read_u64(&r);
     log_set_level((enum log_level)wire_read_u8(&r));
-    CD_CLEANUP_FREE char *hostname = wire_read_str(&r, 255, false);
     size_t size;
     const uint8_t *patterns = wire_read_bytes(&r, &size);
     int result = !known || r.failed || b.failed ? CD_EINVAL : matcher_new(patterns, size, &t->matcher);

@@ -318,7 +318,8 @@ begin
     end if;
 end $$;
 
--- A due step of a ladder: marks it, writes what it tells, all or nothing. p_positions: places in step_due.
+-- Due steps of a ladder: marks them, writes what they tell, all or nothing. p_positions: places in step_due. The caller holds the row
+-- (scheduler.c), so the steps are still as it read them; one that is not is a fault of ours and raises.
 create function complaintd.fire_steps(p_complaint uuid, p_positions integer[], p_level integer, p_data jsonb, p_notifications jsonb)
 returns void language plpgsql as $$
 declare
@@ -329,6 +330,9 @@ begin
     select * into t from complaintd.timers where complaint_id = p_complaint for update;
     t.step_fired := complaintd.places(t.step_fired, cardinality(t.step_due));
     foreach p in array p_positions loop
+        if t.step_fired[p] is not null or t.step_stopped[p] is not null then
+            raise exception 'step % fired or stopped before', p using errcode = 'CD409';
+        end if;
         t.step_fired[p] := now_at;
     end loop;
     update complaintd.timers set step_fired = t.step_fired,

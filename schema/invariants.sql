@@ -62,6 +62,12 @@ select 'step due in the past that next_at does not show', t.complaint_id, t.next
     from complaintd.timers t
     where t.next_at is distinct from complaintd.timer_next(t.step_due, t.step_fired, t.step_stopped)
 union all
+select 'step arrays that do not fit each other', t.complaint_id, t.step_fired::text
+    from complaintd.timers t
+    where array_lower(t.step_fired, 1) <> 1 or array_lower(t.step_stopped, 1) <> 1 or array_lower(t.step_reason, 1) <> 1
+       or cardinality(t.step_fired) not in (0, cardinality(t.step_due)) or cardinality(t.step_stopped) not in (0, cardinality(t.step_due))
+       or cardinality(t.step_level) <> cardinality(t.step_due)
+union all
 select 'gap in the event chain', e.complaint_id, e.seq::text
     from (select complaint_id, seq, prev_hash, hash, lag(hash, 1, '\x'::bytea) over w as before, lag(seq, 1, 0) over w as seq_before
           from complaintd.events window w as (partition by complaint_id order by seq)) e

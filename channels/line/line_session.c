@@ -18,18 +18,6 @@
 
 #define MAX_SLOTS (1u << 20)
 
-int line_server_init(struct line_server *s, const struct channel_host *host)
-{
-    const struct config *c = host->cfg;
-    uint64_t max = c->line_max_connections * c->line_max_in_flight;
-
-    memset(s, 0, sizeof *s);
-    s->host = host;
-    TAILQ_INIT(&s->sessions);
-    s->slots = slots_new((uint32_t)CD_MAX(1, CD_MIN(max, MAX_SLOTS)));
-    return s->slots ? 0 : CD_ENOMEM;
-}
-
 /* ---- slots ---- */
 
 static struct line_slot *slot_new(struct line_session *s)
@@ -108,6 +96,8 @@ static void session_free(struct line_session *s)
     log_event(LOG_L_DEBUG, "line.closed", "peer=%s client=%s reason=%s", log_quote(s->peer),
               s->client ? log_quote(s->client) : "-", s->reason ? s->reason : "end");
     TAILQ_REMOVE(&s->server->sessions, s, link);
+    if (s->woken)
+        TAILQ_REMOVE(&s->server->woken, s, woken_link);
     s->server->nsessions--;
     metrics_set(M_LINE_OPEN, (int64_t)s->server->nsessions);
     line_splitter_free(&s->split);
@@ -229,13 +219,16 @@ static void on_event(struct bufferevent *bev CD_UNUSED, short what, void *arg)
     session_turn(s);
 }
 
-/* An outcome has arrived: session_turn may read further requests, which the ack interface forbids inside a
- * call from the store, so only answers leave now; a session that stood still is woken through its
- * bufferevent. */
+/* An outcome has arrived. Only answers leave now: session_turn may submit further requests, which the ack interface
+ * forbids inside a call from the store, so that waits for the loop. */
 static void after_outcome(struct line_session *s)
 {
     flush(s);
-    bufferevent_trigger(s->bev, EV_READ, BEV_TRIG_IGNORE_WATERMARKS | BEV_TRIG_DEFER_CALLBACKS);
+    if (s->woken)
+        return;
+    s->woken = true;
+    TAILQ_INSERT_TAIL(&s->server->woken, s, woken_link);
+    event_active(s->server->wake, EV_TIMEOUT, 0);
 }
 
 void line_on_ack(void *server, struct ack a, const struct ack_result *r)
@@ -271,6 +264,34 @@ void line_on_reply(struct line_server *srv, struct ack a, const struct reply *r)
 }
 
 /* ---- opening and closing ---- */
+
+static void on_wake(evutil_socket_t fd CD_UNUSED, short what CD_UNUSED, void *arg)
+{
+    struct line_server *srv = arg;
+    struct line_session *s;
+    while ((s = TAILQ_FIRST(&srv->woken))) {
+        TAILQ_REMOVE(&srv->woken, s, woken_link);
+        s->woken = false;
+        session_turn(s);
+    }
+}
+
+int line_server_init(struct line_server *s, const struct channel_host *host)
+{
+    const struct config *c = host->cfg;
+    uint64_t max = c->line_max_connections * c->line_max_in_flight;
+
+    memset(s, 0, sizeof *s);
+    s->host = host;
+    TAILQ_INIT(&s->sessions);
+    TAILQ_INIT(&s->woken);
+    s->slots = slots_new((uint32_t)CD_MAX(1, CD_MIN(max, MAX_SLOTS)));
+    s->wake = event_new(host->base, -1, 0, on_wake, s);
+    if (s->slots && s->wake)
+        return 0;
+    line_server_done(s);
+    return CD_ENOMEM;
+}
 
 static void refuse(int fd, const char *why)
 {
@@ -348,4 +369,7 @@ void line_server_done(struct line_server *srv)
         session_free(s);
     }
     slots_free(&srv->slots);
+    if (srv->wake)
+        event_free(srv->wake);
+    srv->wake = NULL;
 }

@@ -20,6 +20,8 @@ struct line_server {
     const struct channel_host *host;
     struct slots *slots;
     struct line_session_list sessions;
+    struct line_session_list woken; /* an outcome has come: to be looked at in the next turn of the loop */
+    struct event *wake;
     size_t nsessions;
     bool draining;
 };
@@ -28,7 +30,7 @@ void line_server_done(struct line_server *s);  /* closes every session */
 void line_server_drain(struct line_server *s); /* sessions end after the answers that they wait for */
 
 struct line_session {
-    TAILQ_ENTRY(line_session) link;
+    TAILQ_ENTRY(line_session) link, woken_link;
     struct line_server *server;
     struct bufferevent *bev;
     struct line_splitter split;
@@ -41,6 +43,7 @@ struct line_session {
     unsigned auth_failures;
     bool closing; /* nothing more is read; ends when everything is answered and sent */
     bool eof;     /* the peer has sent its last line */
+    bool woken;   /* is in server->woken */
     const char *reason;
 };
 

@@ -1,6 +1,6 @@
-/* The ladder from declared character set to readable text; see charset.h. The converters live for the whole process. A
- * converter is never trusted to have eaten everything: each conversion is checked byte by byte, and what does not fit is
- * counted, so that a text is never lost without a note. */
+/* The ladder from declared character set to readable text; see charset.h. The converters live for the whole
+ * process. A converter is never trusted to have eaten everything: each conversion is checked byte by byte,
+ * and what does not fit is counted, so that a text is never lost without a note. */
 #include "channels/mail/charset.h"
 
 #include <errno.h>
@@ -29,7 +29,8 @@ static bool grow(struct buf *b)
     return want >= 16 && buf_reserve(b, want) == 0;
 }
 
-/* Feeds all bytes; those that do not fit become U+FFFD when `lossy`, else end it. 0, CD_EINVAL (did not fit), CD_ENOMEM. */
+/* Feeds all bytes; those that do not fit become U+FFFD when `lossy`, else end it. 0, CD_EINVAL (did not fit),
+ * CD_ENOMEM. */
 static int convert(iconv_t cd, const char *p, size_t n, bool lossy, struct conversion *c)
 {
     char *in = (char *)(uintptr_t)p;
@@ -115,7 +116,8 @@ static char *finish(char *s, size_t n, size_t *ret_n)
 
 /* ---- the rungs ---- */
 
-/* Chinese text in GB18030 has its two-byte characters mostly in the rows of common Hanzi; Latin text misread as such has not. */
+/* Chinese text in GB18030 has its two-byte characters mostly in the rows of common Hanzi; Latin text misread
+ * as such has not. */
 static bool looks_gb(const uint8_t *p, size_t n)
 {
     size_t pairs = 0, both_high = 0, common = 0, marks = 0;
@@ -128,7 +130,8 @@ static bool looks_gb(const uint8_t *p, size_t n)
         marks += p[i] == 0xa1 || p[i] == 0xa3;
         i++;
     }
-    return pairs > 0 && both_high * 10 >= pairs * 9 && (common + marks) * 10 >= pairs * 7 && common * 2 >= pairs;
+    return pairs > 0 && both_high * 10 >= pairs * 9 && (common + marks) * 10 >= pairs * 7 &&
+           common * 2 >= pairs;
 }
 
 static bool looks_big5(const uint8_t *p, size_t n)
@@ -184,8 +187,8 @@ static void note_used(struct charset_note *note, const char *name)
 }
 
 /* The declared set: without a fault, or with so few that it still is the best reading. */
-static char *try_declared(const struct charset_names *names, const char *p, size_t n, size_t *ret_n, bool with_losses,
-                          struct charset_note *note)
+static char *try_declared(const struct charset_names *names, const char *p, size_t n, size_t *ret_n,
+                          bool with_losses, struct charset_note *note)
 {
     for (size_t i = 0; !with_losses && i < names->n; i++) {
         char *s = strict(names->v[i], p, n, ret_n);
@@ -249,7 +252,8 @@ static char *copy(const char *p, size_t n, size_t *ret_n)
     return finish(s, n, ret_n);
 }
 
-char *charset_to_utf8(const char *declared, const void *bytes, size_t n, size_t *ret_n, struct charset_note *note)
+char *charset_to_utf8(const char *declared, const void *bytes, size_t n, size_t *ret_n,
+                      struct charset_note *note)
 {
     const char *p = bytes;
     char *s = NULL;
@@ -267,9 +271,11 @@ char *charset_to_utf8(const char *declared, const void *bytes, size_t n, size_t 
         return copy(p, n, ret_n);
     }
     bool utf8 = high && utf8_valid(p, n), says_utf8 = names.n && str_eq(names.v[0], "UTF-8");
-    /* Any bytes fit windows-1252, but no text in it is valid UTF-8 by chance: those mails are labelled wrongly. */
+    /* Any bytes fit windows-1252, but no text in it is valid UTF-8 by chance: those mails are labelled
+     * wrongly. */
     bool says_latin = names.n && str_eq(names.v[0], "CP1252");
-    if (names.n && !says_utf8 && !(utf8 && says_latin) && (s = try_declared(&names, p, n, ret_n, false, note)) != NULL)
+    if (names.n && !says_utf8 && !(utf8 && says_latin) &&
+        (s = try_declared(&names, p, n, ret_n, false, note)) != NULL)
         return s;
     if (utf8) {
         note_used(note, "UTF-8");

@@ -1,6 +1,7 @@
-/* The table of open converters and the names that lead to them. Names in mails are often those of old products or of a smaller
- * set than the one used ("gb2312" for GBK, "iso-8859-1" for windows-1252): those are read as the larger set. The table grows
- * up to MAX_CONVERTERS; a sender can add only names for which the C library has a converter already loaded. */
+/* The table of open converters and the names that lead to them. Names in mails are often those of old
+ * products or of a smaller set than the one used ("gb2312" for GBK, "iso-8859-1" for windows-1252): those are
+ * read as the larger set. The table grows up to MAX_CONVERTERS; a sender can add only names for which the C
+ * library has a converter already loaded. */
 #include "channels/mail/charset_names.h"
 
 #include <glob.h>
@@ -43,8 +44,8 @@ static bool find(const char *name, size_t *ret_at)
     return false;
 }
 
-/* Runs printable ASCII, an escape sequence and the shifts of UTF-7 and HZ through it; this also makes the C library load what
- * the converter needs. */
+/* Runs printable ASCII, an escape sequence and the shifts of UTF-7 and HZ through it; this also makes the C
+ * library load what the converter needs. */
 static bool probe_ascii(iconv_t cd)
 {
     char text[160], result[320];
@@ -57,7 +58,8 @@ static bool probe_ascii(iconv_t cd)
     iconv(cd, NULL, NULL, NULL, NULL);
     size_t r = iconv(cd, &in, &left, &out, &room);
     size_t flushed = iconv(cd, NULL, NULL, &out, &room);
-    return r != (size_t)-1 && flushed != (size_t)-1 && (size_t)(out - result) == n && memcmp(text, result, n) == 0;
+    return r != (size_t)-1 && flushed != (size_t)-1 && (size_t)(out - result) == n &&
+           memcmp(text, result, n) == 0;
 }
 
 static struct converter *open_converter(const char *name)
@@ -92,12 +94,18 @@ bool charset_is_ascii_based(const char *name)
 
 /* ---- what there is to open ---- */
 
-static const char *const always[] = {"UTF-8", "US-ASCII", "UTF-16", "UTF-16LE", "UTF-16BE", "UTF-32", "UTF-7", "UCS-2", "UCS-4", "GB18030",
-    "GBK", "GB2312", "CP936", "BIG5", "BIG5-HKSCS", "CP950", "EUC-TW", "ISO-2022-CN", "ISO-2022-JP", "ISO-2022-JP-2", "ISO-2022-JP-3",
-    "SHIFT_JIS", "CP932", "EUC-JP", "EUC-JP-MS", "EUC-KR", "UHC", "ISO-2022-KR", "JOHAB", "KOI8-R", "KOI8-U", "CP1250", "CP1251",
-    "CP1252", "CP1253", "CP1254", "CP1255", "CP1256", "CP1257", "CP1258", "CP874", "ISO-8859-1", "ISO-8859-2", "ISO-8859-3",
-    "ISO-8859-4", "ISO-8859-5", "ISO-8859-6", "ISO-8859-7", "ISO-8859-8", "ISO-8859-9", "ISO-8859-10", "ISO-8859-11", "ISO-8859-13",
-    "ISO-8859-14", "ISO-8859-15", "ISO-8859-16", "TIS-620", "TCVN", "MACINTOSH", "CP437", "CP850", "CP852", "CP866"};
+static const char *const always[] = {
+    "UTF-8",       "US-ASCII",      "UTF-16",        "UTF-16LE",    "UTF-16BE",    "UTF-32",
+    "UTF-7",       "UCS-2",         "UCS-4",         "GB18030",     "GBK",         "GB2312",
+    "CP936",       "BIG5",          "BIG5-HKSCS",    "CP950",       "EUC-TW",      "ISO-2022-CN",
+    "ISO-2022-JP", "ISO-2022-JP-2", "ISO-2022-JP-3", "SHIFT_JIS",   "CP932",       "EUC-JP",
+    "EUC-JP-MS",   "EUC-KR",        "UHC",           "ISO-2022-KR", "JOHAB",       "KOI8-R",
+    "KOI8-U",      "CP1250",        "CP1251",        "CP1252",      "CP1253",      "CP1254",
+    "CP1255",      "CP1256",        "CP1257",        "CP1258",      "CP874",       "ISO-8859-1",
+    "ISO-8859-2",  "ISO-8859-3",    "ISO-8859-4",    "ISO-8859-5",  "ISO-8859-6",  "ISO-8859-7",
+    "ISO-8859-8",  "ISO-8859-9",    "ISO-8859-10",   "ISO-8859-11", "ISO-8859-13", "ISO-8859-14",
+    "ISO-8859-15", "ISO-8859-16",   "TIS-620",       "TCVN",        "MACINTOSH",   "CP437",
+    "CP850",       "CP852",         "CP866"};
 
 /* Reads "module NAME// INTERNAL FILE COST" lines of the C library's own list. */
 static void open_listed(const char *path)
@@ -113,8 +121,10 @@ static void open_listed(const char *path)
 
 unsigned charset_prepare(void)
 {
-    static const char *const patterns[] = {"/usr/lib/*/gconv/gconv-modules", "/usr/lib/*/gconv/gconv-modules.d/*.conf",
-        "/usr/lib/gconv/gconv-modules", "/usr/lib64/gconv/gconv-modules", "/usr/lib64/gconv/gconv-modules.d/*.conf"};
+    static const char *const patterns[] = {"/usr/lib/*/gconv/gconv-modules",
+                                           "/usr/lib/*/gconv/gconv-modules.d/*.conf",
+                                           "/usr/lib/gconv/gconv-modules", "/usr/lib64/gconv/gconv-modules",
+                                           "/usr/lib64/gconv/gconv-modules.d/*.conf"};
     for (size_t i = 0; i < ARRAY_LEN(always); i++)
         open_converter(always[i]);
     for (size_t i = 0; i < ARRAY_LEN(patterns); i++) {
@@ -133,28 +143,73 @@ static const struct alias {
     const char *name; /* lower case, '_' written as '-' */
     const char *v[3];
 } aliases[] = {
-    {"gb2312", {"GB18030", "CP936"}}, {"gbk", {"GB18030", "CP936"}}, {"gb18030", {"GB18030", "CP936"}}, {"x-gbk", {"GB18030", "CP936"}},
-    {"cp936", {"GB18030", "CP936"}}, {"ms936", {"GB18030", "CP936"}}, {"windows-936", {"GB18030", "CP936"}},
-    {"gb-2312-80", {"GB18030"}}, {"gb2312-80", {"GB18030"}}, {"euc-cn", {"GB18030"}}, {"x-gb18030", {"GB18030"}}, {"chinese", {"GB18030"}},
-    {"gb-2312", {"GB18030"}}, {"csgb2312", {"GB18030"}},
-    {"big5", {"CP950", "BIG5-HKSCS", "BIG5"}}, {"x-x-big5", {"CP950", "BIG5-HKSCS"}}, {"cn-big5", {"CP950", "BIG5-HKSCS"}},
-    {"x-big5", {"CP950", "BIG5-HKSCS"}}, {"big-5", {"CP950", "BIG5-HKSCS"}}, {"windows-950", {"CP950"}},
-    {"shift-jis", {"CP932", "SHIFT_JISX0213"}}, {"x-sjis", {"CP932"}}, {"sjis", {"CP932"}}, {"ms-kanji", {"CP932"}}, {"windows-31j", {"CP932"}},
-    {"euc-jp", {"EUC-JP", "EUC-JP-MS"}}, {"x-euc-jp", {"EUC-JP", "EUC-JP-MS"}},
-    {"iso-2022-jp", {"ISO-2022-JP", "ISO-2022-JP-2", "ISO-2022-JP-3"}}, {"csiso2022jp", {"ISO-2022-JP", "ISO-2022-JP-2", "ISO-2022-JP-3"}},
-    {"euc-kr", {"UHC"}}, {"ks-c-5601-1987", {"UHC"}}, {"ks-c-5601-1989", {"UHC"}}, {"ks-c-5601", {"UHC"}}, {"ksc5601", {"UHC"}},
-    {"korean", {"UHC"}}, {"cp949", {"UHC"}}, {"windows-949", {"UHC"}},
-    {"iso-8859-1", {"CP1252", "ISO-8859-1"}}, {"iso8859-1", {"CP1252", "ISO-8859-1"}}, {"latin1", {"CP1252", "ISO-8859-1"}},
-    {"latin-1", {"CP1252", "ISO-8859-1"}}, {"windows-1252", {"CP1252", "ISO-8859-1"}}, {"cp-1252", {"CP1252"}},
-    {"iso-8859-8-i", {"ISO-8859-8"}}, {"iso-8859-8-e", {"ISO-8859-8"}}, {"iso-8859-6-i", {"ISO-8859-6"}}, {"iso-8859-11", {"CP874"}},
-    {"tis-620", {"CP874"}}, {"koi8", {"KOI8-R"}}, {"koi8r", {"KOI8-R"}}, {"koi8-r", {"KOI8-R"}}, {"x-mac-cyrillic", {"MAC-CYRILLIC"}},
-    {"utf8", {"UTF-8"}}, {"utf-8", {"UTF-8"}}, {"utf8mb4", {"UTF-8"}}, {"unicode-1-1-utf-8", {"UTF-8"}},
-    {"unicode-1-1-utf-7", {"UTF-7"}}, {"x-unicode-1-1-utf-7", {"UTF-7"}}, {"x-mac-roman", {"MACINTOSH"}}, {"x-macroman", {"MACINTOSH"}},
+    {"gb2312", {"GB18030", "CP936"}},
+    {"gbk", {"GB18030", "CP936"}},
+    {"gb18030", {"GB18030", "CP936"}},
+    {"x-gbk", {"GB18030", "CP936"}},
+    {"cp936", {"GB18030", "CP936"}},
+    {"ms936", {"GB18030", "CP936"}},
+    {"windows-936", {"GB18030", "CP936"}},
+    {"gb-2312-80", {"GB18030"}},
+    {"gb2312-80", {"GB18030"}},
+    {"euc-cn", {"GB18030"}},
+    {"x-gb18030", {"GB18030"}},
+    {"chinese", {"GB18030"}},
+    {"gb-2312", {"GB18030"}},
+    {"csgb2312", {"GB18030"}},
+    {"big5", {"CP950", "BIG5-HKSCS", "BIG5"}},
+    {"x-x-big5", {"CP950", "BIG5-HKSCS"}},
+    {"cn-big5", {"CP950", "BIG5-HKSCS"}},
+    {"x-big5", {"CP950", "BIG5-HKSCS"}},
+    {"big-5", {"CP950", "BIG5-HKSCS"}},
+    {"windows-950", {"CP950"}},
+    {"shift-jis", {"CP932", "SHIFT_JISX0213"}},
+    {"x-sjis", {"CP932"}},
+    {"sjis", {"CP932"}},
+    {"ms-kanji", {"CP932"}},
+    {"windows-31j", {"CP932"}},
+    {"euc-jp", {"EUC-JP", "EUC-JP-MS"}},
+    {"x-euc-jp", {"EUC-JP", "EUC-JP-MS"}},
+    {"iso-2022-jp", {"ISO-2022-JP", "ISO-2022-JP-2", "ISO-2022-JP-3"}},
+    {"csiso2022jp", {"ISO-2022-JP", "ISO-2022-JP-2", "ISO-2022-JP-3"}},
+    {"euc-kr", {"UHC"}},
+    {"ks-c-5601-1987", {"UHC"}},
+    {"ks-c-5601-1989", {"UHC"}},
+    {"ks-c-5601", {"UHC"}},
+    {"ksc5601", {"UHC"}},
+    {"korean", {"UHC"}},
+    {"cp949", {"UHC"}},
+    {"windows-949", {"UHC"}},
+    {"iso-8859-1", {"CP1252", "ISO-8859-1"}},
+    {"iso8859-1", {"CP1252", "ISO-8859-1"}},
+    {"latin1", {"CP1252", "ISO-8859-1"}},
+    {"latin-1", {"CP1252", "ISO-8859-1"}},
+    {"windows-1252", {"CP1252", "ISO-8859-1"}},
+    {"cp-1252", {"CP1252"}},
+    {"iso-8859-8-i", {"ISO-8859-8"}},
+    {"iso-8859-8-e", {"ISO-8859-8"}},
+    {"iso-8859-6-i", {"ISO-8859-6"}},
+    {"iso-8859-11", {"CP874"}},
+    {"tis-620", {"CP874"}},
+    {"koi8", {"KOI8-R"}},
+    {"koi8r", {"KOI8-R"}},
+    {"koi8-r", {"KOI8-R"}},
+    {"x-mac-cyrillic", {"MAC-CYRILLIC"}},
+    {"utf8", {"UTF-8"}},
+    {"utf-8", {"UTF-8"}},
+    {"utf8mb4", {"UTF-8"}},
+    {"unicode-1-1-utf-8", {"UTF-8"}},
+    {"unicode-1-1-utf-7", {"UTF-7"}},
+    {"x-unicode-1-1-utf-7", {"UTF-7"}},
+    {"x-mac-roman", {"MACINTOSH"}},
+    {"x-macroman", {"MACINTOSH"}},
 };
 
-/* Names that say no more than "some text". ASCII is among them: what goes beyond it is not what was declared. */
-static const char *const empty_names[] = {"", "us-ascii", "ascii", "ansi-x3.4-1968", "unknown", "unknown-8bit", "x-unknown", "none", "default",
-    "x-user-defined", "iso-8859", "8bit", "binary", "7bit"};
+/* Names that say no more than "some text". ASCII is among them: what goes beyond it is not what was declared.
+ */
+static const char *const empty_names[] = {
+    "",     "us-ascii", "ascii",          "ansi-x3.4-1968", "unknown", "unknown-8bit", "x-unknown",
+    "none", "default",  "x-user-defined", "iso-8859",       "8bit",    "binary",       "7bit"};
 
 void charset_names_of(const char *declared, struct charset_names *ret)
 {
@@ -205,7 +260,8 @@ bool charset_known(const char *name)
 
 /* ---- HZ ---- */
 
-/* "~{" and "~}" switch between ASCII and GB 2312 with the high bits off, "~~" is a tilde, "~" before a line end joins lines. */
+/* "~{" and "~}" switch between ASCII and GB 2312 with the high bits off, "~~" is a tilde, "~" before a line
+ * end joins lines. */
 char *charset_from_hz(const char *p, size_t n, size_t *ret_n)
 {
     struct buf gb;

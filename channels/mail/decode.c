@@ -1,5 +1,5 @@
-/* mail_decode(): scan, parse, headers, parts, and what to do when little or nothing came of it. The record owns all results;
- * the envelope's bytes are only borrowed. Fails only on an empty message. */
+/* mail_decode(): scan, parse, headers, parts, and what to do when little or nothing came of it. The record
+ * owns all results; the envelope's bytes are only borrowed. Fails only on an empty message. */
 #include "channels/mail/decode.h"
 
 #include <stdarg.h>
@@ -34,7 +34,8 @@ GMimeMessage *decode_parse(const struct mail_view *v)
 {
     if (v->len == 0)
         return NULL;
-    /* The byte array borrows the bytes: neither it nor the stream, which may live as long as the message, frees them. */
+    /* The byte array borrows the bytes: neither it nor the stream, which may live as long as the message,
+     * frees them. */
     GByteArray *bytes = g_byte_array_new_take((guint8 *)(uintptr_t)v->data, v->len);
     GMimeStream *stream = g_mime_stream_mem_new_with_byte_array(bytes);
     g_mime_stream_mem_set_owner(GMIME_STREAM_MEM(stream), FALSE);
@@ -78,7 +79,8 @@ static void rescue_text(struct decoding *d, GMimeMessage *m, struct part_text *t
     if (o)
         text_from_files(d, o, t, 0);
     if (part_text_blank(t) && o && GMIME_IS_MULTIPART(o)) {
-        const char *beside[] = {g_mime_multipart_get_prologue(GMIME_MULTIPART(o)), g_mime_multipart_get_epilogue(GMIME_MULTIPART(o))};
+        const char *beside[] = {g_mime_multipart_get_prologue(GMIME_MULTIPART(o)),
+                                g_mime_multipart_get_epilogue(GMIME_MULTIPART(o))};
         for (size_t i = 0; i < ARRAY_LEN(beside); i++)
             if (beside[i] && !str_istarts(beside[i], "This is a multi"))
                 decode_raw_text(d, (const uint8_t *)beside[i], strlen(beside[i]), t);
@@ -135,7 +137,8 @@ static void decode_all(struct decoding *d, GMimeMessage *m)
 int mail_decode(const struct envelope *e, struct record *r)
 {
     struct mail_view view;
-    struct decoding d = {.e = e, .r = r, .view = &view, .raw = e->raw.data, .nraw = e->raw.len, .places = true};
+    struct decoding d = {
+        .e = e, .r = r, .view = &view, .raw = e->raw.data, .nraw = e->raw.len, .places = true};
     if (e->raw.len == 0)
         return CD_EINVAL;
     unsigned complaints = decode_log_count();

@@ -1,5 +1,6 @@
-/* What kind of message it is, and whether anything automatic may answer it (RFC 3834 section 2, with the habits of the big
- * mail systems). When in doubt the message is a person's: a complaint must not pass for a bounce; but no answer is sent. */
+/* What kind of message it is, and whether anything automatic may answer it (RFC 3834 section 2, with the
+ * habits of the big mail systems). When in doubt the message is a person's: a complaint must not pass for a
+ * bounce; but no answer is sent. */
 #include <string.h>
 
 #include "channels/mail/decode_impl.h"
@@ -49,15 +50,17 @@ static bool begins_with_any(const char *s, const char *const *words, size_t n)
 
 static bool is_mailer(const char *address)
 {
-    static const char *const mailers[] = {"mailer-daemon@", "mailer_daemon@", "postmaster@", "mail-daemon@", "maildaemon@"};
+    static const char *const mailers[] = {"mailer-daemon@", "mailer_daemon@", "postmaster@", "mail-daemon@",
+                                          "maildaemon@"};
     return address && begins_with_any(address, mailers, ARRAY_LEN(mailers));
 }
 
 /* Addresses behind which nobody reads. */
 static bool is_unread(const char *address)
 {
-    static const char *const locals[] = {"no-reply", "noreply", "no_reply", "do-not-reply", "donotreply", "do_not_reply", "bounce", "owner-",
-        "majordomo@", "listserv@", "nobody@"};
+    static const char *const locals[] = {"no-reply",   "noreply",      "no_reply", "do-not-reply",
+                                         "donotreply", "do_not_reply", "bounce",   "owner-",
+                                         "majordomo@", "listserv@",    "nobody@"};
     static const char *const ends[] = {"-request", "-bounces", "-owner", "-noreply", "-no-reply"};
     if (!address)
         return false;
@@ -105,50 +108,85 @@ static bool has_part(GMimeObject *o, const char *subtype)
 
 static bool is_bounce(const struct class_facts *f, const struct record *r, GMimeObject *body)
 {
-    static const char *const subjects[] = {"undeliver", "delivery ", "mail delivery", "returned mail", "return mail", "failure notice",
-        "mail system error", "message status", "non-delivery", "non delivery", "nondeliver", "unzustellbar", "mail failure", "warning: could not send",
-        "user unknown", "error sending", "\xe7\xb3\xbb\xe7\xbb\x9f\xe9\x80\x80\xe4\xbf\xa1", "\xe9\x80\x80\xe4\xbf\xa1"};
-    if (body && (is_report(body, "delivery-status") || has_part(body, "delivery-status") || has_part(body, "global-delivery-status")))
+    static const char *const subjects[] = {"undeliver",
+                                           "delivery ",
+                                           "mail delivery",
+                                           "returned mail",
+                                           "return mail",
+                                           "failure notice",
+                                           "mail system error",
+                                           "message status",
+                                           "non-delivery",
+                                           "non delivery",
+                                           "nondeliver",
+                                           "unzustellbar",
+                                           "mail failure",
+                                           "warning: could not send",
+                                           "user unknown",
+                                           "error sending",
+                                           "\xe7\xb3\xbb\xe7\xbb\x9f\xe9\x80\x80\xe4\xbf\xa1",
+                                           "\xe9\x80\x80\xe4\xbf\xa1"};
+    if (body && (is_report(body, "delivery-status") || has_part(body, "delivery-status") ||
+                 has_part(body, "global-delivery-status")))
         return true;
     if (has(f->o, "X-Failed-Recipients"))
         return true;
-    bool mailer = is_mailer(r->email) || (r->name && (str_istarts(r->name, "mail delivery") || str_istarts(r->name, "mailer-daemon")
-        || str_istarts(r->name, "mailer daemon") || str_istarts(r->name, "postmaster")));
+    bool mailer =
+        is_mailer(r->email) ||
+        (r->name && (str_istarts(r->name, "mail delivery") || str_istarts(r->name, "mailer-daemon") ||
+                     str_istarts(r->name, "mailer daemon") || str_istarts(r->name, "postmaster")));
     if (!mailer && r->email)
         return false;
-    return mailer && (f->null_sender || is_mailer(f->return_path) || begins_with_any(r->subject, subjects, ARRAY_LEN(subjects)));
+    return mailer && (f->null_sender || is_mailer(f->return_path) ||
+                      begins_with_any(r->subject, subjects, ARRAY_LEN(subjects)));
 }
 
 /* ---- automatic answers, mass mail ---- */
 
-static bool is_auto_reply(const struct class_facts *f, const struct record *r, GMimeObject *body, const char *precedence)
+static bool is_auto_reply(const struct class_facts *f, const struct record *r, GMimeObject *body,
+                          const char *precedence)
 {
-    static const char *const fields[] = {"X-Autoreply", "X-Auto-Reply", "X-Autorespond", "X-Autoresponder", "X-Autoreply-From",
-        "X-Mail-Autoreply", "X-Vacation", "X-Vacation-Responder", "X-Auto-Generated", "Autoresponder"};
-    static const char *const subjects[] = {"automatic reply", "auto reply", "auto-reply", "autoreply", "auto:", "out of office", "out-of-office",
-        "\xe8\x87\xaa\xe5\x8a\xa8\xe5\x9b\x9e\xe5\xa4\x8d", "\xe8\x87\xaa\xe5\x8b\x95\xe5\x9b\x9e\xe8\xa6\x86", "abwesenheit"};
+    static const char *const fields[] = {
+        "X-Autoreply",      "X-Auto-Reply", "X-Autorespond",        "X-Autoresponder",  "X-Autoreply-From",
+        "X-Mail-Autoreply", "X-Vacation",   "X-Vacation-Responder", "X-Auto-Generated", "Autoresponder"};
+    static const char *const subjects[] = {"automatic reply",
+                                           "auto reply",
+                                           "auto-reply",
+                                           "autoreply",
+                                           "auto:",
+                                           "out of office",
+                                           "out-of-office",
+                                           "\xe8\x87\xaa\xe5\x8a\xa8\xe5\x9b\x9e\xe5\xa4\x8d",
+                                           "\xe8\x87\xaa\xe5\x8b\x95\xe5\x9b\x9e\xe8\xa6\x86",
+                                           "abwesenheit"};
     char word[64];
     first_word(f->o, "Auto-Submitted", word);
     if (word[0] && strcmp(word, "no") != 0)
         return true;
-    if (str_eq(precedence, "auto_reply") || str_eq(precedence, "auto-reply") || has_any(f->o, fields, ARRAY_LEN(fields)))
+    if (str_eq(precedence, "auto_reply") || str_eq(precedence, "auto-reply") ||
+        has_any(f->o, fields, ARRAY_LEN(fields)))
         return true;
-    if (body && (is_report(body, "disposition-notification") || is_report(body, "feedback-report") || has_part(body, "disposition-notification")
-        || has_part(body, "feedback-report")))
+    if (body && (is_report(body, "disposition-notification") || is_report(body, "feedback-report") ||
+                 has_part(body, "disposition-notification") || has_part(body, "feedback-report")))
         return true;
-    /* A subject alone could be a person's; not with a null reverse-path, nor when it answers and yet has no "Re:" in front. */
+    /* A subject alone could be a person's; not with a null reverse-path, nor when it answers and yet has no
+     * "Re:" in front. */
     return (f->null_sender || r->in_reply_to) && begins_with_any(r->subject, subjects, ARRAY_LEN(subjects));
 }
 
 static bool is_bulk(const struct class_facts *f, const char *precedence)
 {
-    static const char *const fields[] = {"List-Id", "List-Unsubscribe", "List-Post", "List-Help", "Mailing-List"};
-    return has_any(f->o, fields, ARRAY_LEN(fields)) || str_eq(precedence, "bulk") || str_eq(precedence, "list") || str_eq(precedence, "junk");
+    static const char *const fields[] = {"List-Id", "List-Unsubscribe", "List-Post", "List-Help",
+                                         "Mailing-List"};
+    return has_any(f->o, fields, ARRAY_LEN(fields)) || str_eq(precedence, "bulk") ||
+           str_eq(precedence, "list") || str_eq(precedence, "junk");
 }
 
-static const char *silence_reason(const struct class_facts *f, const struct decoding *d, const char *precedence)
+static const char *silence_reason(const struct class_facts *f, const struct decoding *d,
+                                  const char *precedence)
 {
-    static const char *const reasons[MC_COUNT] = {[MC_AUTO_REPLY] = "auto-submitted", [MC_BOUNCE] = "bounce", [MC_BULK] = "list", [MC_OWN] = "own"};
+    static const char *const reasons[MC_COUNT] = {
+        [MC_AUTO_REPLY] = "auto-submitted", [MC_BOUNCE] = "bounce", [MC_BULK] = "list", [MC_OWN] = "own"};
     const struct record *r = d->r;
     const char *to = r->reply_to ? r->reply_to : r->email;
     char word[64];
@@ -170,7 +208,8 @@ static const char *silence_reason(const struct class_facts *f, const struct deco
     return NULL;
 }
 
-/* The envelope knows the reverse-path; where it does not (a message read from a file), the first Return-Path tells. */
+/* The envelope knows the reverse-path; where it does not (a message read from a file), the first Return-Path
+ * tells. */
 static void find_return_path(const struct decoding *d, struct class_facts *f)
 {
     const char *raw = d->e->sender ? NULL : decode_header(f->o, "Return-Path");

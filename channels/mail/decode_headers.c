@@ -1,5 +1,6 @@
-/* People, subject, ids and date of a message. Addresses are read by GMime; only such as pass mail_address_normalize() go to the
- * record. Values that a field cannot hold (too long, control characters) are left out, never cut into another meaning. */
+/* People, subject, ids and date of a message. Addresses are read by GMime; only such as pass
+ * mail_address_normalize() go to the record. Values that a field cannot hold (too long, control characters)
+ * are left out, never cut into another meaning. */
 #include <string.h>
 
 #include "channels/mail/decode_impl.h"
@@ -51,7 +52,8 @@ static InternetAddressMailbox *first_mailbox(InternetAddressList *l, char **ret_
         InternetAddressMailbox *found = NULL;
         if (INTERNET_ADDRESS_IS_GROUP(a)) {
             if (level < 2)
-                found = first_mailbox(internet_address_group_get_members(INTERNET_ADDRESS_GROUP(a)), ret_address, level + 1);
+                found = first_mailbox(internet_address_group_get_members(INTERNET_ADDRESS_GROUP(a)),
+                                      ret_address, level + 1);
         } else if (INTERNET_ADDRESS_IS_MAILBOX(a)) {
             const char *addr = internet_address_mailbox_get_addr(INTERNET_ADDRESS_MAILBOX(a));
             *ret_address = addr ? mail_address_normalize(addr) : NULL;
@@ -82,7 +84,8 @@ static char *clean_name(const char *name)
     return s;
 }
 
-static bool person_of(struct decoding *d, GMimeMessage *m, const char *field, char **ret_name, char **ret_address)
+static bool person_of(struct decoding *d, GMimeMessage *m, const char *field, char **ret_name,
+                      char **ret_address)
 {
     InternetAddressList *l = mailboxes(d, m, field);
     InternetAddressMailbox *b = first_mailbox(l, ret_address, 0);
@@ -114,8 +117,9 @@ char *decode_header_people(struct decoding *d, GMimeMessage *m, const char *fiel
     if (person_of(d, m, field, &name, &address))
         text = name ? cd_asprintf("%s <%s>", name, address) : cd_strdup(address);
     else
-        text = decode_header(GMIME_OBJECT(m), field) ? decode_header_text(d->r, decode_header(GMIME_OBJECT(m), field), DECODE_MAX_NAME)
-                                                     : cd_strdup("");
+        text = decode_header(GMIME_OBJECT(m), field)
+                   ? decode_header_text(d->r, decode_header(GMIME_OBJECT(m), field), DECODE_MAX_NAME)
+                   : cd_strdup("");
     free(name);
     free(address);
     return text;
@@ -173,7 +177,8 @@ static void set_references(struct record *r, const char *raw)
         }
         if (r->references.n == RECORD_MAX_THREAD_IDS) {
             free(r->references.v[1]);
-            memmove(r->references.v + 1, r->references.v + 2, (RECORD_MAX_THREAD_IDS - 2) * sizeof *r->references.v);
+            memmove(r->references.v + 1, r->references.v + 2,
+                    (RECORD_MAX_THREAD_IDS - 2) * sizeof *r->references.v);
             r->references.v[RECORD_MAX_THREAD_IDS - 1] = id;
             continue;
         }

@@ -7,8 +7,8 @@
 #include "daemon/intake/envelope.h"
 #include "daemon/intake/record.h"
 
-#define DECODE_MAX_DEPTH 20     /* deeper nesting is still read, but flagged */
-#define DECODE_MAX_REPARSED 10  /* messages inside an encoded part, each parsed on its own */
+#define DECODE_MAX_DEPTH 20    /* deeper nesting is still read, but flagged */
+#define DECODE_MAX_REPARSED 10 /* messages inside an encoded part, each parsed on its own */
 #define DECODE_MAX_NAME 500
 #define DECODE_MAX_ID 255
 
@@ -18,7 +18,7 @@ struct decoding {
     const struct mail_view *view;
     const uint8_t *raw; /* what `view` is of: e->raw, or the decoded content of a part */
     size_t nraw;
-    bool places;        /* raw is e->raw: attachments have a place in it */
+    bool places; /* raw is e->raw: attachments have a place in it */
     unsigned depth, reparsed;
 };
 
@@ -29,11 +29,11 @@ GMimeMessage *decode_parse(const struct mail_view *v);
 
 /* ---- decode_words.c: header values ---- */
 
-/* The value as readable text: encoded words and raw 8-bit decoded by our own ladder, white space collapsed, at most `max`
- * bytes. Never NULL; free it. */
+/* The value as readable text: encoded words and raw 8-bit decoded by our own ladder, white space collapsed,
+ * at most `max` bytes. Never NULL; free it. */
 CD_MUSTUSE char *decode_header_text(struct record *r, const char *raw, size_t max);
-/* The same value in raw UTF-8 and with encoded words of no other character set, for GMime's parsers of structured fields.
- * NULL when it is so already (the usual case). */
+/* The same value in raw UTF-8 and with encoded words of no other character set, for GMime's parsers of
+ * structured fields. NULL when it is so already (the usual case). */
 CD_MUSTUSE char *decode_header_utf8(struct record *r, const char *raw);
 /* Collapses white space and drops control characters, in place. */
 void decode_squeeze(char *s);
@@ -71,7 +71,7 @@ struct leaf {
     char *type;          /* "text/plain", lower case, bounded */
     char *filename;      /* safe, "" when there is none */
     GMimeContentEncoding encoding;
-    size_t offset, length; /* in raw */
+    size_t offset, length;    /* in raw */
     bool attached, is_inline; /* Content-Disposition */
 };
 void leaf_init(struct decoding *d, GMimeObject *part, struct leaf *l);
@@ -81,7 +81,8 @@ void leaf_free(struct leaf *l);
 
 void leaf_attach(struct decoding *d, const struct leaf *l); /* adds it to the record's attachments */
 /* The decoded bytes, at most `max` of them; *ret_own is to be freed. *ret_cut: there were more. */
-const uint8_t *leaf_bytes(struct decoding *d, const struct leaf *l, size_t max, size_t *ret_n, uint8_t **ret_own, bool *ret_cut);
+const uint8_t *leaf_bytes(struct decoding *d, const struct leaf *l, size_t max, size_t *ret_n,
+                          uint8_t **ret_own, bool *ret_cut);
 /* Adds the part as text (plain or converted from HTML). */
 void leaf_text(struct decoding *d, const struct leaf *l, struct part_text *t);
 /* Bytes of unknown make as text. */

@@ -1,5 +1,6 @@
-/* A guess at the language from the letters of subject and text: enough to choose a template, not more. Japanese is told from
- * Chinese by its kana; English is only believed when some of its most common words occur. */
+/* A guess at the language from the letters of subject and text: enough to choose a template, not more.
+ * Japanese is told from Chinese by its kana; English is only believed when some of its most common words
+ * occur. */
 #include <string.h>
 
 #include "channels/mail/decode_impl.h"
@@ -13,11 +14,12 @@ struct letters {
 
 /* Words that no other language written in Latin letters has among its common ones. */
 static const char *const common[] = {
-    "about", "account", "again", "and", "are", "been", "but", "call", "called", "can", "charged",
-    "complaint", "customer", "did", "does", "done", "from", "get", "have", "help", "how", "if", "it",
-    "its", "just", "money", "never", "not", "order", "ordered", "our", "out", "phone", "please", "refund",
-    "said", "still", "thank", "thanks", "that", "the", "their", "there", "they", "this", "want", "were",
-    "what", "when", "which", "why", "with", "would", "you", "your"};
+    "about",   "account",   "again",    "and",    "are",    "been",  "but",   "call",  "called", "can",
+    "charged", "complaint", "customer", "did",    "does",   "done",  "from",  "get",   "have",   "help",
+    "how",     "if",        "it",       "its",    "just",   "money", "never", "not",   "order",  "ordered",
+    "our",     "out",       "phone",    "please", "refund", "said",  "still", "thank", "thanks", "that",
+    "the",     "their",     "there",    "they",   "this",   "want",  "were",  "what",  "when",   "which",
+    "why",     "with",      "would",    "you",    "your"};
 
 static bool is_common(const char *w, size_t n)
 {

@@ -1,4 +1,5 @@
-/* One leaf of the MIME tree: its type, its name made safe, its encoding, and where its body stands in the raw message. */
+/* One leaf of the MIME tree: its type, its name made safe, its encoding, and where its body stands in the raw
+ * message. */
 #include <string.h>
 
 #include "channels/mail/decode_impl.h"
@@ -8,7 +9,8 @@
 
 /* ---- name and type ---- */
 
-/* No path, no control characters, no marks that turn the direction of writing; "." and ".." become "". In place. */
+/* No path, no control characters, no marks that turn the direction of writing; "." and ".." become "". In
+ * place. */
 static void make_safe(char *s)
 {
     size_t end = strlen(s);
@@ -20,8 +22,9 @@ static void make_safe(char *s)
     memmove(s, s + end, strlen(s + end) + 1);
     uint8_t *w = (uint8_t *)s;
     for (const uint8_t *p = w; *p;) {
-        bool bidi = p[0] == 0xe2 && ((p[1] == 0x80 && ((p[2] >= 0xaa && p[2] <= 0xae) || p[2] == 0x8e || p[2] == 0x8f || p[2] == 0xa8 || p[2] == 0xa9))
-            || (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9));
+        bool bidi = p[0] == 0xe2 && ((p[1] == 0x80 && ((p[2] >= 0xaa && p[2] <= 0xae) || p[2] == 0x8e ||
+                                                       p[2] == 0x8f || p[2] == 0xa8 || p[2] == 0xa9)) ||
+                                     (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9));
         if (bidi) {
             p += 3;
         } else if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) {
@@ -46,7 +49,8 @@ static void make_safe(char *s)
     }
 }
 
-/* A parameter of a header whose value has raw 8-bit or words of odd character sets: parsed again from clean UTF-8. */
+/* A parameter of a header whose value has raw 8-bit or words of odd character sets: parsed again from clean
+ * UTF-8. */
 static char *parameter_again(struct decoding *d, GMimeObject *o, const char *header, const char *name)
 {
     const char *raw = decode_header(o, header);
@@ -91,8 +95,10 @@ static char *type_of(GMimeObject *o)
     if (raw && !memchr(raw, '/', strcspn(raw, ";")))
         return cd_strdup("text/plain"); /* RFC 2045 5.2: what is no type at all is text */
     GMimeContentType *ct = g_mime_object_get_content_type(o);
-    const char *type = ct ? g_mime_content_type_get_media_type(ct) : NULL, *sub = ct ? g_mime_content_type_get_media_subtype(ct) : NULL;
-    char *s = type && sub && strlen(type) + strlen(sub) < MAX_TYPE ? cd_asprintf("%s/%s", type, sub) : cd_strdup("application/octet-stream");
+    const char *type = ct ? g_mime_content_type_get_media_type(ct) : NULL,
+               *sub = ct ? g_mime_content_type_get_media_subtype(ct) : NULL;
+    char *s = type && sub && strlen(type) + strlen(sub) < MAX_TYPE ? cd_asprintf("%s/%s", type, sub)
+                                                                   : cd_strdup("application/octet-stream");
     for (char *p = s; *p; p++)
         if (*p <= ' ' || *p >= 127)
             *p = '_';
@@ -104,7 +110,8 @@ static char *type_of(GMimeObject *o)
 static GMimeContentEncoding encoding_of(GMimeObject *o)
 {
     GMimeContentEncoding enc = g_mime_part_get_content_encoding(GMIME_PART(o));
-    const char *raw = enc == GMIME_CONTENT_ENCODING_DEFAULT ? decode_header(o, "Content-Transfer-Encoding") : NULL;
+    const char *raw =
+        enc == GMIME_CONTENT_ENCODING_DEFAULT ? decode_header(o, "Content-Transfer-Encoding") : NULL;
     if (!raw)
         return enc;
     raw += strspn(raw, " \t\r\n\"");
@@ -125,7 +132,8 @@ void leaf_init(struct decoding *d, GMimeObject *part, struct leaf *l)
     l->filename = filename_of(d, part);
     l->encoding = encoding_of(part);
     l->attached = disposition && str_ieq(disposition, "attachment");
-    l->is_inline = disposition ? str_ieq(disposition, "inline") : g_mime_part_get_content_id(GMIME_PART(part)) != NULL;
+    l->is_inline =
+        disposition ? str_ieq(disposition, "inline") : g_mime_part_get_content_id(GMIME_PART(part)) != NULL;
     if (content) {
         GMimeStream *s = g_mime_data_wrapper_get_stream(content);
         size_t from = mail_view_to_raw(d->view, (size_t)s->bound_start);

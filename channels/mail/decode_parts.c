@@ -1,12 +1,14 @@
-/* The walk over the MIME tree: which leaves are text and which attachments, which branch of multipart/alternative is read, and
- * the text of forwarded messages. The scan has bounded the number of parts, and with it the depth of this recursion. */
+/* The walk over the MIME tree: which leaves are text and which attachments, which branch of
+ * multipart/alternative is read, and the text of forwarded messages. The scan has bounded the number of
+ * parts, and with it the depth of this recursion. */
 #include <string.h>
 
 #include "channels/mail/decode_impl.h"
 #include "channels/mail/html.h"
 #include "daemon/core/err.h"
 
-/* A plain text of fewer bytes than this beside a much longer HTML part is a stub ("your reader can't show this"). */
+/* A plain text of fewer bytes than this beside a much longer HTML part is a stub ("your reader can't show
+ * this"). */
 #define STUB_BYTES 160
 
 void part_text_init(struct part_text *t)
@@ -74,8 +76,8 @@ static void add_forwarded(struct decoding *d, GMimeMessage *m, struct part_text 
     free(from);
 }
 
-/* A message whose bytes were encoded as a whole, against RFC 2046 but usual: parsed on its own. What is attached in there has no
- * place in the raw message; the whole part counts as the attachment. */
+/* A message whose bytes were encoded as a whole, against RFC 2046 but usual: parsed on its own. What is
+ * attached in there has no place in the raw message; the whole part counts as the attachment. */
 static void add_encoded_message(struct decoding *d, const struct leaf *l, struct part_text *t)
 {
     struct mail_view view;
@@ -88,7 +90,13 @@ static void add_encoded_message(struct decoding *d, const struct leaf *l, struct
     }
     const uint8_t *p = leaf_bytes(d, l, RECORD_MAX_TEXT, &n, &own, &cut);
     if (mail_view_init(&view, p, n) == 0) {
-        struct decoding inner = {.e = d->e, .r = d->r, .view = &view, .raw = p, .nraw = n, .depth = d->depth, .reparsed = d->reparsed};
+        struct decoding inner = {.e = d->e,
+                                 .r = d->r,
+                                 .view = &view,
+                                 .raw = p,
+                                 .nraw = n,
+                                 .depth = d->depth,
+                                 .reparsed = d->reparsed};
         GMimeMessage *m = decode_parse(&view);
         if (m) {
             add_forwarded(&inner, m, t);
@@ -106,8 +114,9 @@ static void add_encoded_message(struct decoding *d, const struct leaf *l, struct
 
 static bool is_text_type(const char *type)
 {
-    static const char *const files[] = {"text/calendar", "text/csv", "text/vcard", "text/x-vcard", "text/directory", "text/rtf", "text/xml",
-        "text/css", "text/javascript", "text/x-amp-html", "text/rfc822-headers"};
+    static const char *const files[] = {
+        "text/calendar", "text/csv", "text/vcard",      "text/x-vcard",    "text/directory",     "text/rtf",
+        "text/xml",      "text/css", "text/javascript", "text/x-amp-html", "text/rfc822-headers"};
     if (str_eq(type, "application/xhtml+xml"))
         return true;
     if (!str_starts(type, "text/"))
@@ -123,7 +132,8 @@ static bool is_message_type(const char *type)
     return str_eq(type, "message/rfc822") || str_eq(type, "message/global") || str_eq(type, "message/news");
 }
 
-/* An empty text/plain with a name, as some clients add, is still a file; a text that has a name but is to be shown is both. */
+/* An empty text/plain with a name, as some clients add, is still a file; a text that has a name but is to be
+ * shown is both. */
 static void add_leaf(struct decoding *d, GMimeObject *o, struct part_text *t)
 {
     struct leaf l;
@@ -171,7 +181,8 @@ static bool holds_message(GMimeObject *o)
     return false;
 }
 
-/* The plain text when there is a real one; else the last branch that has any text, the richest by RFC 2046 5.1.4. */
+/* The plain text when there is a real one; else the last branch that has any text, the richest by RFC
+ * 2046 5.1.4. */
 static void add_alternatives(struct decoding *d, GMimeMultipart *mp, struct part_text *t)
 {
     struct part_text plain, best;
@@ -199,7 +210,8 @@ static void add_alternatives(struct decoding *d, GMimeMultipart *mp, struct part
             buf_free(&branch.text);
         }
     }
-    bool stub = part_text_blank(&plain) || (plain.text.len < STUB_BYTES && best.text.len > plain.text.len * 4 + 2 * STUB_BYTES);
+    bool stub = part_text_blank(&plain) ||
+                (plain.text.len < STUB_BYTES && best.text.len > plain.text.len * 4 + 2 * STUB_BYTES);
     take_over(d, t, stub && best.text.len ? &best : &plain);
     buf_free(&plain.text);
     buf_free(&best.text);

@@ -1,5 +1,6 @@
-/* Everything that would be loaded on first use is loaded here: character set converters, GLib types, the time zone, libxml2's
- * tables. Mails of several kinds run through the decoder once; after that it needs no file. */
+/* Everything that would be loaded on first use is loaded here: character set converters, GLib types, the time
+ * zone, libxml2's tables. Mails of several kinds run through the decoder once; after that it needs no file.
+ */
 #include <glib.h>
 #include <gmime/gmime.h>
 #include <libxml/xmlerror.h>
@@ -45,16 +46,26 @@ static void quiet_xml(void *ctx, const char *msg, ...)
 }
 
 static const char *const samples[] = {
-    "Return-Path: <a@example.com>\r\nFrom: =?gb2312?B?1tDOxA==?= <a@example.com>\r\nSubject: =?iso-8859-1?Q?caf=E9?= =?utf-8?B?4oKs?=\r\n"
-    "Date: Mon, 5 Jan 2026 10:00:00 +0800\r\nMessage-ID: <1@example.com>\r\nReferences: <2@example.com>\r\nReply-To: b@example.com\r\n\r\ntext\r\n",
-    "From: a@example.com\r\nDate: Tue, 6 Jan 2026 10:00 EST\r\nContent-Type: multipart/mixed; boundary=\"x\"\r\n\r\nprologue\r\n--x\r\n"
-    "Content-Type: multipart/alternative; boundary=y\r\n\r\n--y\r\nContent-Type: text/plain; charset=gb18030\r\n"
-    "Content-Transfer-Encoding: quoted-printable\r\n\r\n=D6=D0\r\n--y\r\nContent-Type: text/html; charset=big5\r\n\r\n<p>x<br>y</p>\r\n--y--\r\n"
-    "--x\r\nContent-Type: image/png; name*=utf-8''%E4%B8%AD.png\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--x\r\n"
-    "Content-Type: message/rfc822\r\n\r\nFrom: group: c@example.com, d@example.com;\r\nSubject: inner\r\n\r\nuu\r\n--x\r\n"
-    "Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\nbegin 644 a\n#86)C\n`\nend\r\n--x--\r\nepilogue\r\n",
-    "From: mailer-daemon@example.com\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=z\r\n\r\n--z\r\n\r\nsorry\r\n--z\r\n"
-    "Content-Type: message/delivery-status\r\n\r\nStatus: 5.1.1\r\n\r\n--z\r\nContent-Type: message/partial; number=1; id=a\r\n\r\na\r\n--z--\r\n",
+    "Return-Path: <a@example.com>\r\nFrom: =?gb2312?B?1tDOxA==?= <a@example.com>\r\nSubject: "
+    "=?iso-8859-1?Q?caf=E9?= =?utf-8?B?4oKs?=\r\n"
+    "Date: Mon, 5 Jan 2026 10:00:00 +0800\r\nMessage-ID: <1@example.com>\r\nReferences: "
+    "<2@example.com>\r\nReply-To: b@example.com\r\n\r\ntext\r\n",
+    "From: a@example.com\r\nDate: Tue, 6 Jan 2026 10:00 EST\r\nContent-Type: multipart/mixed; "
+    "boundary=\"x\"\r\n\r\nprologue\r\n--x\r\n"
+    "Content-Type: multipart/alternative; boundary=y\r\n\r\n--y\r\nContent-Type: text/plain; "
+    "charset=gb18030\r\n"
+    "Content-Transfer-Encoding: quoted-printable\r\n\r\n=D6=D0\r\n--y\r\nContent-Type: text/html; "
+    "charset=big5\r\n\r\n<p>x<br>y</p>\r\n--y--\r\n"
+    "--x\r\nContent-Type: image/png; name*=utf-8''%E4%B8%AD.png\r\nContent-Transfer-Encoding: "
+    "base64\r\n\r\nAAAA\r\n--x\r\n"
+    "Content-Type: message/rfc822\r\n\r\nFrom: group: c@example.com, d@example.com;\r\nSubject: "
+    "inner\r\n\r\nuu\r\n--x\r\n"
+    "Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\nbegin 644 "
+    "a\n#86)C\n`\nend\r\n--x--\r\nepilogue\r\n",
+    "From: mailer-daemon@example.com\r\nContent-Type: multipart/report; report-type=delivery-status; "
+    "boundary=z\r\n\r\n--z\r\n\r\nsorry\r\n--z\r\n"
+    "Content-Type: message/delivery-status\r\n\r\nStatus: 5.1.1\r\n\r\n--z\r\nContent-Type: message/partial; "
+    "number=1; id=a\r\n\r\na\r\n--z--\r\n",
     "no header at all, only \xd6\xd0\xce\xc4\xd6\xd0\xce\xc4 and \xe9\r\n",
 };
 

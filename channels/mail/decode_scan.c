@@ -1,6 +1,7 @@
-/* The look over a raw message before it is parsed; see decode_scan.h. One pass over the header lines and over the lines that
- * begin with two dashes; other body lines are only searched through. What looks like a part boundary is counted generously:
- * too many edits in the view do no harm, because contents are decoded from the raw bytes. */
+/* The look over a raw message before it is parsed; see decode_scan.h. One pass over the header lines and over
+ * the lines that begin with two dashes; other body lines are only searched through. What looks like a part
+ * boundary is counted generously: too many edits in the view do no harm, because contents are decoded from
+ * the raw bytes. */
 #include "channels/mail/decode_scan.h"
 
 #include <string.h>
@@ -75,8 +76,10 @@ static bool name_is(const uint8_t *p, size_t n, const char *name)
 /* Fields that the record needs: kept beyond the budget of a block, up to twice of it. */
 static bool is_needed(const uint8_t *p, size_t n)
 {
-    static const char *const names[] = {"From", "Sender", "Reply-To", "Subject", "Date", "Message-ID", "In-Reply-To", "References",
-        "MIME-Version", "Auto-Submitted", "Precedence", "List-Id", "List-Unsubscribe", "Return-Path", "X-Complaintd-Instance"};
+    static const char *const names[] = {
+        "From",       "Sender",      "Reply-To",         "Subject",      "Date",
+        "Message-ID", "In-Reply-To", "References",       "MIME-Version", "Auto-Submitted",
+        "Precedence", "List-Id",     "List-Unsubscribe", "Return-Path",  "X-Complaintd-Instance"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (name_is(p, n, names[i]))
             return true;
@@ -85,8 +88,8 @@ static bool is_needed(const uint8_t *p, size_t n)
 
 static bool is_well_known(const uint8_t *p, size_t n)
 {
-    return is_needed(p, n) || name_is(p, n, "To") || name_is(p, n, "Cc") || name_is(p, n, "Received")
-        || (n > 2 && strncasecmp((const char *)p, "x-", 2) == 0);
+    return is_needed(p, n) || name_is(p, n, "To") || name_is(p, n, "Cc") || name_is(p, n, "Received") ||
+           (n > 2 && strncasecmp((const char *)p, "x-", 2) == 0);
 }
 
 static const uint8_t *find_word(const uint8_t *p, size_t n, const char *word)
@@ -116,7 +119,8 @@ static void learn_boundary(struct scan *s, const uint8_t *p, size_t n)
         at++;
     bool quoted = at < end && *at == '"';
     const uint8_t *from = at += quoted;
-    while (at < end && *at != '"' && *at != '\r' && *at != '\n' && *at != '\\' && (quoted || (*at > 32 && *at != ';')))
+    while (at < end && *at != '"' && *at != '\r' && *at != '\n' && *at != '\\' &&
+           (quoted || (*at > 32 && *at != ';')))
         at++;
     while (at > from && (at[-1] == ' ' || at[-1] == '\t'))
         at--;
@@ -149,7 +153,8 @@ static void begin_block(struct scan *s)
     s->type_field = s->has_type = s->holds_message = false;
 }
 
-/* Whether a known header field follows before the block ends: then the odd line at hand is not yet the body. */
+/* Whether a known header field follows before the block ends: then the odd line at hand is not yet the body.
+ */
 static bool header_goes_on(const struct scan *s, size_t at)
 {
     size_t end = CD_MIN(s->n, at + LOOK_AHEAD_BYTES);
@@ -169,8 +174,8 @@ static bool header_goes_on(const struct scan *s, size_t at)
 
 static bool over_budget(const struct scan *s, size_t factor)
 {
-    return s->block_bytes > SCAN_MAX_BLOCK * factor || s->header_bytes > SCAN_MAX_HEADERS * factor
-        || s->block_fields > SCAN_MAX_BLOCK_FIELDS * factor || s->fields > SCAN_MAX_FIELDS * factor;
+    return s->block_bytes > SCAN_MAX_BLOCK * factor || s->header_bytes > SCAN_MAX_HEADERS * factor ||
+           s->block_fields > SCAN_MAX_BLOCK_FIELDS * factor || s->fields > SCAN_MAX_FIELDS * factor;
 }
 
 /* Counts a line of a field that is kept or not; cuts it where the field gets too long. */
@@ -254,7 +259,8 @@ static bool header_line(struct scan *s, size_t at, size_t len)
     return true;
 }
 
-/* Walks a header block from `at`. Returns where the next thing begins; *ret_header says whether it is a header block again. */
+/* Walks a header block from `at`. Returns where the next thing begins; *ret_header says whether it is a
+ * header block again. */
 static size_t scan_block(struct scan *s, size_t at, bool *ret_header)
 {
     begin_block(s);
@@ -289,7 +295,8 @@ static size_t next_dashes(const struct scan *s, size_t at)
     return p ? (size_t)(p - s->raw) + 1 : s->n;
 }
 
-/* A closing boundary ("--b--") begins no part; where a boundary itself may end in dashes, any line counts as opening. */
+/* A closing boundary ("--b--") begins no part; where a boundary itself may end in dashes, any line counts as
+ * opening. */
 static bool is_closing(const struct scan *s, const uint8_t *p, size_t n)
 {
     if (s->any_boundary)

@@ -1,14 +1,15 @@
 #pragma once
-/* The look over a raw message before the MIME library sees it: counts what would cost memory out of proportion (parts, header
- * fields, header bytes) and prepares the bytes to be parsed, the "view". In most mails the view is the raw message itself.
- * Where a header block is over budget or broken in a way that would lose text, the view is an edited copy; every place in it
- * can be told as a place in the raw message. Contents are always decoded from the raw message, never from the view. */
+/* The look over a raw message before the MIME library sees it: counts what would cost memory out of
+ * proportion (parts, header fields, header bytes) and prepares the bytes to be parsed, the "view". In most
+ * mails the view is the raw message itself. Where a header block is over budget or broken in a way that would
+ * lose text, the view is an edited copy; every place in it can be told as a place in the raw message.
+ * Contents are always decoded from the raw message, never from the view. */
 #include "daemon/core/buf.h"
 
 #define SCAN_MAX_PARTS 500
-#define SCAN_MAX_FIELD CD_KIB(32)        /* one header field with its continuations */
-#define SCAN_MAX_BLOCK ((size_t)100000)  /* one header block */
-#define SCAN_MAX_HEADERS CD_MIB(1)       /* all header blocks of a message together */
+#define SCAN_MAX_FIELD CD_KIB(32)       /* one header field with its continuations */
+#define SCAN_MAX_BLOCK ((size_t)100000) /* one header block */
+#define SCAN_MAX_HEADERS CD_MIB(1)      /* all header blocks of a message together */
 #define SCAN_MAX_BLOCK_FIELDS 2000
 #define SCAN_MAX_FIELDS 20000
 

@@ -1,6 +1,6 @@
-/* Header values as text: RFC 2047 encoded words and unlabelled 8-bit bytes. GMime could do it, but passes the bytes of a
- * character set for which it has no converter through without a word, and splits characters that a sender divided between two
- * words; here all goes down the same ladder as bodies do. */
+/* Header values as text: RFC 2047 encoded words and unlabelled 8-bit bytes. GMime could do it, but passes the
+ * bytes of a character set for which it has no converter through without a word, and splits characters that a
+ * sender divided between two words; here all goes down the same ladder as bodies do. */
 #include "channels/mail/decode_impl.h"
 
 #include <string.h>
@@ -51,7 +51,8 @@ static void append_word_bytes(const struct word *w, struct buf *out)
         guint32 save = 0;
         if (buf_reserve(out, w->ndata + 8) < 0)
             return;
-        out->len += g_mime_encoding_base64_decode_step((const unsigned char *)w->data, w->ndata, out->data + out->len, &state, &save);
+        out->len += g_mime_encoding_base64_decode_step((const unsigned char *)w->data, w->ndata,
+                                                       out->data + out->len, &state, &save);
         out->data[out->len] = '\0';
         return;
     }
@@ -75,7 +76,8 @@ static const char *behind_blanks(const char *s)
     return s + strspn(s, " \t\r\n");
 }
 
-/* Decodes the run of words of one character set that begins with `w`: joined before conversion. Returns what follows. */
+/* Decodes the run of words of one character set that begins with `w`: joined before conversion. Returns what
+ * follows. */
 static const char *decode_run(struct record *r, struct word *w, char **ret_text)
 {
     struct buf bytes;
@@ -150,7 +152,8 @@ void decode_squeeze(char *s)
 }
 
 /* The whole value, each run of words given to `word`. */
-static void decode_value(struct record *r, const char *raw, void (*word)(struct buf *out, const char *text), struct buf *out)
+static void decode_value(struct record *r, const char *raw, void (*word)(struct buf *out, const char *text),
+                         struct buf *out)
 {
     for (const char *p = raw; *p;) {
         struct word w;

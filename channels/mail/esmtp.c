@@ -2,7 +2,7 @@
  * no care of what it is given; therefore it runs in a process that may be killed at any moment, sees only
  * checked addresses, and its word counts only where the relay's statuses bear it out. Everything that a job
  * owns is freed at its end; a fault in a job is an outcome. */
-#include "channels/mail/esmtp_tls.h" /* brings openssl/ssl.h, without which libesmtp.h lacks smtp_starttls_set_ctx() */
+#include "channels/mail/esmtp_tls.h" /* brings openssl/ssl.h, which libesmtp.h must find before it */
 #include "channels/mail/mail.h"
 #include "channels/mail/out_wire.h"
 #include "daemon/core/err.h"
@@ -10,7 +10,7 @@
 #include "daemon/intake/handle.h"
 #include "daemon/worker/worker.h"
 
-#include <auth-client.h> /* before libesmtp.h, for the like reason */
+#include <auth-client.h> /* likewise */
 #include <libesmtp.h>
 
 #include <errno.h>

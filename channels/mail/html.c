@@ -1,6 +1,7 @@
-/* HTML to text by libxml2's SAX push parser. No tree is built: the tree stops at 256 levels and at memory limits without a
- * word, and text would be lost. What is open is known by the parser's own stack of names (nameNr), so a mail that closes
- * what it never opened cannot hide the rest. When nothing is left to see, the text is taken again with nothing hidden. */
+/* HTML to text by libxml2's SAX push parser. No tree is built: the tree stops at 256 levels and at memory
+ * limits without a word, and text would be lost. What is open is known by the parser's own stack of names
+ * (nameNr), so a mail that closes what it never opened cannot hide the rest. When nothing is left to see, the
+ * text is taken again with nothing hidden. */
 #include "channels/mail/html.h"
 
 #include <libxml/HTMLparser.h>
@@ -19,8 +20,8 @@
 struct html {
     htmlParserCtxtPtr parser;
     struct html_text text;
-    bool show_all;    /* second try: hide scripts and styles only */
-    int hidden_at;    /* nameNr of the element that hides what is in it; 0: nothing is hidden */
+    bool show_all; /* second try: hide scripts and styles only */
+    int hidden_at; /* nameNr of the element that hides what is in it; 0: nothing is hidden */
     struct list {
         bool ordered;
         unsigned item;
@@ -68,8 +69,9 @@ static void begin_link(struct html *h, const xmlChar **atts)
     const char *href = html_attribute(atts, "href");
     h->href[0] = '\0';
     h->link_from = h->text.out->len;
-    if (href && strlen(href) <= MAX_HREF
-        && (str_istarts(href, "http:") || str_istarts(href, "https:") || str_istarts(href, "mailto:") || str_istarts(href, "tel:")))
+    if (href && strlen(href) <= MAX_HREF &&
+        (str_istarts(href, "http:") || str_istarts(href, "https:") || str_istarts(href, "mailto:") ||
+         str_istarts(href, "tel:")))
         snprintf(h->href, sizeof h->href, "%s", href);
 }
 
@@ -98,81 +100,88 @@ static void end_link(struct html *h)
     h->href[0] = '\0';
 }
 
+/* The line ends that an element puts before and behind itself. */
+static unsigned newlines_around(enum html_tag kind)
+{
+    switch (kind) {
+    case TAG_PARAGRAPH:
+        return 2;
+    case TAG_BLOCK:
+    case TAG_ROW:
+    case TAG_HR:
+    case TAG_PRE:
+    case TAG_QUOTE:
+    case TAG_LI:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* What a picture or an input field shows instead of itself. */
+static void show_attribute(struct html *h, enum html_tag kind, const xmlChar **atts)
+{
+    const char *type = html_attribute(atts, "type");
+    const char *text = html_attribute(atts, kind == TAG_IMG ? "alt" : "value");
+    if (text && !(kind == TAG_INPUT && type && strcasecmp(type, "hidden") == 0))
+        html_text_str(&h->text, text);
+}
+
 static void on_start(void *ctx, const xmlChar *name, const xmlChar **atts)
 {
     struct html *h = ctx;
     enum html_tag kind = html_tag((const char *)name);
-    const char *alt;
     if (hidden_now(h))
         return;
     if (kind == TAG_SKIP || (!h->show_all && (kind == TAG_HEAD || html_is_hidden(atts)))) {
         h->hidden_at = h->parser->nameNr;
         return;
     }
-    switch (kind) {
-    case TAG_BLOCK:
-    case TAG_ROW: html_text_newlines(&h->text, 1); break;
-    case TAG_PARAGRAPH: html_text_newlines(&h->text, 2); break;
-    case TAG_BR: html_text_break(&h->text); break;
-    case TAG_HR:
-        html_text_newlines(&h->text, 1);
+    if (newlines_around(kind))
+        html_text_newlines(&h->text, newlines_around(kind));
+    if (kind == TAG_BR) {
+        html_text_break(&h->text);
+    } else if (kind == TAG_HR) {
         html_text_str(&h->text, "----------");
-        html_text_newlines(&h->text, 1);
-        break;
-    case TAG_LIST: begin_list(h, (const char *)name); break;
-    case TAG_LI: begin_item(h); break;
-    case TAG_CELL: html_text_cell(&h->text); break;
-    case TAG_PRE:
-        html_text_newlines(&h->text, 1);
+    } else if (kind == TAG_LIST) {
+        begin_list(h, (const char *)name);
+    } else if (kind == TAG_LI) {
+        begin_item(h);
+    } else if (kind == TAG_CELL) {
+        html_text_cell(&h->text);
+    } else if (kind == TAG_PRE) {
         h->text.pre++;
-        break;
-    case TAG_QUOTE:
-        html_text_newlines(&h->text, 1);
+    } else if (kind == TAG_QUOTE) {
         h->text.quote++;
-        break;
-    case TAG_LINK: begin_link(h, atts); break;
-    case TAG_IMG:
-        if ((alt = html_attribute(atts, "alt")) != NULL)
-            html_text_str(&h->text, alt);
-        break;
-    case TAG_INPUT:
-        alt = html_attribute(atts, "type");
-        if (!(alt && strcasecmp(alt, "hidden") == 0) && (alt = html_attribute(atts, "value")) != NULL)
-            html_text_str(&h->text, alt);
-        break;
-    default: break;
+    } else if (kind == TAG_LINK) {
+        begin_link(h, atts);
+    } else if (kind == TAG_IMG || kind == TAG_INPUT) {
+        show_attribute(h, kind, atts);
     }
 }
 
 static void on_end(void *ctx, const xmlChar *name)
 {
     struct html *h = ctx;
+    enum html_tag kind = html_tag((const char *)name);
     if (h->hidden_at) {
         /* its own end: the parser takes the name from its stack only after this call */
         if (h->parser->nameNr <= h->hidden_at)
             h->hidden_at = 0;
         return;
     }
-    switch (html_tag((const char *)name)) {
-    case TAG_BLOCK:
-    case TAG_ROW: html_text_newlines(&h->text, 1); break;
-    case TAG_LI:
+    if (kind == TAG_LI)
         html_text_mark(&h->text, 0, "");
-        html_text_newlines(&h->text, 1);
-        break;
-    case TAG_PARAGRAPH: html_text_newlines(&h->text, 2); break;
-    case TAG_LIST: end_list(h); break;
-    case TAG_PRE:
+    if (newlines_around(kind))
+        html_text_newlines(&h->text, newlines_around(kind));
+    if (kind == TAG_LIST)
+        end_list(h);
+    else if (kind == TAG_PRE)
         h->text.pre -= h->text.pre > 0;
-        html_text_newlines(&h->text, 1);
-        break;
-    case TAG_QUOTE:
-        html_text_newlines(&h->text, 1);
+    else if (kind == TAG_QUOTE)
         h->text.quote -= h->text.quote > 0;
-        break;
-    case TAG_LINK: end_link(h); break;
-    default: break;
-    }
+    else if (kind == TAG_LINK)
+        end_link(h);
 }
 
 static void on_text(void *ctx, const xmlChar *s, int n)
@@ -182,7 +191,8 @@ static void on_text(void *ctx, const xmlChar *s, int n)
         html_text_add(&h->text, (const char *)s, (size_t)n);
 }
 
-/* How many bytes to feed at once: up to and with the next <html>, <body>, </body> or </html> tag, *ret_edge, or CHUNK. */
+/* How many bytes to feed at once: up to and with the next <html>, <body>, </body> or </html> tag, *ret_edge,
+ * or CHUNK. */
 static size_t next_chunk(const char *p, size_t n, bool *ret_edge)
 {
     n = CD_MIN(CHUNK, n);
@@ -202,17 +212,20 @@ static size_t next_chunk(const char *p, size_t n, bool *ret_edge)
 static void run(const char *html, size_t n, struct buf *out, bool show_all, bool *ret_cut)
 {
     struct html h = {.show_all = show_all};
-    htmlSAXHandler sax = {.startElement = on_start, .endElement = on_end, .characters = on_text, .ignorableWhitespace = on_text};
+    htmlSAXHandler sax = {.startElement = on_start,
+                          .endElement = on_end,
+                          .characters = on_text,
+                          .ignorableWhitespace = on_text};
     html_text_init(&h.text, out);
     h.parser = htmlCreatePushParserCtxt(&sax, &h, NULL, 0, NULL, XML_CHAR_ENCODING_UTF8);
     if (!h.parser)
         return;
-    htmlCtxtUseOptions(h.parser, HTML_PARSE_IGNORE_ENC | HTML_PARSE_NONET | HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING
-                                     | HTML_PARSE_RECOVER | HTML_PARSE_NOIMPLIED);
+    htmlCtxtUseOptions(h.parser, HTML_PARSE_IGNORE_ENC | HTML_PARSE_NONET | HTML_PARSE_NOERROR |
+                                     HTML_PARSE_NOWARNING | HTML_PARSE_RECOVER | HTML_PARSE_NOIMPLIED);
     h.parser->options |= XML_PARSE_HUGE; /* an image of 10 MB inside an attribute must not end the text */
-    /* The parser stops for good when its stack gets empty: at an end tag in front, and at </html>, behind which mails go on.
-     * So a body is opened for it, and its count of repeated <html> and <body> tags, each of which lets one end tag pass
-     * without effect, is set out of reach. */
+    /* The parser stops for good when its stack gets empty: at an end tag in front, and at </html>, behind
+     * which mails go on. So a body is opened for it, and its count of repeated <html> and <body> tags, each
+     * of which lets one end tag pass without effect, is set out of reach. */
     h.parser->depth = 1 << 30;
     htmlParseChunk(h.parser, "<html><body>", 12, 0);
     for (size_t at = 0; at < n && !h.text.cut;) {
@@ -256,8 +269,10 @@ void html_prepare(void)
 {
     struct buf b;
     bool cut;
-    static const char sample[] = "<html><head><meta charset=gb2312><title>x</title></head><body><p style='display:none'>&eacute;&nbsp;"
-                                 "<table><tr><td>a<td>&#x4e2d;</table><ul><li>b</ul><a href='http://c.example/'>c</a><!-- d --></body>";
+    static const char sample[] =
+        "<html><head><meta charset=gb2312><title>x</title></head><body><p style='display:none'>&eacute;&nbsp;"
+        "<table><tr><td>a<td>&#x4e2d;</table><ul><li>b</ul><a href='http://c.example/'>c</a><!-- d "
+        "--></body>";
     xmlInitParser();
     buf_init(&b, CD_KIB(64));
     html_to_text(sample, sizeof sample - 1, &b, &cut);

@@ -1,5 +1,5 @@
-/* The writer behind html.c; see html_text.h. Separators are remembered and written only before the next visible character, so
- * that empty elements, of which mails are full, leave no trace. */
+/* The writer behind html.c; see html_text.h. Separators are remembered and written only before the next
+ * visible character, so that empty elements, of which mails are full, leave no trace. */
 #include "channels/mail/html_text.h"
 
 #include <stdio.h>
@@ -48,7 +48,8 @@ static void separate(struct html_text *t)
     }
 }
 
-/* The white space and the invisible characters at the front: their length, 0 when there is none. *ret_space: it is a space. */
+/* The white space and the invisible characters at the front: their length, 0 when there is none. *ret_space:
+ * it is a space. */
 static size_t blank_length(const char *s, size_t n, bool *ret_space)
 {
     const unsigned char *p = (const unsigned char *)s;

@@ -216,6 +216,12 @@ static int config_memfd(const struct config *cfg)
 int mail_out_start(const struct channel_host *host, struct mail_out **ret)
 {
     static const char *const argv[] = {"complaintd", "--worker=mail", NULL};
+
+    if (strchr(host->cfg->mail_relay_host, ':')) { /* libesmtp ends the name at the first colon */
+        log_event(LOG_L_ERROR, "mail.relay-address", "host=%s hint=%s", log_quote(host->cfg->mail_relay_host),
+                  log_quote("mail.relay.host cannot be a numeric IPv6 address: write a name"));
+        return CD_ECONFIG;
+    }
     struct mail_out *o = cd_alloc(sizeof *o);
 
     o->host = host;

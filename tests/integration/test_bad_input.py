@@ -135,12 +135,18 @@ def test_limits_are_reached_and_counted(make_box):
 def test_triage_workers_are_locked_in(make_box):
     """In the release build, where the filter kills: no socket, no file, no privileges gained."""
     box = make_box(build=release_build())
+    mark = letters.mark()
+    assert box.mail(letters.mail("First", mark))[0] == 250
+    box.complaint_of(mark)
+
+    def status(pid):
+        with open(f"/proc/{pid}/status", encoding="utf-8") as f:
+            return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
     pids = box.workers("triage")
     assert pids
     for pid in pids:
-        with open(f"/proc/{pid}/status", encoding="utf-8") as f:
-            status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
-        assert status["Seccomp"] == "2" and status["NoNewPrivs"] == "1"
+        wait_for(lambda: status(pid)["Seccomp"] == "2", 10, "the filter")
+        assert status(pid)["NoNewPrivs"] == "1"
         with open(f"/proc/{pid}/limits", encoding="utf-8") as f:
             limits = {line[:25].strip(): line[26:].split()[0] for line in f}
         assert limits["Max address space"] != "unlimited"

@@ -515,6 +515,15 @@ static void half_closed_peer_gets_its_answers(void **state CD_UNUSED)
     close(fd);
 }
 
+/* The store answers everything while the daemon stops, after which the loop does not turn again. */
+static void outcomes_at_the_very_end(void **state CD_UNUSED)
+{
+    int fd = client_open(-1);
+    say(fd, AUTH_INTAKE "SUBMIT {\"text\":\"Hello\",\"key\":\"k\"}\n");
+    stored(0, "C-1");
+    close(fd);
+}
+
 static void drain_answers_what_is_open(void **state CD_UNUSED)
 {
     int fd = client_open(-1), quiet = client_open(-1);
@@ -671,6 +680,7 @@ int main(void)
         T_(submit_outcomes),
         T_(outcomes_of_sessions_that_have_gone),
         T_(half_closed_peer_gets_its_answers),
+        T_(outcomes_at_the_very_end),
         T_(drain_answers_what_is_open),
         T_(idle_sessions_end),
         T_(the_channel_listens_on_tcp),

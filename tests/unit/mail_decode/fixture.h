@@ -1,5 +1,6 @@
 #pragma once
-/* Decoding of a mail written in a test; each record also goes through its own frame format, as it would to the front. */
+/* Decoding of a mail written in a test; each record also goes through its own frame format, as it would to
+ * the front. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -6,11 +6,21 @@
 #include "channels/mail/charset.h"
 
 /* "I want to complain: the kettle caught fire" in Chinese, simplified and traditional. */
-#define SIMPLIFIED "\xe6\x88\x91\xe8\xa6\x81\xe6\x8a\x95\xe8\xaf\x89\xef\xbc\x9a\xe6\xb0\xb4\xe5\xa3\xb6\xe7\x9d\x80\xe7\x81\xab\xe4\xba\x86\xe3\x80\x82"
-#define TRADITIONAL "\xe6\x88\x91\xe8\xa6\x81\xe6\x8a\x95\xe8\xa8\xb4\xef\xbc\x9a\xe6\xb0\xb4\xe5\xa3\xba\xe8\x91\x97\xe7\x81\xab\xe4\xba\x86\xe3\x80\x82"
-#define RUSSIAN "\xd0\x96\xd0\xb0\xd0\xbb\xd0\xbe\xd0\xb1\xd0\xb0 \xd0\xbd\xd0\xb0 \xd1\x87\xd0\xb0\xd0\xb9\xd0\xbd\xd0\xb8\xd0\xba"
-#define JAPANESE "\xe5\x95\x86\xe5\x93\x81\xe3\x81\x8c\xe5\xa3\x8a\xe3\x82\x8c\xe3\x81\xa6\xe3\x81\x84\xe3\x81\xbe\xe3\x81\x99"
-#define FRENCH "R\xc3\xa9" "clamation: la bouilloire a br\xc3\xbbl\xc3\xa9"
+#define SIMPLIFIED                                                                                           \
+    "\xe6\x88\x91\xe8\xa6\x81\xe6\x8a\x95\xe8\xaf\x89\xef\xbc\x9a\xe6\xb0\xb4\xe5\xa3\xb6\xe7\x9d\x80\xe7"   \
+    "\x81\xab\xe4\xba\x86\xe3\x80\x82"
+#define TRADITIONAL                                                                                          \
+    "\xe6\x88\x91\xe8\xa6\x81\xe6\x8a\x95\xe8\xa8\xb4\xef\xbc\x9a\xe6\xb0\xb4\xe5\xa3\xba\xe8\x91\x97\xe7"   \
+    "\x81\xab\xe4\xba\x86\xe3\x80\x82"
+#define RUSSIAN                                                                                              \
+    "\xd0\x96\xd0\xb0\xd0\xbb\xd0\xbe\xd0\xb1\xd0\xb0 \xd0\xbd\xd0\xb0 "                                     \
+    "\xd1\x87\xd0\xb0\xd0\xb9\xd0\xbd\xd0\xb8\xd0\xba"
+#define JAPANESE                                                                                             \
+    "\xe5\x95\x86\xe5\x93\x81\xe3\x81\x8c\xe5\xa3\x8a\xe3\x82\x8c\xe3\x81\xa6\xe3\x81\x84\xe3\x81\xbe\xe3"   \
+    "\x81\x99"
+#define FRENCH                                                                                               \
+    "R\xc3\xa9"                                                                                              \
+    "clamation: la bouilloire a br\xc3\xbbl\xc3\xa9"
 
 static size_t encode(const char *charset, const char *utf8, char *out, size_t size)
 {
@@ -24,7 +34,8 @@ static size_t encode(const char *charset, const char *utf8, char *out, size_t si
     return size - room;
 }
 
-/* A mail with `utf8` as body and subject in `charset`, labelled `label` (NULL: not at all); what comes out must be the same. */
+/* A mail with `utf8` as body and subject in `charset`, labelled `label` (NULL: not at all); what comes out
+ * must be the same. */
 static void round_trip(const char *charset, const char *label, const char *utf8, uint32_t flags)
 {
     char bytes[512];
@@ -34,7 +45,8 @@ static void round_trip(const char *charset, const char *label, const char *utf8,
     buf_init(&raw, CD_KIB(16));
     buf_append_str(&raw, "From: a@example.net\r\n");
     if (label)
-        buf_printf(&raw, "Subject: =?%s?B?%s?=\r\nContent-Type: text/plain; charset=\"%s\"\r\n", label, b64, label);
+        buf_printf(&raw, "Subject: =?%s?B?%s?=\r\nContent-Type: text/plain; charset=\"%s\"\r\n", label, b64,
+                   label);
     buf_append_str(&raw, "Content-Transfer-Encoding: base64\r\n\r\n");
     buf_append_str(&raw, b64);
     struct decoded d = decode_bytes(raw.data, raw.len, "a@example.net");
@@ -91,7 +103,9 @@ static void wrong_or_unknown(void **state CD_UNUSED)
 
 static void single_bad_byte(void **state CD_UNUSED)
 {
-    struct decoded d = decode("From: a@example.net\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" SIMPLIFIED SIMPLIFIED "\xff" SIMPLIFIED);
+    struct decoded d =
+        decode("From: a@example.net\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" SIMPLIFIED SIMPLIFIED
+               "\xff" SIMPLIFIED);
     assert_string_equal(d.r->text, SIMPLIFIED SIMPLIFIED "\xef\xbf\xbd" SIMPLIFIED);
     assert_true(d.r->flags & REC_DEGRADED);
     assert_non_null(strstr(d.r->degraded_reason, "UTF-8"));
@@ -100,7 +114,8 @@ static void single_bad_byte(void **state CD_UNUSED)
 
 static void hz(void **state CD_UNUSED)
 {
-    struct decoded d = decode("From: a@example.net\r\nContent-Type: text/plain; charset=hz-gb-2312\r\n\r\nTest ~{<:Ky2;S{~} end ~~\r\n");
+    struct decoded d = decode("From: a@example.net\r\nContent-Type: text/plain; "
+                              "charset=hz-gb-2312\r\n\r\nTest ~{<:Ky2;S{~} end ~~\r\n");
     assert_string_equal(d.r->text, "Test \xe5\xb7\xb1\xe6\x89\x80\xe4\xb8\x8d\xe6\xac\xb2 end ~");
     done(&d);
 }
@@ -111,14 +126,16 @@ static void html_meta(void **state CD_UNUSED)
     struct buf raw;
     size_t n = encode("GB18030", SIMPLIFIED, bytes, sizeof bytes);
     buf_init(&raw, CD_KIB(4));
-    buf_append_str(&raw, "From: a@example.net\r\nContent-Type: text/html\r\n\r\n<html><head><meta http-equiv=Content-Type content='text/html; charset=gbk'></head><p>x ");
+    buf_append_str(&raw, "From: a@example.net\r\nContent-Type: text/html\r\n\r\n<html><head><meta "
+                         "http-equiv=Content-Type content='text/html; charset=gbk'></head><p>x ");
     buf_append(&raw, bytes, n);
     struct decoded d = decode_bytes(raw.data, raw.len, "a@example.net");
     assert_string_equal(d.r->text, "x " SIMPLIFIED);
     done(&d);
     buf_free(&raw);
     /* the text is UTF-8 by its part's header: what the document says of itself must not count twice */
-    d = decode("From: a@example.net\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<meta charset=iso-8859-1><p>" FRENCH);
+    d = decode("From: a@example.net\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<meta "
+               "charset=iso-8859-1><p>" FRENCH);
     assert_string_equal(d.r->text, FRENCH);
     done(&d);
 }
@@ -137,7 +154,8 @@ static void header_words(void **state CD_UNUSED)
         {"=?utf-8?Q?open", "=?utf-8?Q?open"},
         {"1 = 1 =? 2", "1 = 1 =? 2"},
         {FRENCH, FRENCH},
-        {"=?x-none?Q?a=E9b?=", "a\xc3\xa9" "b"},
+        {"=?x-none?Q?a=E9b?=", "a\xc3\xa9"
+                               "b"},
     };
     for (size_t i = 0; i < ARRAY_LEN(v); i++) {
         char raw[300];
@@ -162,8 +180,14 @@ static void names_of_sets(void **state CD_UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(declared), cmocka_unit_test(unlabelled), cmocka_unit_test(wrong_or_unknown), cmocka_unit_test(single_bad_byte),
-        cmocka_unit_test(hz), cmocka_unit_test(html_meta), cmocka_unit_test(header_words), cmocka_unit_test(names_of_sets),
+        cmocka_unit_test(declared),
+        cmocka_unit_test(unlabelled),
+        cmocka_unit_test(wrong_or_unknown),
+        cmocka_unit_test(single_bad_byte),
+        cmocka_unit_test(hz),
+        cmocka_unit_test(html_meta),
+        cmocka_unit_test(header_words),
+        cmocka_unit_test(names_of_sets),
     };
     return cmocka_run_group_tests(tests, prepare, NULL);
 }

@@ -1,5 +1,6 @@
-/* Every mail of the corpus, where there is one: $CD_CORPUS or ../shared/corpus beside the source tree. Nothing may fail; where the
- * corpus states what should be found, the share that is found is printed and may not fall. */
+/* Every mail of the corpus, where there is one: $CD_CORPUS or ../shared/corpus beside the source tree.
+ * Nothing may fail; where the corpus states what should be found, the share that is found is printed and may
+ * not fall. */
 #include "fixture.h"
 
 #include <dirent.h>
@@ -133,8 +134,9 @@ static void every_mail(void **state CD_UNUSED)
     static const struct {
         const char *name;
         unsigned subjects, senders, bounces; /* least shares in per cent */
-    } groups[] = {{"hunnysoft", 98, 100, 0}, {"ruby-mail", 90, 95, 0}, {"php-imap", 90, 0, 0}, {"php-mime", 90, 0, 0}, {"sisimai", 0, 0, 95},
-        {"mailcore", 0, 0, 0}, {"mimekit", 0, 0, 0}, {"jsmime", 0, 0, 0}, {"rt", 0, 0, 0}};
+    } groups[] = {{"hunnysoft", 98, 100, 0}, {"ruby-mail", 90, 95, 0}, {"php-imap", 90, 0, 0},
+                  {"php-mime", 90, 0, 0},    {"sisimai", 0, 0, 95},    {"mailcore", 0, 0, 0},
+                  {"mimekit", 0, 0, 0},      {"jsmime", 0, 0, 0},      {"rt", 0, 0, 0}};
     char *root = corpus();
     if (!root) {
         print_message("no corpus: set CD_CORPUS to its folder; nothing was decoded\n");
@@ -146,8 +148,10 @@ static void every_mail(void **state CD_UNUSED)
         g.expected = json_load_file(path, 0, NULL);
         free(path);
         walk(&g, root, "");
-        print_message("%-10s %3u mails, %u without text, %u degraded, subjects %u of %u, senders %u of %u, bounces and auto-replies %u of %u\n", g.name, g.mails,
-                      g.empty, g.degraded, g.subjects_right, g.subjects, g.senders_right, g.senders, g.bounces_right, g.bounces);
+        print_message("%-10s %3u mails, %u without text, %u degraded, subjects %u of %u, senders %u of %u, "
+                      "bounces and auto-replies %u of %u\n",
+                      g.name, g.mails, g.empty, g.degraded, g.subjects_right, g.subjects, g.senders_right,
+                      g.senders, g.bounces_right, g.bounces);
         assert_true(g.mails > 0);
         assert_true(g.subjects_right * 100 >= g.subjects * groups[i].subjects);
         assert_true(g.senders_right * 100 >= g.senders * groups[i].senders);

@@ -1,4 +1,5 @@
-/* Mails of every shape through the decoder: people, ids, alternatives, attachments and their places, forwards, classes. */
+/* Mails of every shape through the decoder: people, ids, alternatives, attachments and their places,
+ * forwards, classes. */
 #include "fixture.h"
 
 #include <gmime/gmime.h>
@@ -7,10 +8,14 @@
 
 static void plain(void **state CD_UNUSED)
 {
-    struct decoded d = decode("Return-Path: <anna@example.net>\r\nReceived: from x by y; Mon, 5 Jan 2026 10:00:00 +0000\r\n" FROM
-                              "Reply-To: Office <office@example.net>, other@example.net\r\nSubject:  My  kettle\r\n caught fire \r\n"
-                              "Date: Mon, 5 Jan 2026 11:00:00 +0800\r\nMessage-ID: <a.1@example.net>\r\nIn-Reply-To: <b.2@example.com>\r\n"
-                              "References: <c.3@example.com>\r\n <b.2@example.com> <c.3@example.com>\r\n\r\nThe kettle caught fire.  \r\n\r\nPlease help.\r\n");
+    struct decoded d = decode(
+        "Return-Path: <anna@example.net>\r\nReceived: from x by y; Mon, 5 Jan 2026 10:00:00 +0000\r\n" FROM
+        "Reply-To: Office <office@example.net>, other@example.net\r\nSubject:  My  kettle\r\n caught fire "
+        "\r\n"
+        "Date: Mon, 5 Jan 2026 11:00:00 +0800\r\nMessage-ID: <a.1@example.net>\r\nIn-Reply-To: "
+        "<b.2@example.com>\r\n"
+        "References: <c.3@example.com>\r\n <b.2@example.com> <c.3@example.com>\r\n\r\nThe kettle caught "
+        "fire.  \r\n\r\nPlease help.\r\n");
     assert_int_equal(d.result, 0);
     assert_string_equal(d.r->name, "Anna Schmidt");
     assert_string_equal(d.r->email, "anna@example.net");
@@ -49,7 +54,8 @@ static void sender_ladder(void **state CD_UNUSED)
     assert_null(d.r->email);
     assert_true(d.r->flags & REC_NO_AUTO_ANSWER);
     done(&d);
-    /* our own server's fields stand in front; a From among them that is not ours still counts as the only one */
+    /* our own server's fields stand in front; a From among them that is not ours still counts as the only one
+     */
     d = decode("From: =?gb2312?B?1cXI/Q==?= <zhang@example.cn>\r\n\r\nx");
     assert_string_equal(d.r->name, "\xe5\xbc\xa0\xe4\xb8\x89");
     done(&d);
@@ -60,7 +66,8 @@ static void references_of_complaints(void **state CD_UNUSED)
     char a[REF_TEXT_SIZE], b[REF_TEXT_SIZE], raw[512];
     ref_new(a);
     ref_new(b);
-    snprintf(raw, sizeof raw, FROM "Subject: Re: [%s] kettle\r\n\r\nsee %s and %s and C-0000-0000-0001\r\n", a, b, a);
+    snprintf(raw, sizeof raw, FROM "Subject: Re: [%s] kettle\r\n\r\nsee %s and %s and C-0000-0000-0001\r\n",
+             a, b, a);
     struct decoded d = decode(raw);
     assert_int_equal(d.r->nrefs, 2);
     assert_string_equal(d.r->refs[0], a);
@@ -86,11 +93,15 @@ static void long_chain_of_references(void **state CD_UNUSED)
 
 /* ---- alternatives ---- */
 
-#define ALT FROM "MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=\"b1\"\r\n\r\nignored prologue\r\n"
+#define ALT                                                                                                  \
+    FROM "MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=\"b1\"\r\n\r\nignored "         \
+         "prologue\r\n"
 
 static void html_only(void **state CD_UNUSED)
 {
-    struct decoded d = decode(FROM "Content-Type: text/html; charset=utf-8\r\n\r\n<html><body><p>First</p><p>Second &amp; last</p></body></html>\r\n");
+    struct decoded d =
+        decode(FROM "Content-Type: text/html; charset=utf-8\r\n\r\n<html><body><p>First</p><p>Second &amp; "
+                    "last</p></body></html>\r\n");
     assert_string_equal(d.r->text, "First\n\nSecond & last");
     assert_true(d.r->flags & REC_HTML_ONLY);
     done(&d);
@@ -98,11 +109,14 @@ static void html_only(void **state CD_UNUSED)
 
 static void alternative_prefers_plain(void **state CD_UNUSED)
 {
-    struct decoded d = decode(ALT "--b1\r\nContent-Type: text/plain\r\n\r\nplain words\r\n--b1\r\nContent-Type: text/html\r\n\r\n<p>html words</p>\r\n--b1--\r\n");
+    struct decoded d =
+        decode(ALT "--b1\r\nContent-Type: text/plain\r\n\r\nplain words\r\n--b1\r\nContent-Type: "
+                   "text/html\r\n\r\n<p>html words</p>\r\n--b1--\r\n");
     assert_string_equal(d.r->text, "plain words");
     assert_false(d.r->flags & REC_HTML_ONLY);
     done(&d);
-    d = decode(ALT "--b1\r\nContent-Type: text/plain\r\n\r\n \r\n--b1\r\nContent-Type: text/html\r\n\r\n<p>html words</p>\r\n--b1--\r\n");
+    d = decode(ALT "--b1\r\nContent-Type: text/plain\r\n\r\n \r\n--b1\r\nContent-Type: "
+                   "text/html\r\n\r\n<p>html words</p>\r\n--b1--\r\n");
     assert_string_equal(d.r->text, "html words");
     assert_true(d.r->flags & REC_HTML_ONLY);
     done(&d);
@@ -113,7 +127,10 @@ static void alternative_with_a_stub(void **state CD_UNUSED)
     char raw[4096], words[1000] = "";
     for (int i = 0; i < 40; i++)
         strcat(words, "refund the money. ");
-    snprintf(raw, sizeof raw, ALT "--b1\r\nContent-Type: text/plain\r\n\r\nYour reader shows no HTML.\r\n--b1\r\nContent-Type: text/html\r\n\r\n<p>%s</p>\r\n--b1--\r\n", words);
+    snprintf(raw, sizeof raw,
+             ALT "--b1\r\nContent-Type: text/plain\r\n\r\nYour reader shows no "
+                 "HTML.\r\n--b1\r\nContent-Type: text/html\r\n\r\n<p>%s</p>\r\n--b1--\r\n",
+             words);
     struct decoded d = decode(raw);
     assert_non_null(strstr(d.r->text, "refund the money."));
     done(&d);
@@ -126,9 +143,13 @@ static void alternative_with_files_inside(void **state CD_UNUSED)
     longer[sizeof longer - 1] = '\0';
     struct buf raw;
     buf_init(&raw, CD_KIB(8));
-    buf_printf(&raw, ALT "--b1\r\nContent-Type: text/plain\r\n\r\n%s\r\n--b1\r\nContent-Type: multipart/related; boundary=r\r\n\r\n"
-               "--r\r\nContent-Type: text/html\r\n\r\n<p>html</p>\r\n--r\r\nContent-Type: image/png\r\nContent-ID: <i>\r\n"
-               "Content-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--r--\r\n--b1--\r\n", longer);
+    buf_printf(&raw,
+               ALT "--b1\r\nContent-Type: text/plain\r\n\r\n%s\r\n--b1\r\nContent-Type: multipart/related; "
+                   "boundary=r\r\n\r\n"
+                   "--r\r\nContent-Type: text/html\r\n\r\n<p>html</p>\r\n--r\r\nContent-Type: "
+                   "image/png\r\nContent-ID: <i>\r\n"
+                   "Content-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--r--\r\n--b1--\r\n",
+               longer);
     struct decoded d = decode(buf_str(&raw));
     assert_string_equal(d.r->text, longer);
     assert_int_equal(d.r->nattachments, 1);
@@ -140,14 +161,19 @@ static void alternative_with_files_inside(void **state CD_UNUSED)
 
 static void several_texts(void **state CD_UNUSED)
 {
-    struct decoded d = decode(FROM "Content-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n\r\none\r\n--m\r\nContent-Type: text/html\r\n\r\n<b>two</b>\r\n"
-                              "--m\r\nContent-Type: text/plain; name=note.txt\r\nContent-Disposition: attachment\r\n\r\nthree\r\n--m--\r\n");
+    struct decoded d =
+        decode(FROM "Content-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n\r\none\r\n--m\r\nContent-Type: "
+                    "text/html\r\n\r\n<b>two</b>\r\n"
+                    "--m\r\nContent-Type: text/plain; name=note.txt\r\nContent-Disposition: "
+                    "attachment\r\n\r\nthree\r\n--m--\r\n");
     assert_string_equal(d.r->text, "one\n\ntwo");
     assert_int_equal(d.r->nattachments, 1);
     assert_string_equal(d.r->attachments[0].filename, "note.txt");
     assert_string_equal(d.r->attachments[0].content_type, "text/plain");
     done(&d);
-    d = decode(FROM "Content-Type: text/plain\r\nContent-Disposition: attachment; filename=c.txt\r\n\r\nonly a file\r\n");
+    d = decode(
+        FROM
+        "Content-Type: text/plain\r\nContent-Disposition: attachment; filename=c.txt\r\n\r\nonly a file\r\n");
     assert_string_equal(d.r->text, "only a file");
     assert_int_equal(d.r->nattachments, 1);
     done(&d);
@@ -185,12 +211,16 @@ static void photo(void **state CD_UNUSED)
     random_bytes(bytes, sizeof bytes);
     char *b64 = base64_encode(bytes, sizeof bytes);
     buf_init(&raw, CD_KIB(64));
-    buf_append_str(&raw, "Return-Path: <a@example.net>\r\n" FROM "Content-Type: multipart/mixed; boundary=\"=_p\"\r\n\r\nproloque\r\n--=_p\r\n\r\n"
-                         "See the photo.\r\n--=_p\r\nContent-Type: IMAGE/JPEG; name=\"x\"\r\nContent-Disposition: attachment;\r\n"
-                         " filename*0*=utf-8''..%2F%E5%8F%91;\r\n filename*1*=%E7%A5%A8;\r\n filename*2=\".jpg\"\r\nContent-Transfer-Encoding: base64\r\n\r\n");
+    buf_append_str(&raw, "Return-Path: <a@example.net>\r\n" FROM
+                         "Content-Type: multipart/mixed; boundary=\"=_p\"\r\n\r\nproloque\r\n--=_p\r\n\r\n"
+                         "See the photo.\r\n--=_p\r\nContent-Type: IMAGE/JPEG; "
+                         "name=\"x\"\r\nContent-Disposition: attachment;\r\n"
+                         " filename*0*=utf-8''..%2F%E5%8F%91;\r\n filename*1*=%E7%A5%A8;\r\n "
+                         "filename*2=\".jpg\"\r\nContent-Transfer-Encoding: base64\r\n\r\n");
     for (size_t i = 0; i < strlen(b64); i += 76)
         buf_printf(&raw, "%.76s\r\n", b64 + i);
-    buf_append_str(&raw, "--=_p\r\nContent-Type: application/octet-stream; name=\"C:\\\\dir\\\\..\\\\b\x01.bin\"\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+    buf_append_str(&raw, "--=_p\r\nContent-Type: application/octet-stream; "
+                         "name=\"C:\\\\dir\\\\..\\\\b\x01.bin\"\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
                          "\xff\xfe bytes\r\nmore\r\n--=_p--\r\n");
     struct decoded d = decode_bytes(raw.data, raw.len, "a@example.net");
     assert_string_equal(d.r->text, "See the photo.");
@@ -215,8 +245,10 @@ static void photo(void **state CD_UNUSED)
 /* Places must be right as well where the bytes that were parsed are an edited copy. */
 static void places_in_a_mended_mail(void **state CD_UNUSED)
 {
-    struct decoded d = decode("From nobody Mon Jan  5 10:00:00 2026\n" FROM "Subject: a broken\nheader line\nContent-Type: multipart/mixed; boundary=q\n\n"
-                              "--q\nThis part has no header.\n--q\nContent-Type: image/gif\nContent-Transfer-Encoding: base64\n\nR0lGODlh\n--q--\n");
+    struct decoded d = decode("From nobody Mon Jan  5 10:00:00 2026\n" FROM
+                              "Subject: a broken\nheader line\nContent-Type: multipart/mixed; boundary=q\n\n"
+                              "--q\nThis part has no header.\n--q\nContent-Type: "
+                              "image/gif\nContent-Transfer-Encoding: base64\n\nR0lGODlh\n--q--\n");
     assert_string_equal(d.r->subject, "a broken header line");
     assert_string_equal(d.r->text, "This part has no header.");
     assert_int_equal(d.r->nattachments, 1);
@@ -230,11 +262,14 @@ static void long_and_odd_names(void **state CD_UNUSED)
 {
     struct buf raw;
     buf_init(&raw, CD_KIB(8));
-    buf_append_str(&raw, FROM "Content-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\nContent-Type: a/b; name=\"");
+    buf_append_str(&raw,
+                   FROM "Content-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\nContent-Type: a/b; name=\"");
     for (int i = 0; i < 200; i++)
         buf_append_str(&raw, "\xe5\x8f\x91");
-    buf_append_str(&raw, ".pdf\"\r\n\r\nx\r\n--m\r\nContent-Type: a/b; name=\"../..\"\r\n\r\nx\r\n--m\r\nContent-Type: a/b;\r\n"
-                         " name=\"=?gb2312?B?t6LGsS5wZGY=?=\"\r\n\r\nx\r\n--m\r\nContent-Type: a/b; name=\"\xb7\xa2\xc6\xb1\xb7\xa2\xc6\xb1.pdf\"\r\n\r\nx\r\n--m--\r\n");
+    buf_append_str(&raw, ".pdf\"\r\n\r\nx\r\n--m\r\nContent-Type: a/b; "
+                         "name=\"../..\"\r\n\r\nx\r\n--m\r\nContent-Type: a/b;\r\n"
+                         " name=\"=?gb2312?B?t6LGsS5wZGY=?=\"\r\n\r\nx\r\n--m\r\nContent-Type: a/b; "
+                         "name=\"\xb7\xa2\xc6\xb1\xb7\xa2\xc6\xb1.pdf\"\r\n\r\nx\r\n--m--\r\n");
     struct decoded d = decode_bytes(raw.data, raw.len, "a@example.net");
     assert_int_equal(d.r->nattachments, 4);
     assert_in_range(strlen(d.r->attachments[0].filename), 240, 255);
@@ -250,9 +285,14 @@ static void long_and_odd_names(void **state CD_UNUSED)
 
 static void forwards(void **state CD_UNUSED)
 {
-    struct decoded d = decode(FROM "Subject: Fwd\r\nContent-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n\r\nPlease look.\r\n--m\r\nContent-Type: message/rfc822\r\n\r\n"
-                              "From: Bob <bob@example.org>\r\nSubject: =?utf-8?Q?caf=C3=A9?=\r\nContent-Type: multipart/mixed; boundary=n\r\n\r\n--n\r\n\r\nInner text.\r\n--n\r\n"
-                              "Content-Type: message/rfc822\r\n\r\nSubject: deepest\r\n\r\nDeepest text.\r\n--n\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--n--\r\n--m--\r\n");
+    struct decoded d = decode(
+        FROM
+        "Subject: Fwd\r\nContent-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n\r\nPlease "
+        "look.\r\n--m\r\nContent-Type: message/rfc822\r\n\r\n"
+        "From: Bob <bob@example.org>\r\nSubject: =?utf-8?Q?caf=C3=A9?=\r\nContent-Type: multipart/mixed; "
+        "boundary=n\r\n\r\n--n\r\n\r\nInner text.\r\n--n\r\n"
+        "Content-Type: message/rfc822\r\n\r\nSubject: deepest\r\n\r\nDeepest text.\r\n--n\r\nContent-Type: "
+        "image/png\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--n--\r\n--m--\r\n");
     const char *t = d.r->text;
     assert_ptr_equal(strstr(t, "Please look."), t);
     assert_non_null(strstr(t, "From: Bob <bob@example.org>\nSubject: caf\xc3\xa9\n\nInner text."));
@@ -266,8 +306,11 @@ static void forwards(void **state CD_UNUSED)
 static void encoded_forward(void **state CD_UNUSED)
 {
     char *b64 = base64_encode("Subject: inner\n\nhidden words\n", 29), raw[1024];
-    snprintf(raw, sizeof raw, FROM "Content-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n\r\nouter\r\n--m\r\nContent-Type: message/rfc822\r\n"
-             "Content-Transfer-Encoding: base64\r\n\r\n%s\r\n--m--\r\n", b64);
+    snprintf(raw, sizeof raw,
+             FROM "Content-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n\r\nouter\r\n--m\r\nContent-Type: "
+                  "message/rfc822\r\n"
+                  "Content-Transfer-Encoding: base64\r\n\r\n%s\r\n--m--\r\n",
+             b64);
     struct decoded d = decode(raw);
     assert_non_null(strstr(d.r->text, "Subject: inner\n\nhidden words"));
     assert_int_equal(d.r->nattachments, 1);
@@ -295,23 +338,33 @@ static void check_class(const char *raw, const char *sender, enum message_class 
 static void classes(void **state CD_UNUSED)
 {
     static const char *const a = "anna@example.net";
-    check_class("From: MAILER-DAEMON@example.org\r\nSubject: Undelivered\r\nContent-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"
-                "--b\r\n\r\nSorry.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\nStatus: 5.1.1\r\n\r\n--b--\r\n", "", MC_BOUNCE, "null-sender");
-    check_class("From: Mail Delivery System <mailer-daemon@example.org>\r\nSubject: Hello\r\n\r\nx", "", MC_BOUNCE, "null-sender");
-    check_class("From: postmaster@example.org\r\nSubject: Your contract\r\n\r\nI complain", a, MC_PERSON, "mailer-daemon");
-    check_class(FROM "Auto-Submitted: auto-replied (vacation)\r\n\r\nI am away", a, MC_AUTO_REPLY, "auto-submitted");
+    check_class("From: MAILER-DAEMON@example.org\r\nSubject: Undelivered\r\nContent-Type: multipart/report; "
+                "report-type=delivery-status; boundary=b\r\n\r\n"
+                "--b\r\n\r\nSorry.\r\n--b\r\nContent-Type: message/delivery-status\r\n\r\nStatus: "
+                "5.1.1\r\n\r\n--b--\r\n",
+                "", MC_BOUNCE, "null-sender");
+    check_class("From: Mail Delivery System <mailer-daemon@example.org>\r\nSubject: Hello\r\n\r\nx", "",
+                MC_BOUNCE, "null-sender");
+    check_class("From: postmaster@example.org\r\nSubject: Your contract\r\n\r\nI complain", a, MC_PERSON,
+                "mailer-daemon");
+    check_class(FROM "Auto-Submitted: auto-replied (vacation)\r\n\r\nI am away", a, MC_AUTO_REPLY,
+                "auto-submitted");
     check_class(FROM "Auto-Submitted: no\r\n\r\nI complain", a, MC_PERSON, NULL);
     check_class(FROM "X-Autoreply: yes\r\n\r\nI am away", a, MC_AUTO_REPLY, "auto-submitted");
     check_class(FROM "Precedence: auto_reply\r\n\r\nI am away", a, MC_AUTO_REPLY, "auto-submitted");
     check_class(FROM "Subject: Automatic reply: kettle\r\n\r\nI am away", "", MC_AUTO_REPLY, "null-sender");
-    check_class(FROM "Subject: Re: Automatic reply: kettle\r\nIn-Reply-To: <x@example.com>\r\n\r\nThis did not help", a, MC_PERSON, NULL);
+    check_class(
+        FROM "Subject: Re: Automatic reply: kettle\r\nIn-Reply-To: <x@example.com>\r\n\r\nThis did not help",
+        a, MC_PERSON, NULL);
     check_class(FROM "List-Id: <news.example.org>\r\n\r\nNews", a, MC_BULK, "list");
     check_class(FROM "Precedence: bulk\r\n\r\nNews", a, MC_BULK, "precedence");
-    check_class(FROM "X-Complaintd-Instance: main\r\nAuto-Submitted: auto-replied\r\n\r\nours", a, MC_OWN, "own");
+    check_class(FROM "X-Complaintd-Instance: main\r\nAuto-Submitted: auto-replied\r\n\r\nours", a, MC_OWN,
+                "own");
     check_class(FROM "\r\nI complain", "", MC_PERSON, "null-sender");
     check_class("From: no-reply@shop.example\r\n\r\nI complain", a, MC_PERSON, "no-reply address");
     check_class("From: Care <care@example.com>\r\n\r\nI complain", a, MC_PERSON, "own address");
-    check_class(FROM "X-Auto-Response-Suppress: All\r\n\r\nI complain", a, MC_PERSON, "auto-response-suppress");
+    check_class(FROM "X-Auto-Response-Suppress: All\r\n\r\nI complain", a, MC_PERSON,
+                "auto-response-suppress");
     check_class(FROM "X-Auto-Response-Suppress: None\r\n\r\nI complain", a, MC_PERSON, NULL);
 }
 
@@ -320,8 +373,11 @@ static void languages(void **state CD_UNUSED)
     static const struct {
         const char *text, *language;
     } v[] = {
-        {"\xe6\x88\x91\xe8\xa6\x81\xe6\x8a\x95\xe8\xaf\x89\xef\xbc\x8c\xe8\xae\xa2\xe5\x8d\x95 AB-1234567", "zh"},
-        {"\xe5\x95\x86\xe5\x93\x81\xe3\x81\x8c\xe5\xa3\x8a\xe3\x82\x8c\xe3\x81\xa6\xe3\x81\x84\xe3\x81\xbe\xe3\x81\x97\xe3\x81\x9f", "ja"},
+        {"\xe6\x88\x91\xe8\xa6\x81\xe6\x8a\x95\xe8\xaf\x89\xef\xbc\x8c\xe8\xae\xa2\xe5\x8d\x95 AB-1234567",
+         "zh"},
+        {"\xe5\x95\x86\xe5\x93\x81\xe3\x81\x8c\xe5\xa3\x8a\xe3\x82\x8c\xe3\x81\xa6\xe3\x81\x84\xe3\x81\xbe"
+         "\xe3\x81\x97\xe3\x81\x9f",
+         "ja"},
         {"The kettle caught fire", "en"},
         {"Ich habe die Ware nicht bekommen und will mein Geld", "und"},
         {"Je veux parler avec le service client", "und"},
@@ -341,11 +397,22 @@ static void languages(void **state CD_UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain), cmocka_unit_test(sender_ladder), cmocka_unit_test(references_of_complaints),
-        cmocka_unit_test(long_chain_of_references), cmocka_unit_test(html_only), cmocka_unit_test(alternative_prefers_plain),
-        cmocka_unit_test(alternative_with_a_stub), cmocka_unit_test(alternative_with_files_inside), cmocka_unit_test(several_texts),
-        cmocka_unit_test(photo), cmocka_unit_test(places_in_a_mended_mail), cmocka_unit_test(long_and_odd_names),
-        cmocka_unit_test(forwards), cmocka_unit_test(encoded_forward), cmocka_unit_test(classes), cmocka_unit_test(languages),
+        cmocka_unit_test(plain),
+        cmocka_unit_test(sender_ladder),
+        cmocka_unit_test(references_of_complaints),
+        cmocka_unit_test(long_chain_of_references),
+        cmocka_unit_test(html_only),
+        cmocka_unit_test(alternative_prefers_plain),
+        cmocka_unit_test(alternative_with_a_stub),
+        cmocka_unit_test(alternative_with_files_inside),
+        cmocka_unit_test(several_texts),
+        cmocka_unit_test(photo),
+        cmocka_unit_test(places_in_a_mended_mail),
+        cmocka_unit_test(long_and_odd_names),
+        cmocka_unit_test(forwards),
+        cmocka_unit_test(encoded_forward),
+        cmocka_unit_test(classes),
+        cmocka_unit_test(languages),
     };
     return cmocka_run_group_tests(tests, prepare, NULL);
 }

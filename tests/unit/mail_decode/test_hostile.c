@@ -1,4 +1,5 @@
-/* Mails that are broken or made to hurt: nothing may crash, hang or lose text without a flag. Budgets are reached here. */
+/* Mails that are broken or made to hurt: nothing may crash, hang or lose text without a flag. Budgets are
+ * reached here. */
 #include "fixture.h"
 
 #include <time.h>
@@ -41,7 +42,8 @@ static void nothing(void **state CD_UNUSED)
     assert_int_equal(d.result, CD_EINVAL);
     assert_string_equal(d.r->text, "");
     done(&d);
-    static const char *const little[] = {"\n", "\r\n\r\n", " ", "a", "From", "From:", ":", "\r", "--", "From: a@example.net", "\xff"};
+    static const char *const little[] = {
+        "\n", "\r\n\r\n", " ", "a", "From", "From:", ":", "\r", "--", "From: a@example.net", "\xff"};
     for (size_t i = 0; i < ARRAY_LEN(little); i++) {
         d = decode(little[i]);
         done(&d);
@@ -50,7 +52,8 @@ static void nothing(void **state CD_UNUSED)
 
 static void no_headers(void **state CD_UNUSED)
 {
-    struct decoded d = decode("Return-Path: <anna@example.net>\r\nReceived: from x by y\r\nThe kettle burns.\r\nCall me: now\r\n");
+    struct decoded d = decode(
+        "Return-Path: <anna@example.net>\r\nReceived: from x by y\r\nThe kettle burns.\r\nCall me: now\r\n");
     assert_string_equal(d.r->text, "The kettle burns.\nCall me: now");
     assert_string_equal(d.r->email, "anna@example.net");
     done(&d);
@@ -61,7 +64,8 @@ static void no_headers(void **state CD_UNUSED)
 
 static void header_behind_an_empty_line(void **state CD_UNUSED)
 {
-    struct decoded d = decode("Return-Path: <x@example.net>\r\n\r\n\xef\xbb\xbf" FROM "Subject: kettle\r\n\r\nbody\r\n");
+    struct decoded d =
+        decode("Return-Path: <x@example.net>\r\n\r\n\xef\xbb\xbf" FROM "Subject: kettle\r\n\r\nbody\r\n");
     assert_string_equal(d.r->email, "anna@example.net");
     assert_string_equal(d.r->subject, "kettle");
     assert_string_equal(d.r->text, "body");
@@ -90,7 +94,8 @@ static void nul_bytes(void **state CD_UNUSED)
 
 static void bare_cr(void **state CD_UNUSED)
 {
-    struct decoded d = decode("Return-Path: <x@example.net>\r\nFrom: b@example.net\rSubject: old system\r\rfirst\rsecond\r\r\n");
+    struct decoded d = decode(
+        "Return-Path: <x@example.net>\r\nFrom: b@example.net\rSubject: old system\r\rfirst\rsecond\r\r\n");
     assert_string_equal(d.r->email, "b@example.net");
     assert_string_equal(d.r->subject, "old system");
     assert_string_equal(d.r->text, "first\nsecond");
@@ -99,13 +104,16 @@ static void bare_cr(void **state CD_UNUSED)
 
 static void boundary_never_met(void **state CD_UNUSED)
 {
-    struct decoded d = decode(FROM "Content-Type: multipart/mixed; boundary=abc\r\n\r\nThe kettle burns.\r\n");
+    struct decoded d =
+        decode(FROM "Content-Type: multipart/mixed; boundary=abc\r\n\r\nThe kettle burns.\r\n");
     assert_non_null(strstr(d.r->text, "The kettle burns."));
     done(&d);
     d = decode(FROM "Content-Type: multipart/mixed\r\n\r\n--abc\r\n\r\nThe kettle burns.\r\n--abc--\r\n");
     assert_non_null(strstr(d.r->text, "The kettle burns."));
     done(&d);
-    d = decode(FROM "Content-Type: multipart/mixed; boundary=abc\r\n\r\nThe kettle burns.\r\n--abc\r\n\r\n--abc--\r\n");
+    d = decode(
+        FROM
+        "Content-Type: multipart/mixed; boundary=abc\r\n\r\nThe kettle burns.\r\n--abc\r\n\r\n--abc--\r\n");
     assert_non_null(strstr(d.r->text, "The kettle burns."));
     done(&d);
     d = decode(FROM "Content-Type: kettle\r\n\r\nThe kettle burns.\r\n");
@@ -115,8 +123,11 @@ static void boundary_never_met(void **state CD_UNUSED)
 
 static void cut_in_the_middle(void **state CD_UNUSED)
 {
-    static const char raw[] = FROM "Content-Type: multipart/mixed; boundary=\"m\"\r\n\r\n--m\r\nContent-Type: text/plain; charset=gb2312\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
-        "=CE=D2=D2=AA=CD=B6=CB=DF\r\n--m\r\nContent-Type: image/png; name=\"=?utf-8?B?5oo=?=\"\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAABBBB\r\n--m--\r\n";
+    static const char raw[] =
+        FROM "Content-Type: multipart/mixed; boundary=\"m\"\r\n\r\n--m\r\nContent-Type: text/plain; "
+             "charset=gb2312\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+             "=CE=D2=D2=AA=CD=B6=CB=DF\r\n--m\r\nContent-Type: image/png; "
+             "name=\"=?utf-8?B?5oo=?=\"\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAABBBB\r\n--m--\r\n";
     for (size_t n = 1; n < sizeof raw; n++) {
         struct decoded d = decode_bytes(raw, n, "a@example.net");
         done(&d);
@@ -169,7 +180,8 @@ static void deep_messages(void **state CD_UNUSED)
 static void parts_in_a_digest(void **state CD_UNUSED)
 {
     struct buf raw = begin();
-    buf_append_str(&raw, FROM "Content-Type: multipart/digest; boundary=d\r\n\r\n--d\r\n\r\nSubject: s\r\nContent-Type: multipart/mixed; boundary=zz\r\n\r\n");
+    buf_append_str(&raw, FROM "Content-Type: multipart/digest; boundary=d\r\n\r\n--d\r\n\r\nSubject: "
+                              "s\r\nContent-Type: multipart/mixed; boundary=zz\r\n\r\n");
     for (int i = 0; i < 20000; i++)
         buf_append_str(&raw, "--zz\r\n\r\n");
     buf_append_str(&raw, "--zz--\r\n--d--\r\n");
@@ -180,7 +192,9 @@ static void parts_in_a_digest(void **state CD_UNUSED)
 
 static void hundred_thousand_parts(void **state CD_UNUSED)
 {
-    static const char *const boundaries[] = {"boundary=x", "boundary*=us-ascii''x", "boundary (c) = x", "BOUNDARY=\"x\"", "boundary=\r\n x", "boundary=x--; boundary=x"};
+    static const char *const boundaries[] = {"boundary=x",       "boundary*=us-ascii''x",
+                                             "boundary (c) = x", "BOUNDARY=\"x\"",
+                                             "boundary=\r\n x",  "boundary=x--; boundary=x"};
     for (size_t k = 0; k < ARRAY_LEN(boundaries); k++) {
         struct buf raw = begin();
         buf_printf(&raw, FROM "Content-Type: multipart/mixed; %s\r\n\r\nstart\r\n", boundaries[k]);
@@ -197,9 +211,11 @@ static void hundred_thousand_parts(void **state CD_UNUSED)
 static void many_attachments(void **state CD_UNUSED)
 {
     struct buf raw = begin();
-    buf_append_str(&raw, FROM "Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\nThe kettle burns.\r\n");
+    buf_append_str(&raw,
+                   FROM "Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\nThe kettle burns.\r\n");
     for (int i = 0; i < 600; i++)
-        buf_append_str(&raw, "--x\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n");
+        buf_append_str(&raw,
+                       "--x\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n");
     struct decoded d = decode_buf(&raw);
     degraded_because(&d, "parts");
     assert_in_range(d.r->nattachments, 490, RECORD_MAX_ATTACHMENTS);
@@ -210,7 +226,8 @@ static void many_attachments(void **state CD_UNUSED)
 static void dashes_are_no_parts(void **state CD_UNUSED)
 {
     struct buf raw = begin();
-    buf_append_str(&raw, FROM "Content-Type: multipart/mixed; boundary=\"real one\"\r\n\r\n--real one\r\n\r\n");
+    buf_append_str(&raw,
+                   FROM "Content-Type: multipart/mixed; boundary=\"real one\"\r\n\r\n--real one\r\n\r\n");
     for (int i = 0; i < 2000; i++)
         buf_append_str(&raw, "--- a/file\r\n");
     buf_append_str(&raw, "--real one--\r\n");
@@ -254,7 +271,8 @@ static void many_headers(void **state CD_UNUSED)
 
 static void header_without_end(void **state CD_UNUSED)
 {
-    static const char *const lines[] = {"odd line\r\n", "To: a@b.c\r\n", " continued\r\n", "From: <<<<(((((\r\n", "From x\r\n", "odd line\r\nSubject: a\r\n"};
+    static const char *const lines[] = {"odd line\r\n",        "To: a@b.c\r\n", " continued\r\n",
+                                        "From: <<<<(((((\r\n", "From x\r\n",    "odd line\r\nSubject: a\r\n"};
     for (size_t k = 0; k < ARRAY_LEN(lines); k++) {
         struct buf raw = begin();
         buf_append_str(&raw, FROM);
@@ -277,10 +295,28 @@ static void twisted_fields(void **state CD_UNUSED)
     static const struct {
         const char *field, *piece;
     } v[] = {
-        {"From: ", "("}, {"From: ", "a:"}, {"From: ", "<"}, {"From: ", "\""}, {"From: ", "a@b,"}, {"From: ", "=?a?q?"}, {"From: ", "\\"},
-        {"From: ", "=?utf-8?Q?a?= "}, {"Subject: ", "=?gb2312?B?1tA=?= "}, {"Subject: ", "=?x?Q?" "?="}, {"Subject: ", "=?"}, {"Content-Type: text/plain", ";a=b"},
-        {"Content-Type: multipart/mixed", ";boundary=a"}, {"Content-Type: text/plain", ";a*0*=b"}, {"Content-Disposition: attachment", ";filename*1=b"},
-        {"References: ", "<a@b>"}, {"References: ", "<"}, {"Date: ", "Mon, "}, {"Date: ", "9"}, {"Message-ID: ", "<("}, {"Content-Type: text/plain; charset=", "x"},
+        {"From: ", "("},
+        {"From: ", "a:"},
+        {"From: ", "<"},
+        {"From: ", "\""},
+        {"From: ", "a@b,"},
+        {"From: ", "=?a?q?"},
+        {"From: ", "\\"},
+        {"From: ", "=?utf-8?Q?a?= "},
+        {"Subject: ", "=?gb2312?B?1tA=?= "},
+        {"Subject: ", "=?x?Q?"
+                      "?="},
+        {"Subject: ", "=?"},
+        {"Content-Type: text/plain", ";a=b"},
+        {"Content-Type: multipart/mixed", ";boundary=a"},
+        {"Content-Type: text/plain", ";a*0*=b"},
+        {"Content-Disposition: attachment", ";filename*1=b"},
+        {"References: ", "<a@b>"},
+        {"References: ", "<"},
+        {"Date: ", "Mon, "},
+        {"Date: ", "9"},
+        {"Message-ID: ", "<("},
+        {"Content-Type: text/plain; charset=", "x"},
         {"Content-Disposition: attachment; filename=\"", "../"},
     };
     for (size_t i = 0; i < ARRAY_LEN(v); i++) {
@@ -297,11 +333,13 @@ static void twisted_fields(void **state CD_UNUSED)
 
 static void text_over_the_cap(void **state CD_UNUSED)
 {
-    static const char *const types[] = {"text/plain", "text/html", "text/plain; charset=iso-8859-1", "text/plain; charset=utf-16"};
+    static const char *const types[] = {"text/plain", "text/html", "text/plain; charset=iso-8859-1",
+                                        "text/plain; charset=utf-16"};
     for (size_t k = 0; k < ARRAY_LEN(types); k++) {
         struct buf raw = begin();
         buf_printf(&raw, FROM "Content-Type: %s\r\n\r\n", types[k]);
-        repeat(&raw, k == 2 ? "\xe9\xe9\xe9\xe9 \xe9\xe9\xe9\xe9\xe9\r\n" : "The kettle burns. ", (RECORD_MAX_TEXT + 500000) / (k == 2 ? 12 : 18));
+        repeat(&raw, k == 2 ? "\xe9\xe9\xe9\xe9 \xe9\xe9\xe9\xe9\xe9\r\n" : "The kettle burns. ",
+               (RECORD_MAX_TEXT + 500000) / (k == 2 ? 12 : 18));
         struct decoded d = decode_buf(&raw);
         if (k < 3)
             degraded_because(&d, "cut");
@@ -316,7 +354,10 @@ static void encoded_messages_in_each_other(void **state CD_UNUSED)
     for (int i = 0; i < 15; i++) {
         char *b64 = base64_encode(inner, strlen(inner));
         free(inner);
-        inner = cd_asprintf("Subject: level %d\nContent-Type: multipart/mixed; boundary=m\n\n--m\nContent-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n%s\n--m--\n", i, b64);
+        inner =
+            cd_asprintf("Subject: level %d\nContent-Type: multipart/mixed; boundary=m\n\n--m\nContent-Type: "
+                        "message/rfc822\nContent-Transfer-Encoding: base64\n\n%s\n--m--\n",
+                        i, b64);
         free(b64);
     }
     struct buf raw = begin();
@@ -345,12 +386,27 @@ static void binary_rubbish(void **state CD_UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing), cmocka_unit_test(no_headers), cmocka_unit_test(header_behind_an_empty_line), cmocka_unit_test(no_body),
-        cmocka_unit_test(nul_bytes), cmocka_unit_test(bare_cr), cmocka_unit_test(boundary_never_met), cmocka_unit_test(cut_in_the_middle),
-        cmocka_unit_test(deep_multiparts), cmocka_unit_test(deep_messages), cmocka_unit_test(parts_in_a_digest),
-        cmocka_unit_test(hundred_thousand_parts), cmocka_unit_test(many_attachments), cmocka_unit_test(dashes_are_no_parts),
-        cmocka_unit_test(huge_header), cmocka_unit_test(many_headers), cmocka_unit_test(header_without_end), cmocka_unit_test(twisted_fields),
-        cmocka_unit_test(text_over_the_cap), cmocka_unit_test(encoded_messages_in_each_other), cmocka_unit_test(binary_rubbish),
+        cmocka_unit_test(nothing),
+        cmocka_unit_test(no_headers),
+        cmocka_unit_test(header_behind_an_empty_line),
+        cmocka_unit_test(no_body),
+        cmocka_unit_test(nul_bytes),
+        cmocka_unit_test(bare_cr),
+        cmocka_unit_test(boundary_never_met),
+        cmocka_unit_test(cut_in_the_middle),
+        cmocka_unit_test(deep_multiparts),
+        cmocka_unit_test(deep_messages),
+        cmocka_unit_test(parts_in_a_digest),
+        cmocka_unit_test(hundred_thousand_parts),
+        cmocka_unit_test(many_attachments),
+        cmocka_unit_test(dashes_are_no_parts),
+        cmocka_unit_test(huge_header),
+        cmocka_unit_test(many_headers),
+        cmocka_unit_test(header_without_end),
+        cmocka_unit_test(twisted_fields),
+        cmocka_unit_test(text_over_the_cap),
+        cmocka_unit_test(encoded_messages_in_each_other),
+        cmocka_unit_test(binary_rubbish),
     };
     return cmocka_run_group_tests(tests, prepare, NULL);
 }

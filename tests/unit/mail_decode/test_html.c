@@ -47,14 +47,17 @@ static void links_and_images(void **state CD_UNUSED)
     check("<a href='https://shop.example/order/1'>my order</a>.", "my order (https://shop.example/order/1).");
     check("<a href='https://shop.example/'>https://shop.example</a>", "https://shop.example");
     check("<a href='http://shop.example'>shop.example</a>", "shop.example");
-    check("<a href='mailto:a@example.net'>a@example.net</a> <a href='tel:+86138'>call</a>", "a@example.net call (tel:+86138)");
+    check("<a href='mailto:a@example.net'>a@example.net</a> <a href='tel:+86138'>call</a>",
+          "a@example.net call (tel:+86138)");
     check("<a href='javascript:x()'>js</a><a name=here>anchor</a><a href='#top'>top</a>", "jsanchortop");
     check("<img src=x alt='burnt kettle'><img src=y>", "burnt kettle");
 }
 
 static void left_out(void **state CD_UNUSED)
 {
-    check("<html><head><title>t</title><style>p{}</style></head><body>a<script>b</script><style>c</style>d</body></html>", "ad");
+    check("<html><head><title>t</title><style>p{}</style></head><body>a<script>b</script><style>c</style>d</"
+          "body></html>",
+          "ad");
     check("a<div style='color:red; DISPLAY : none'>b<p>c</div>d<span hidden>e</span>f", "adf");
     check("a<!-- <p>b</p> --><!--[if mso]>c<![endif]-->d", "ad");
     check("<div style='display:block'>a</div>", "a");
@@ -66,14 +69,22 @@ static void left_out(void **state CD_UNUSED)
 
 static void entities(void **state CD_UNUSED)
 {
-    check("&lt;b&gt; &amp; &eacute; &#20013;&#x6587; &euro; &nosuch; &", "<b> & \xc3\xa9 \xe4\xb8\xad\xe6\x96\x87 \xe2\x82\xac &nosuch; &");
+    check("&lt;b&gt; &amp; &eacute; &#20013;&#x6587; &euro; &nosuch; &",
+          "<b> & \xc3\xa9 \xe4\xb8\xad\xe6\x96\x87 \xe2\x82\xac &nosuch; &");
     check("zero\xe2\x80\x8bwidth soft\xc2\xadhyphen", "zerowidth softhyphen");
 }
 
 static void encoding_is_never_changed(void **state CD_UNUSED)
 {
-    check("<html><head><meta http-equiv='Content-Type' content='text/html; charset=iso-8859-1'></head><body>R\xc3\xa9" "clamation</body>", "R\xc3\xa9" "clamation");
-    check("<?xml version='1.0' encoding='gb2312'?><p>R\xc3\xa9" "clamation", "R\xc3\xa9" "clamation");
+    check("<html><head><meta http-equiv='Content-Type' content='text/html; "
+          "charset=iso-8859-1'></head><body>R\xc3\xa9"
+          "clamation</body>",
+          "R\xc3\xa9"
+          "clamation");
+    check("<?xml version='1.0' encoding='gb2312'?><p>R\xc3\xa9"
+          "clamation",
+          "R\xc3\xa9"
+          "clamation");
 }
 
 static void meta(void **state CD_UNUSED)
@@ -81,8 +92,13 @@ static void meta(void **state CD_UNUSED)
     static const struct {
         const char *html, *charset;
     } v[] = {
-        {"<meta charset=\"GBK\">", "GBK"}, {"<META http-equiv=Content-Type content='text/html; charset=big5'>", "big5"},
-        {"<meta name=x content=y><meta charset=utf-8>", "utf-8"}, {"<p>charset=x</p>", ""}, {"", ""}, {"<meta charset=", ""}, {"<meta charset", ""},
+        {"<meta charset=\"GBK\">", "GBK"},
+        {"<META http-equiv=Content-Type content='text/html; charset=big5'>", "big5"},
+        {"<meta name=x content=y><meta charset=utf-8>", "utf-8"},
+        {"<p>charset=x</p>", ""},
+        {"", ""},
+        {"<meta charset=", ""},
+        {"<meta charset", ""},
     };
     for (size_t i = 0; i < ARRAY_LEN(v); i++) {
         char got[64];
@@ -118,9 +134,17 @@ static void big_and_deep(void **state CD_UNUSED)
         size_t times;
         const char *last;
     } v[] = {
-        {"", "<div>", 100000, "END"}, {"", "<b><i>", 50000, "END"}, {"<p ", "a=b ", 200000, ">END"}, {"<img src='data:", "AAAAAAAAAA", 1200000, "'>END"},
-        {"<div style='display:none'>", "<span>", 50000, "</div>END"}, {"", "<ul><li>", 20000, "END"}, {"", "<blockquote>", 20000, "END"},
-        {"", "<a href='http://x.example/'>", 50000, "END"}, {"<!--", "x", 1000000, "-->END"}, {"", "</p>", 100000, "END"}, {"", "&#x41;", 300000, "END"},
+        {"", "<div>", 100000, "END"},
+        {"", "<b><i>", 50000, "END"},
+        {"<p ", "a=b ", 200000, ">END"},
+        {"<img src='data:", "AAAAAAAAAA", 1200000, "'>END"},
+        {"<div style='display:none'>", "<span>", 50000, "</div>END"},
+        {"", "<ul><li>", 20000, "END"},
+        {"", "<blockquote>", 20000, "END"},
+        {"", "<a href='http://x.example/'>", 50000, "END"},
+        {"<!--", "x", 1000000, "-->END"},
+        {"", "</p>", 100000, "END"},
+        {"", "&#x41;", 300000, "END"},
         {"<table>", "<tr><td>x", 100000, "</table>END"},
     };
     for (size_t i = 0; i < ARRAY_LEN(v); i++) {
@@ -149,9 +173,16 @@ static void bounded(void **state CD_UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(paragraphs), cmocka_unit_test(lists_and_tables), cmocka_unit_test(links_and_images), cmocka_unit_test(left_out),
-        cmocka_unit_test(entities), cmocka_unit_test(encoding_is_never_changed), cmocka_unit_test(meta), cmocka_unit_test(broken),
-        cmocka_unit_test(big_and_deep), cmocka_unit_test(bounded),
+        cmocka_unit_test(paragraphs),
+        cmocka_unit_test(lists_and_tables),
+        cmocka_unit_test(links_and_images),
+        cmocka_unit_test(left_out),
+        cmocka_unit_test(entities),
+        cmocka_unit_test(encoding_is_never_changed),
+        cmocka_unit_test(meta),
+        cmocka_unit_test(broken),
+        cmocka_unit_test(big_and_deep),
+        cmocka_unit_test(bounded),
     };
     return cmocka_run_group_tests(tests, prepare, NULL);
 }

@@ -1,5 +1,6 @@
-/* The decoder where no file can be opened any more: all that it needs was loaded by mail_decode_prepare(). Each test runs in a
- * child that prepares itself, shuts itself in and answers by its exit status; nothing is loaded before in the parent. */
+/* The decoder where no file can be opened any more: all that it needs was loaded by mail_decode_prepare().
+ * Each test runs in a child that prepares itself, shuts itself in and answers by its exit status; nothing is
+ * loaded before in the parent. */
 #include "fixture.h"
 
 #include <errno.h>
@@ -17,13 +18,16 @@ static const struct {
     {"big5-hkscs", "\xa7\xda\xad\x6e\xa7\xeb\xb6\x44", "\xe6\x88\x91\xe8\xa6\x81\xe6\x8a\x95\xe8\xa8\xb4"},
     {"koi8-r", "\xf6\xc1\xcc\xcf\xc2\xc1", "\xd0\x96\xd0\xb0\xd0\xbb\xd0\xbe\xd0\xb1\xd0\xb0"},
     {"windows-1251", "\xc6\xe0\xeb\xee\xe1\xe0", "\xd0\x96\xd0\xb0\xd0\xbb\xd0\xbe\xd0\xb1\xd0\xb0"},
-    {"iso-2022-jp", "\x1b\x24\x42\x32\x75\x24\x6c\x24\x46\x1b\x28\x42", "\xe5\xa3\x8a\xe3\x82\x8c\xe3\x81\xa6"},
+    {"iso-2022-jp", "\x1b\x24\x42\x32\x75\x24\x6c\x24\x46\x1b\x28\x42",
+     "\xe5\xa3\x8a\xe3\x82\x8c\xe3\x81\xa6"},
     {"shift_jis", "\x89\xf3\x82\xea\x82\xc4", "\xe5\xa3\x8a\xe3\x82\x8c\xe3\x81\xa6"},
     {"euc-jp", "\xb2\xf5\xa4\xec\xa4\xc6", "\xe5\xa3\x8a\xe3\x82\x8c\xe3\x81\xa6"},
     {"euc-kr", "\xba\xd2\xb8\xb8", "\xeb\xb6\x88\xeb\xa7\x8c"},
     {"windows-1256", "\xd4\xdf\xe6\xec", "\xd8\xb4\xd9\x83\xd9\x88\xd9\x89"},
     {"iso-8859-8-i", "\xfa\xec\xe5\xf0\xe4", "\xd7\xaa\xd7\x9c\xd7\x95\xd7\xa0\xd7\x94"},
-    {"windows-874", "\xc3\xe9\xcd\xa7\xe0\xc3\xd5\xc2\xb9", "\xe0\xb8\xa3\xe0\xb9\x89\xe0\xb8\xad\xe0\xb8\x87\xe0\xb9\x80\xe0\xb8\xa3\xe0\xb8\xb5\xe0\xb8\xa2\xe0\xb8\x99"},
+    {"windows-874", "\xc3\xe9\xcd\xa7\xe0\xc3\xd5\xc2\xb9",
+     "\xe0\xb8\xa3\xe0\xb9\x89\xe0\xb8\xad\xe0\xb8\x87\xe0\xb9\x80\xe0\xb8\xa3\xe0\xb8\xb5\xe0\xb8\xa2\xe0"
+     "\xb8\x99"},
     {"utf-7", "\x2b\x59\x68\x47\x4a\x67\x51\x2d", "\xe6\x88\x91\xe8\xa6\x81"},
     {"ibm037", "\xc3\x96\x94\x97\x93\x81\x89\x95\xa3\x40\xf2\x4e\xf2", "Complaint 2+2"},
     {"utf-16be", "\x62\x11\x89\x81", "\xe6\x88\x91\xe8\xa6\x81"},
@@ -33,8 +37,10 @@ static const struct {
 /* Every call that reaches a file fails as it does in a worker; the rest passes, sanitizers need it. */
 static bool close_files(void)
 {
-    static const int calls[] = {SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(access), SCMP_SYS(faccessat), SCMP_SYS(faccessat2), SCMP_SYS(stat),
-        SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(socket)};
+    static const int calls[] = {SCMP_SYS(open),       SCMP_SYS(openat),     SCMP_SYS(access),
+                                SCMP_SYS(faccessat),  SCMP_SYS(faccessat2), SCMP_SYS(stat),
+                                SCMP_SYS(newfstatat), SCMP_SYS(statx),      SCMP_SYS(readlink),
+                                SCMP_SYS(readlinkat), SCMP_SYS(socket)};
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
     bool ok = ctx != NULL;
     for (size_t i = 0; i < ARRAY_LEN(calls); i++)
@@ -70,11 +76,16 @@ static int all_charsets(void)
         size_t n = str_eq(texts[i].charset, "utf-16be") ? 4 : strlen(texts[i].bytes);
         char *b64 = base64_encode(texts[i].bytes, n);
         buf_init(&raw, CD_KIB(64));
-        buf_printf(&raw, "From: \"=?%s?B?%s?=\" <a@example.net>\r\nSubject: =?%s?B?%s?=\r\nDate: Mon, 5 Jan 2026 10:00:00 PST\r\n", texts[i].charset, b64,
+        buf_printf(&raw,
+                   "From: \"=?%s?B?%s?=\" <a@example.net>\r\nSubject: =?%s?B?%s?=\r\nDate: Mon, 5 Jan 2026 "
+                   "10:00:00 PST\r\n",
+                   texts[i].charset, b64, texts[i].charset, b64);
+        buf_printf(&raw,
+                   "Content-Type: text/html; charset=%s\r\nContent-Transfer-Encoding: base64\r\n\r\n%s\r\n",
                    texts[i].charset, b64);
-        buf_printf(&raw, "Content-Type: text/html; charset=%s\r\nContent-Transfer-Encoding: base64\r\n\r\n%s\r\n", texts[i].charset, b64);
         struct record *r = decode_quietly(&raw);
-        if (!r || strcmp(r->text, texts[i].utf8) != 0 || strcmp(r->subject, texts[i].utf8) != 0 || (r->flags & REC_DEGRADED))
+        if (!r || strcmp(r->text, texts[i].utf8) != 0 || strcmp(r->subject, texts[i].utf8) != 0 ||
+            (r->flags & REC_DEGRADED))
             return (int)i + 1;
         record_free(&r);
         buf_free(&raw);
@@ -87,7 +98,8 @@ static int unknown_charset(void)
 {
     struct buf raw;
     buf_init(&raw, CD_KIB(64));
-    buf_append_str(&raw, "From: =?x-none/../a?Q?a?= <a@example.net>\r\nContent-Type: text/plain; charset=x-none-37\r\n\r\nThe kettle burns.\r\n");
+    buf_append_str(&raw, "From: =?x-none/../a?Q?a?= <a@example.net>\r\nContent-Type: text/plain; "
+                         "charset=x-none-37\r\n\r\nThe kettle burns.\r\n");
     struct record *r = decode_quietly(&raw);
     bool good = r && strcmp(r->text, "The kettle burns.") == 0 && (r->flags & REC_DEGRADED);
     record_free(&r);
@@ -100,7 +112,8 @@ static int big_ones(void)
 {
     struct buf raw;
     buf_init(&raw, CD_MIB(64));
-    buf_append_str(&raw, "From: a@example.net\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\nSee.\r\n--x\r\nContent-Type: image/png\r\n"
+    buf_append_str(&raw, "From: a@example.net\r\nContent-Type: multipart/mixed; "
+                         "boundary=x\r\n\r\n--x\r\n\r\nSee.\r\n--x\r\nContent-Type: image/png\r\n"
                          "Content-Transfer-Encoding: base64\r\n\r\n");
     while (raw.len < 25000000)
         buf_append_str(&raw, "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVpBQkNERUZHSElKS0xNTk9QUVJTVFVWV1hZWkFC\r\n");
@@ -108,7 +121,8 @@ static int big_ones(void)
     bool good = r && r->nattachments == 1 && r->attachments[0].size_bytes > 18000000;
     record_free(&r);
     buf_reset(&raw);
-    buf_append_str(&raw, "From: a@example.net\r\nContent-Type: multipart/mixed; boundary*=us-ascii''x\r\n\r\n");
+    buf_append_str(&raw,
+                   "From: a@example.net\r\nContent-Type: multipart/mixed; boundary*=us-ascii''x\r\n\r\n");
     while (raw.len < 25000000)
         buf_append_str(&raw, "--x\r\n\r\n");
     r = decode_quietly(&raw);
@@ -156,9 +170,8 @@ static void charsets_without_files(void **state CD_UNUSED)
 
 static void under_the_real_filter(void **state CD_UNUSED)
 {
-#ifdef __SANITIZE_ADDRESS__
-    skip(); /* the sanitizer's own calls do not pass; release builds run this */
-#endif
+    if (worker_sanitized())
+        skip(); /* the sanitizer's own calls do not pass; release builds run this */
     assert_int_equal(in_child(real_lock_in, all_charsets), 0);
     assert_int_equal(in_child(real_lock_in, unknown_charset), 0);
     assert_int_equal(in_child(real_lock_in, big_ones), 0);
@@ -166,6 +179,7 @@ static void under_the_real_filter(void **state CD_UNUSED)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(charsets_without_files), cmocka_unit_test(under_the_real_filter)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(charsets_without_files),
+                                       cmocka_unit_test(under_the_real_filter)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* The mail workers against a real relay (sink.py): which outcome each answer becomes. The workers are this program itself, started
- * with --worker=mail. */
+/* The mail workers against a real relay (sink.py): which outcome each answer becomes. The workers are this
+ * program itself, started with --worker=mail. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -68,9 +68,9 @@ static void sink_start(const char *mode)
     close(in[0]);
     close(out[1]);
     t.sink_stdin = in[1];
-    ssize_t n = read(out[0], port, sizeof port - 1);
+    for (size_t n = 0; n < sizeof port - 1 && !strchr(port, '\n'); n++)
+        assert_int_equal(read(out[0], port + n, 1), 1);
     close(out[0]);
-    assert_true(n > 1);
     t.cfg.mail_relay_port = strtoul(port, NULL, 10);
 }
 
@@ -217,6 +217,11 @@ static void statuses_of_a_batch(void **state)
     assert_false(mail_out_idle(t.out));
     run(CD_SEC(20));
     assert_int_equal(t.reported, 7);
+    for (int i = 0; i < 200 && !mail_out_idle(t.out);
+         i++) { /* the end of the job comes behind its outcomes */
+        usleep(5000);
+        event_base_loop(t.base, EVLOOP_NONBLOCK);
+    }
     assert_true(mail_out_idle(t.out));
     expect(0, SEND_SENT, "250 2.0.0 kept");
     expect(1, SEND_REJECTED, "RCPT: 550");
@@ -231,7 +236,8 @@ static void statuses_of_a_batch(void **state)
     assert_non_null(strstr(first, "\r\nMessage-ID: <key-0@complaints.example.com>\r\n"));
     assert_non_null(strstr(first, "\r\nSubject: =?UTF-8?B?5bey5Y+X55CG?=\r\n"));
     assert_non_null(strstr(first, "\r\n\r\nDear Ann,\r\n=2E\r\nQUIT\r\n"));
-    assert_non_null(strstr(second, "\"from\": \"\", \"to\": [\"ok2@x.example\"]")); /* the null reverse-path */
+    /* the null reverse-path */
+    assert_non_null(strstr(second, "\"from\": \"<>\", \"to\": [\"ok2@x.example\"]"));
     assert_non_null(strstr(second, "\r\nAuto-Submitted: auto-replied\r\n"));
     assert_string_equal(third, "");
 }
@@ -311,7 +317,8 @@ static void starttls(void **state)
     t.cfg.mail_relay_host = (char *)"localhost";
     t.cfg.mail_relay_ca_file = t.ca;
     start("tls");
-    for (int i = 0; i < 4; i++) { /* a session each: the second one is where the library's own context crashes */
+    for (int i = 0; i < 4;
+         i++) { /* a session each: the second one is where the library's own context crashes */
         send_to("ok@x.example");
         run(CD_SEC(20));
         expect((unsigned)i, SEND_SENT, "250");

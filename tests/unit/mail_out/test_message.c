@@ -101,8 +101,9 @@ static void chinese(void **state)
         column = *at == '\n' ? 0 : column + 1;
         assert_true(column <= 78);
     }
-    assert_non_null(strstr(s, "Content-Transfer-Encoding: base64\r\n\r\n5bCK5pWs55qE5a6i5oi377yaDQrmgqjnmoTmipXor4nlt7Ll"
-                              "j5fnkIbjgIINCg==\r\n"));
+    assert_non_null(
+        strstr(s, "Content-Transfer-Encoding: base64\r\n\r\n5bCK5pWs55qE5a6i5oi377yaDQrmgqjnmoTmipXor4nlt7Ll"
+                  "j5fnkIbjgIINCg==\r\n"));
     cfg.mail_from_name = (char *)"客户服务";
     free(s);
     s = build(&m);
@@ -116,19 +117,21 @@ static void quoted_printable(void **state)
 
     (void)state;
     m.text = ".\nFrom here\ntrailing \ntab\t\na=b caf\xc3\xa9\r\ncr\rlf\n"
-             "a line that is longer than seventy-six characters and therefore has to be broken softly, is it not?\n"
+             "a line that is longer than seventy-six characters and therefore has to be broken softly, is it "
+             "not?\n"
              "no end";
     CD_CLEANUP_FREE char *s = build(&m);
     const char *body = strstr(s, "\r\n\r\n") + 4;
-    assert_string_equal(body, "=2E\r\n"
-                              "=46rom here\r\n"
-                              "trailing=20\r\n"
-                              "tab=09\r\n"
-                              "a=3Db caf=C3=A9\r\n"
-                              "cr=0Dlf\r\n"
-                              "a line that is longer than seventy-six characters and therefore has to be b=\r\n"
-                              "roken softly, is it not?\r\n"
-                              "no end\r\n");
+    assert_string_equal(body,
+                        "=2E\r\n"
+                        "=46rom here\r\n"
+                        "trailing=20\r\n"
+                        "tab=09\r\n"
+                        "a=3Db caf=C3=A9\r\n"
+                        "cr=0Dlf\r\n"
+                        "a line that is longer than seventy-six characters and therefore has to be b=\r\n"
+                        "roken softly, is it not?\r\n"
+                        "no end\r\n");
 }
 
 static void header_injection(void **state)
@@ -149,8 +152,7 @@ static void header_injection(void **state)
     assert_null(strstr(s, "In-Reply-To")); /* not usable: left out */
     assert_non_null(strstr(s, "\r\nSubject: Re: x Bcc: evil@example.com body\r\n"));
     assert_non_null(strstr(s, "\r\nMessage-ID: <k--X-Evil--1@complaints.example.com>\r\n"));
-    assert_non_null(
-        strstr(s, "From: \"A \\\"B\\\" \\\\ <c@d>  X-Evil: 4\" <complaints@example.com>\r\n"));
+    assert_non_null(strstr(s, "From: \"A \\\"B\\\" \\\\ <c@d>  X-Evil: 4\" <complaints@example.com>\r\n"));
 }
 
 static void fake_encoded_words(void **state)
@@ -181,22 +183,18 @@ static void folding(void **state)
     struct outgoing m = plain_message();
 
     (void)state;
-    m.subject = "A subject of many short words that does not fit into a single line and so is folded at a space";
+    m.subject =
+        "A subject of many short words that does not fit into a single line and so is folded at a space";
     CD_CLEANUP_FREE char *s = build(&m);
-    assert_non_null(strstr(s, "Subject: A subject of many short words that does not fit into a single line\r\n"
-                              " and so is folded at a space\r\n"));
+    assert_non_null(strstr(s,
+                           "Subject: A subject of many short words that does not fit into a single line\r\n"
+                           " and so is folded at a space\r\n"));
 }
 
 static void bad_addresses(void **state)
 {
-    static const char *const bad[] = {"",
-                                      "nobody",
-                                      "a@b\r\nRCPT TO:<c@d>",
-                                      "a@b>",
-                                      "<a@b>",
-                                      "a b@c",
-                                      "a@b c",
-                                      "客@例.example"};
+    static const char *const bad[] = {"",      "nobody", "a@b\r\nRCPT TO:<c@d>", "a@b>", "<a@b>",
+                                      "a b@c", "a@b c",  "客@例.example"};
     struct outgoing m = plain_message();
     struct buf b;
 
