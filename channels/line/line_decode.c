@@ -6,6 +6,7 @@
 #include "channels/line/line_verbs.h"
 #include "daemon/core/err.h"
 #include "daemon/intake/handle.h"
+#include "daemon/intake/language.h"
 
 /* The table of pending envelopes may hold what an older version took in: fields are copied when they are
  * strings. */
@@ -21,45 +22,6 @@ static void replace(char **field, char *value)
         return;
     free(*field);
     *field = value;
-}
-
-/* Decodes one character of valid UTF-8. */
-static uint32_t next_char(const unsigned char **p)
-{
-    const unsigned char *s = *p;
-    unsigned more = s[0] < 0x80 ? 0 : s[0] < 0xE0 ? 1 : s[0] < 0xF0 ? 2 : 3;
-    uint32_t c = more == 0 ? s[0] : s[0] & (0x3Fu >> more);
-    for (unsigned i = 1; i <= more; i++)
-        c = c << 6 | (s[i] & 0x3Fu);
-    *p = s + more + 1;
-    return c;
-}
-
-static bool is_han(uint32_t c)
-{
-    return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0xF900 && c <= 0xFAFF) ||
-           (c >= 0x20000 && c <= 0x3FFFF);
-}
-
-/* A Han character carries about as much as three letters of English; kana or hangul mean a language we do not
- * name. */
-static const char *guess_language(const char *text)
-{
-    size_t han = 0, latin = 0, other = 0;
-    for (const unsigned char *p = (const unsigned char *)text; *p;) {
-        uint32_t c = next_char(&p);
-        if (is_han(c))
-            han++;
-        else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'z')
-            latin++;
-        else if ((c >= 0x3040 && c <= 0x30FF) || (c >= 0xAC00 && c <= 0xD7AF) || (c >= 0x400 && c <= 0x6FF))
-            other++;
-    }
-    if (other > han && other > latin)
-        return "und";
-    if (han * 3 > latin)
-        return "zh";
-    return latin > 0 ? "en" : "und";
 }
 
 static void decode_customer(const struct envelope *e, const json_t *customer, struct record *r)
@@ -111,7 +73,7 @@ int line_decode(const struct envelope *e, struct record *r)
     replace(&r->category, copy_field(o, "category"));
     replace(&r->priority, copy_field(o, "priority"));
     char *language = copy_field(o, "language");
-    replace(&r->language, language ? language : cd_strdup(guess_language(text)));
+    replace(&r->language, language ? language : cd_strdup(language_guess("", text)));
     decode_customer(e, json_object_get(o, "customer"), r);
     json_decref(o);
     find_refs(r);

@@ -9,6 +9,7 @@
 #include "channels/mail/decode_impl.h"
 #include "channels/mail/decode_log.h"
 #include "daemon/core/err.h"
+#include "daemon/intake/language.h"
 #include "daemon/intake/handle.h"
 
 #define MAX_REASON 250
@@ -154,6 +155,6 @@ int mail_decode(const struct envelope *e, struct record *r)
         decode_degrade(r, "the MIME library found a fault in itself");
     find_refs(r);
     free(r->language);
-    r->language = cd_strdup(decode_language(r->subject, r->text));
+    r->language = cd_strdup(language_guess(r->subject, r->text));
     return 0;
 }

@@ -88,7 +88,3 @@ void leaf_text(struct decoding *d, const struct leaf *l, struct part_text *t);
 /* Bytes of unknown make as text. */
 void decode_raw_text(struct decoding *d, const uint8_t *p, size_t n, struct part_text *t);
 
-/* ---- decode_language.c ---- */
-
-/* "zh", "ja", "en" or "und". */
-const char *decode_language(const char *subject, const char *text);

@@ -7,6 +7,7 @@
 #include "channels/sms/sms_private.h"
 #include "daemon/core/err.h"
 #include "daemon/intake/handle.h"
+#include "daemon/intake/language.h"
 
 #define MEDIA_MAX 10
 
@@ -14,49 +15,6 @@ static void set(char **field, char *value)
 {
     free(*field);
     *field = value;
-}
-
-/* The next character of valid UTF-8. */
-static uint32_t next_char(const unsigned char **p)
-{
-    const unsigned char *s = *p;
-    uint32_t c = *s++;
-    int more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : c >= 0xc0 ? 1 : 0;
-
-    if (more)
-        c &= 0x3fu >> more;
-    while (more-- > 0 && *s)
-        c = c << 6 | (*s++ & 0x3f);
-    *p = s;
-    return c;
-}
-
-static bool is_han(uint32_t c)
-{
-    return (c >= 0x4e00 && c <= 0x9fff) || (c >= 0x3400 && c <= 0x4dbf) || (c >= 0xf900 && c <= 0xfaff) ||
-           (c >= 0x20000 && c <= 0x323af);
-}
-
-/* By script alone: a character of Han weighs about as much as a short word of Latin letters. Other scripts,
- * and Han among kana, are "und". */
-static const char *guess_language(const char *text)
-{
-    size_t han = 0, latin = 0, other = 0;
-
-    for (const unsigned char *p = (const unsigned char *)text; *p;) {
-        uint32_t c = next_char(&p);
-        if (is_han(c))
-            han++;
-        else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'z')
-            latin++;
-        else if ((c >= 0x370 && c <= 0x1fff) || (c >= 0x3040 && c <= 0x30ff) || (c >= 0xac00 && c <= 0xd7a3))
-            other++;
-    }
-    if (other > han + latin / 4)
-        return "und";
-    if (han && han * 3 >= latin)
-        return other * 4 > han ? "und" : "zh";
-    return latin > other ? "en" : "und";
 }
 
 static char *value_of(const struct form *f, const char *name)
@@ -119,7 +77,7 @@ int sms_decode(const struct envelope *e, struct record *r)
     set(&r->subject, cd_strdup(""));
     set(&r->text, text_of(f));
     set(&r->phone, phone_normalize(from, NULL));
-    set(&r->language, cd_strdup(guess_language(body)));
+    set(&r->language, cd_strdup(language_guess("", body)));
     if (is_opt_out(body)) {
         r->flags |= REC_NO_AUTO_ANSWER;
         set(&r->no_answer_reason, cd_strdup("opt-out word"));

@@ -30,17 +30,10 @@ def field(head, name):
 
 def identity(raw):
     """What makes two mails the same: Message-ID, From, Date, Subject and body (trace fields differ at each delivery)."""
-    head, _, body = raw.partition(b"\r\n\r\n")
-    return tuple(field(head, n) for n in (b"message-id", b"from", b"date", b"subject")) + (body.rstrip(),)
-
-
-def as_sent(stored):
-    """The raw message without the Return-Path and Received fields that we put in front."""
-    for name in (b"return-path:", b"received:"):
-        assert stored[:len(name)].lower() == name, stored[:80]
-        end = re.match(rb"[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*", stored).end()
-        stored = stored[end:]
-    return stored
+    head, blank, body = raw.partition(b"\r\n\r\n")
+    if not blank:  # lines that end in a bare CR, or no lines at all
+        return (raw,)
+    return tuple(field(head, n) for n in (b"message-id", b"from", b"date", b"subject")) + (body if body.endswith(b"\r\n") else body + b"\r\n",)
 
 
 @pytest.mark.skipif(not messages(), reason=f"no mails under {CORPUS}/mail")
@@ -66,8 +59,9 @@ def test_every_mail_is_taken(make_box, capsys):
         for name, answer in refused.items():
             print(f"  refused: {name}: {answer[0]} {answer[1]}")
     assert not refused
-    stored = {as_sent(bytes(r["raw"])).rstrip() for r in box.db.rows("select raw from messages where direction = 'in'")}
-    missing = [list(same) for same in taken.values() if not any(raw.rstrip() in stored for raw in same.values())]
+    stored = [bytes(r["raw"]).rstrip() for r in box.db.rows("select raw from messages where direction = 'in'")]
+    missing = [list(same) for same in taken.values()  # stored with Return-Path and Received in front
+               if not any(kept.endswith(raw.rstrip()) for raw in same.values() for kept in stored)]
     assert not missing, f"{len(missing)} not stored as sent: {missing[:5]}"
     assert sum(counts.values()) == len(taken)
     assert "pending" not in counts

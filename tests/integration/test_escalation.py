@@ -29,8 +29,9 @@ def told(box, c):
 def test_nobody_acts_and_everybody_is_told(make_box):
     box = make_box()
     c = critical(box)
+    wait_for(lambda: all(s["fired_at"] for s in due(box, c)), 30, "what is due at receipt")
     plan = steps(box, c)
-    assert [s["due_at"] for s in plan if s["fired_at"]] == [s["due_at"] for s in plan if s["due_at"] <= c["received_at"]]
+    assert not any(s["fired_at"] for s in plan if s["due_at"] > c["received_at"])
     assert sum(s["due_at"] > c["received_at"] for s in plan) >= 5
     start = box.db.value("select complaintd.now()")
     box.advance("2d")

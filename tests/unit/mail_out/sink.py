@@ -1,8 +1,9 @@
 """A relay that does what the local part of a recipient says, for test_esmtp.c.
 
-sink.py MODE DIR: prints its port, keeps each accepted message in DIR (N.eml, first line the envelope as JSON), runs
-until its standard input ends. MODE: plain, tls (STARTTLS required, certificate DIR/cert.pem for localhost), inject
-(text behind the answer to STARTTLS), auth (user "u", password "p"), mute (never a greeting), away (421 as greeting).
+sink.py MODE DIR: prints its port, keeps each accepted message in DIR (N.eml, first line the envelope as JSON), and
+runs until its standard input ends. MODE: plain, tls (STARTTLS required, certificate DIR/cert.pem for localhost),
+inject (text behind the answer to STARTTLS), auth (user "u", password "p"), mute (never a greeting), away (421 as
+greeting).
 """
 import asyncio
 import json

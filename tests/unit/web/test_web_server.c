@@ -2,6 +2,8 @@
  * tokens. */
 #include "tests/unit/web/web_fixture.h"
 
+#include <sys/resource.h>
+
 #include "channels/web/fence.h"
 #include "channels/web/web.h"
 
@@ -257,6 +259,41 @@ static void silent_connections_and_cap(void **state)
     assert_int_equal(exchange(text, sizeof text - 1), 200);
 }
 
+/* At the limit of descriptors the listener rests instead of turning the loop round, and serves who waited. */
+static void no_descriptors(void **state)
+{
+    static const char text[] = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    struct rlimit old, low;
+    struct rusage before, after;
+    char answer[16] = "";
+
+    (void)state;
+    start(10, CD_SEC(5));
+    int fd = peer_connect(web_server_port(t.server, 0));
+    assert_int_equal(send(fd, text, sizeof text - 1, 0), sizeof text - 1);
+    getrlimit(RLIMIT_NOFILE, &old);
+    low = old;
+    int next = dup(fd);
+    low.rlim_cur = (rlim_t)next;
+    close(next);
+    setrlimit(RLIMIT_NOFILE, &low);
+    getrusage(RUSAGE_SELF, &before);
+    run_loop(t.base, NULL, CD_MSEC(500));
+    getrusage(RUSAGE_SELF, &after);
+    setrlimit(RLIMIT_NOFILE, &old);
+    assert_int_equal(t.handled, 0);
+    int64_t cpu_us =
+        (after.ru_utime.tv_sec - before.ru_utime.tv_sec + after.ru_stime.tv_sec - before.ru_stime.tv_sec) *
+            INT64_C(1000000) +
+        after.ru_utime.tv_usec - before.ru_utime.tv_usec + after.ru_stime.tv_usec - before.ru_stime.tv_usec;
+    assert_true(cpu_us < CD_MSEC(100));
+    run_loop(t.base, NULL, CD_MSEC(500));
+    assert_int_equal(t.handled, 1);
+    assert_int_equal(recv(fd, answer, 12, 0), 12);
+    assert_string_equal(answer, "HTTP/1.1 200");
+    close(fd);
+}
+
 static void answer_later(void **state)
 {
     static const char text[] = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -407,6 +444,7 @@ int main(void)
         T(slow_request),
         T(slow_body_after_continue),
         T(silent_connections_and_cap),
+        T(no_descriptors),
         T(answer_later),
         T(peer_gone_before_the_answer),
         T(stopped_before_the_answer),

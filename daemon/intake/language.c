@@ -1,9 +1,11 @@
 /* A guess at the language from the letters of subject and text: enough to choose a template, not more.
  * Japanese is told from Chinese by its kana; English is only believed when some of its most common words
  * occur. */
+#include "daemon/intake/language.h"
+
 #include <string.h>
 
-#include "channels/mail/decode_impl.h"
+#include "daemon/core/str.h"
 
 #define SAMPLE CD_KIB(8)
 
@@ -88,7 +90,7 @@ static void count(struct letters *l, const char *s, size_t n)
     }
 }
 
-const char *decode_language(const char *subject, const char *text)
+const char *language_guess(const char *subject, const char *text)
 {
     struct letters l = {0};
     size_t nsubject = strlen(subject), ntext = strnlen(text, SAMPLE + 4);
