@@ -219,8 +219,8 @@ static void on_event(struct bufferevent *bev CD_UNUSED, short what, void *arg)
     session_turn(s);
 }
 
-/* An outcome has arrived. Only answers leave now: session_turn may submit further requests, which the ack interface
- * forbids inside a call from the store, so that waits for the loop. */
+/* An outcome has arrived. Only answers leave now: session_turn may submit further requests, which the ack
+ * interface forbids inside a call from the store, so that waits for the loop. */
 static void after_outcome(struct line_session *s)
 {
     flush(s);

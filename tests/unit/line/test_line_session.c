@@ -650,8 +650,8 @@ static void decode_makes_the_record(void **state CD_UNUSED)
     record_free(&r);
     r = record_new();
     buf_reset(&e->raw);
-    assert_int_equal(
-        buf_append_str(&e->raw, "{\"text\":\"My bill, \xe6\x9d\x8e\xe5\x9b\x9b\",\"customer\":3}"), 0);
+    assert_int_equal(buf_append_str(&e->raw, "{\"text\":\"You charged me twice, please help. "
+                                             "\xe6\x9d\x8e\xe5\x9b\x9b\",\"customer\":3}"), 0);
     assert_int_equal(line_decode(e, r), 0);
     assert_string_equal(r->language, "en");
     assert_null(r->phone);

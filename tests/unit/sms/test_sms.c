@@ -261,11 +261,11 @@ static void decoding(void **state)
     assert_string_equal(r->text, "热水器冒烟了");
     assert_int_equal(r->cls, MC_PERSON);
     record_free(&r);
-    r = decode("From=%2B14155550100&Body=My+kettle+smokes&NumMedia=1&MediaUrl0=https%3A%2F%2Fm%2F1&"
+    r = decode("From=%2B14155550100&Body=The+kettle+smokes&NumMedia=1&MediaUrl0=https%3A%2F%2Fm%2F1&"
                "MediaContentType0="
                "image%2Fjpeg");
     assert_string_equal(r->language, "en");
-    assert_string_equal(r->text, "My kettle smokes\n[attachment: image/jpeg https://m/1]");
+    assert_string_equal(r->text, "The kettle smokes\n[attachment: image/jpeg https://m/1]");
     record_free(&r);
     r = decode("From=12345&Body=a%00%FFb"); /* short code, bytes that are no text */
     assert_null(r->phone);
