@@ -332,6 +332,8 @@ void job_decide(const struct config *c, struct job *j)
         const struct cfg_policy *p = desk ? config_policy(c, desk->policy) : NULL;
         fill_plan(c, it, p ? p : config_policy(c, c->default_policy), j->decision.priority, j->env->received_at_us);
         fill_acknowledgement(c, j);
+        if (!it->notify || it->notify_reason) /* nothing is owed that could be late */
+            it->due_us[TARGET_ACKNOWLEDGE] = 0;
         if (strcmp(it->category, "unclassified") == 0)
             metrics_inc(M_UNCLASSIFIED);
     }

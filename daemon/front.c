@@ -248,8 +248,7 @@ static int start(struct front *f)
     f->host = (struct channel_host){.base = f->base, .cfg = f->cfg, .front = f, .submit = host_submit, .ready = host_ready,
                                     .request = host_request, .send_done = host_send_done, .fetch = host_fetch,
                                     .http_answer = host_http_answer};
-    int r = pipeline_new(f->base, f->cfg, fd, &f->pipeline);
-    close(fd);
+    int r = pipeline_new(f->base, f->cfg, fd, &f->pipeline); /* fd stays open: workers that are started again read it too */
     if (r < 0)
         return EXIT_TEMPORARY;
     f->pending = pending_new(f->base, f->cfg, f->pipeline);

@@ -8,7 +8,8 @@
 #include "daemon/store/pg.h"
 
 #define POLL_US CD_SEC(1)
-#define MAX_TRIES 3 /* then without a worker: degraded, but seen by people */
+#define MAX_TRIES 3                 /* with a worker; then without one: degraded, but seen by people */
+#define WAIT_FOR_WORKERS "15 min" /* while there is no worker at all, envelopes wait that long before they are degraded */
 
 struct pending_reader {
     const struct config *cfg;
@@ -21,7 +22,8 @@ struct pending_reader {
 
 static const struct pg_stmt sql_claim = {
     "claim", "update complaintd.pending p set next_attempt_at = clock_timestamp() + interval '15 s', attempts = attempts + 1"
-             " where id in (select id from complaintd.pending where next_attempt_at <= clock_timestamp() order by received_at limit 20"
+             " where id in (select id from complaintd.pending where next_attempt_at <= clock_timestamp()"
+             "   and ($1::boolean or recorded_at < clock_timestamp() - interval '" WAIT_FOR_WORKERS "') order by received_at limit 20"
              "   for update skip locked) returning attempts, envelope"};
 static const struct pg_stmt *const statements[] = {&sql_claim, NULL};
 
@@ -37,7 +39,7 @@ static void take(struct pending_reader *r, const PGresult *res, int row)
     }
     PQfreemem(frame);
     e->from_pending = true;
-    if (pg_i64(res, row, 0, 1) > MAX_TRIES)
+    if (pg_i64(res, row, 0, 1) > MAX_TRIES || !pipeline_has_worker(r->pipeline))
         e->worker_deaths = 2;
     if (pipeline_submit(r->pipeline, e) < 0)
         envelope_free(&e);
@@ -58,10 +60,14 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (r->claiming || !pg_can_send(r->pg))
         return;
+    struct pg_params p;
+    pg_params_init(&p, CD_KIB(1));
+    pg_param_text(&p, pipeline_has_worker(r->pipeline) ? "true" : "false");
     r->claiming = true;
     pg_begin(r->pg, &r->unit, on_claimed);
-    pg_step(r->pg, &sql_claim, NULL);
+    pg_step(r->pg, &sql_claim, &p);
     pg_send(r->pg);
+    pg_params_free(&p);
 }
 
 static void on_ready(void *arg)

@@ -464,6 +464,11 @@ bool pipeline_ready(struct pipeline *p, size_t bytes)
     return open;
 }
 
+bool pipeline_has_worker(const struct pipeline *p)
+{
+    return worker_pool_alive(p->workers) > 0;
+}
+
 bool pipeline_idle(const struct pipeline *p)
 {
     return p->njobs == 0;

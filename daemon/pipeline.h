@@ -12,5 +12,6 @@ void pipeline_free(struct pipeline **p); /* what is under way is answered with "
 /* Takes ownership when it returns 0; one ack_resolve() follows, later. CD_EAGAIN: no room or no durable place now. */
 int pipeline_submit(struct pipeline *p, struct envelope *e) CD_MUSTUSE;
 bool pipeline_ready(struct pipeline *p, size_t bytes);
+bool pipeline_has_worker(const struct pipeline *p); /* a triage worker could take a job now */
 bool pipeline_idle(const struct pipeline *p);
 size_t pipeline_in_flight(const struct pipeline *p);

@@ -45,16 +45,16 @@ struct requests {
 
 static const struct pg_stmt sql_clock_show = {
     "clock", "select (extract(epoch from complaintd.now()) * 1000000)::bigint, sandbox from complaintd.clock"};
-/* How much is due or under way, and the next due time after now. */
+/* How much is due or under way, and the next due time after now. While sending is paused notifications count for nothing. */
 static const struct pg_stmt sql_clock_look = {
     "clock_look",
     "select (select count(*) from complaintd.timers where next_at <= complaintd.now())"
-    "  + (select count(*) from complaintd.notifications where state = 'sending'"
-    "     or (state in ('pending', 'unknown') and next_attempt_at <= complaintd.now())) + (select count(*) from complaintd.pending),"
+    "  + (select count(*) from complaintd.notifications where not $1::boolean and (state = 'sending'"
+    "     or (state in ('pending', 'unknown') and next_attempt_at <= complaintd.now()))) + (select count(*) from complaintd.pending),"
     " (extract(epoch from complaintd.now()) * 1000000)::bigint,"
     " (extract(epoch from least((select min(next_at) from complaintd.timers where next_at > complaintd.now()),"
-    "   (select min(next_attempt_at) from complaintd.notifications where state in ('pending', 'unknown')"
-    "     and next_attempt_at > complaintd.now()))) * 1000000)::bigint"};
+    "   (select min(next_attempt_at) from complaintd.notifications where not $1::boolean"
+    "     and state in ('pending', 'unknown') and next_attempt_at > complaintd.now()))) * 1000000)::bigint"};
 static const struct pg_stmt sql_clock_set = {
     "clock_set", "update complaintd.clock set clock_offset = make_interval(secs => ($1::bigint / 1000000.0) - extract(epoch from clock_timestamp())::float8)"
                  " where sandbox and clock_timestamp() + clock_offset < to_timestamp($1::bigint / 1000000.0)"
@@ -102,6 +102,8 @@ static void on_case(struct pg_unit *u, enum pg_status s)
         log_event(LOG_L_ERROR, "requests.failed", "verb=%s sqlstate=%s error=%s", p->rq.verb, u->sqlstate, log_quote(u->error));
     cases_finish(&p->rq, rows, (size_t)n, failed ? u->sqlstate : NULL, u->error, &r);
     free(rows);
+    if (r.ok && strcmp(p->rq.verb, "STATS") == 0) /* what only this process knows stands beside what the database says */
+        json_object_set_new(r.body, "process", q->h.stats(q->h.arg));
     if (p->query.write && !failed)
         q->h.kick(q->h.arg);
     reply_and_free(p, &r);
@@ -211,9 +213,13 @@ static void on_clock_timer(evutil_socket_t fd, short what, void *arg)
         clock_poll(q, CLOCK_POLL_US);
         return;
     }
+    struct pg_params params;
+    pg_params_init(&params, CD_KIB(1));
+    pg_param_text(&params, q->cfg->notify_paused ? "true" : "false");
     pg_begin(q->pg, &q->clock_unit, on_clock_look);
-    pg_step(q->pg, &sql_clock_look, NULL);
+    pg_step(q->pg, &sql_clock_look, &params);
     pg_send(q->pg);
+    pg_params_free(&params);
 }
 
 static void on_clock_show(struct pg_unit *u, enum pg_status s)
@@ -248,13 +254,8 @@ static void on_clock_show(struct pg_unit *u, enum pg_status s)
 
 /* ---- the queue ---- */
 
-static void send_local(struct requests *q, struct pending_request *p)
+static void send_clock_show(struct requests *q, struct pending_request *p)
 {
-    if (strcmp(p->rq.verb, "STATS") == 0) {
-        struct reply r = {.ok = true, .body = q->h.stats(q->h.arg)};
-        reply_and_free(p, &r);
-        return;
-    }
     pg_begin(q->pg, &p->unit, on_clock_show);
     pg_step(q->pg, &sql_clock_show, NULL);
     pg_send(q->pg);
@@ -262,7 +263,7 @@ static void send_local(struct requests *q, struct pending_request *p)
 
 static bool needs_database(const struct pending_request *p)
 {
-    return p->prepared || (p->local && strcmp(p->rq.verb, "STATS") != 0);
+    return p->prepared || p->local;
 }
 
 static void kick(struct requests *q)
@@ -273,7 +274,7 @@ static void kick(struct requests *q)
             break;
         TAILQ_REMOVE(&q->waiting, p, entry);
         if (p->local)
-            send_local(q, p);
+            send_clock_show(q, p);
         else if (p->prepared)
             send_case(q, p);
         else
@@ -309,7 +310,7 @@ void requests_put(struct requests *q, const struct request *rq)
     p->rq.actor = cd_strdup(rq->actor);
     p->rq.args = rq->args ? json_deep_copy(rq->args) : json_object();
     q->nopen++;
-    p->local = strcmp(rq->verb, "CLOCK") == 0 || strcmp(rq->verb, "STATS") == 0;
+    p->local = strcmp(rq->verb, "CLOCK") == 0;
     if (q->nopen > MAX_OPEN || q->closing) {
         p->local = false;
         reply_set_error(&p->early, "busy", "too many requests are open", NULL, true);

@@ -33,6 +33,7 @@ create table complaintd.pending (
     id uuid primary key,
     envelope bytea not null,
     received_at timestamptz not null,
+    recorded_at timestamptz not null default clock_timestamp(),
     attempts integer not null default 0,
     next_attempt_at timestamptz not null,
     reason text not null

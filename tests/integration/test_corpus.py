@@ -31,7 +31,7 @@ def field(head, name):
 def identity(raw):
     """What makes two mails the same: Message-ID, From, Date, Subject and body (trace fields differ at each delivery)."""
     head, blank, body = raw.partition(b"\r\n\r\n")
-    if not blank:  # lines that end in a bare CR, or no lines at all
+    if not blank:
         return (raw,)
     return tuple(field(head, n) for n in (b"message-id", b"from", b"date", b"subject")) + (body if body.endswith(b"\r\n") else body + b"\r\n",)
 
@@ -41,7 +41,7 @@ def test_every_mail_is_taken(make_box, capsys):
     box = make_box()
     refused, taken = {}, {}
     for path in messages():
-        raw = clients.crlf(path.read_bytes())
+        raw = re.sub(rb"\r(?!\n)", b"\r\n", clients.crlf(path.read_bytes()))  # bare CR: as the server would normalize it
         with smtplib.SMTP("127.0.0.1", box.smtp_port, local_hostname="corpus.example", timeout=60) as smtp:
             code, text = clients.mail_on(smtp, raw, "corpus@sender.example")
         name = str(path.relative_to(CORPUS))

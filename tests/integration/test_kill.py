@@ -132,6 +132,24 @@ def test_front(make_box, moments, capsys):
     report(capsys, box, load, model_check(box.db, load.acked) or compared)
 
 
+def test_database(make_box, moments, capsys):
+    """The server is stopped as by a power cut: what it had committed is what was acknowledged, or more."""
+    box = make_box(overlay=LEASE)
+    load = Load(box)
+    for _ in range(ROUNDS):
+        time.sleep(moments.uniform(0.5, 2.5))
+        box.stop_postgres(sandbox.signal.SIGQUIT)
+        box.start_postgres()
+    wait_for(box.ready, 30, "ready again")
+    time.sleep(1)
+    load.stop()
+    compared = model_check(box.db, load.acked)
+    wait_for(lambda: box.db.value("select count(*) from notifications where state = 'sending'") == 0, 60, "leases")
+    box.advance("10min")
+    everyone_was_answered(box, load.acked, at_most_once=False)
+    report(capsys, box, load, compared)
+
+
 @pytest.mark.parametrize("kind", ["triage", "mail"])
 def test_worker(make_box, moments, kind, capsys):
     box = make_box(overlay=LEASE)

@@ -77,6 +77,7 @@ def stored_marks(db):
 def model_check(db, acked):
     """`acked`: the marks ("mark-" and 16 hex digits, each in one complaint's text) whose sender was told "accepted".
     Nothing acknowledged is missing, nothing is there twice, and the invariants hold. Returns how many were compared."""
+    wait_for(lambda: db.value("select count(*) from pending") == 0, 60, "pending envelopes triaged")
     count = stored_marks(db)
     missing = [m for m in acked if m not in count]
     twice = {m: n for m, n in count.items() if n > 1}

@@ -437,9 +437,9 @@ class Sandbox:
         if fresh:
             pg("createdb", "-h", self.state["sockets"], "-U", "complaintd", "complaintd", log=self.path("log", "initdb.log"))
 
-    def stop_postgres(self):
+    def stop_postgres(self, *how):
         postgres = self.state.get("postgres")
-        for sig in (signal.SIGINT, signal.SIGQUIT):  # fast, then immediate
+        for sig in how or (signal.SIGINT, signal.SIGQUIT):  # fast, then immediate
             send_signal(postgres, sig)
             if wait_gone([postgres], 30):
                 return

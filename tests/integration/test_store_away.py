@@ -1,0 +1,62 @@
+"""While the database is away nothing is taken: every channel says "try again", and the same sent again is then taken once."""
+import time
+
+import clients
+import letters
+from model import model_check, wait_for
+from sandbox import http_status
+
+
+def readiness(box):
+    return http_status(f"http://127.0.0.1:{box.e['HTTP_PORT']}/readyz")
+
+
+def test_every_channel_says_try_again(make_box):
+    box = make_box()
+    base = f"http://127.0.0.1:{box.e['HTTP_PORT']}"
+    marks = [letters.mark() for _ in range(3)]
+    mail = letters.mail("While it is away", marks[0], sender="A <a@shop.example>")
+    sms = clients.sms_params(f"While it is away {marks[1]}")
+    line = {"key": marks[2], "text": f"While it is away {marks[2]}"}
+
+    def send():
+        answers = []
+        try:
+            code = box.mail(mail, "a@shop.example")[0]
+        except OSError as e:  # 421 instead of a greeting
+            code = getattr(e, "smtp_code", 0)
+        answers.append("try again" if code in (421, 451, 452) else code)
+        answers.append(box.sms(sms)[0])
+        with box.line() as connection:
+            word, body, _ = connection.request("SUBMIT", **line)
+        return answers + [word, body.get("retry")]
+
+    box.stop_postgres()
+    before = time.monotonic()
+    assert send() == ["try again", 503, "ERR", True]
+    assert time.monotonic() - before < 30, "in time for the shortest of the providers' patience"
+    wait_for(lambda: readiness(box) == 503, 20, "/readyz says so")
+    assert http_status(base + "/healthz") == 200, "the process itself is well"
+    assert send() == ["try again", 503, "ERR", True]
+    box.start_postgres()
+    wait_for(lambda: readiness(box) == 200, 30, "/readyz")
+    assert send() == [250, 200, "OK", None]
+    assert send() == [250, 200, "OK", None], "the same again: answered, nothing created"
+    assert model_check(box.db, marks) == 3
+    assert box.db.value("select count(*) from complaints") == 3
+
+
+def test_the_daemon_waits_for_a_database_that_comes_later(make_box):
+    box = make_box()
+    box.kill_daemon()
+    box.stop_postgres()
+    box.state["daemon"] = box.spawn([box.build() + "/complaintd", "--config", box.path("complaintd.yaml")], box.log_file())
+    time.sleep(2)
+    alive = box.daemon_alive()
+    box.start_postgres()
+    if not alive:  # ended with a code for "try again later": the service manager starts it again
+        box.start_daemon()
+    wait_for(lambda: readiness(box) == 200, 30, "/readyz")
+    mark = letters.mark()
+    assert box.mail(letters.mail("Later", mark))[0] == 250
+    model_check(box.db, [mark])
