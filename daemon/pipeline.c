@@ -26,6 +26,7 @@ struct pipeline {
     struct event_base *base;
     const struct config *cfg;
     struct worker_pool *workers;
+    int worker_config_fd; /* every worker that is started reads it */
     struct lookup *lookup;
     struct batch *batch;
     struct job_list jobs;
@@ -346,6 +347,7 @@ int pipeline_new(struct event_base *base, const struct config *c, int worker_con
     the_pipeline = p;
     p->base = base;
     p->cfg = c;
+    p->worker_config_fd = worker_config_fd;
     TAILQ_INIT(&p->jobs);
     p->ring_size = c->intake_max_items + 1;
     p->by_number = cd_alloc(p->ring_size * sizeof *p->by_number);
@@ -362,6 +364,7 @@ int pipeline_new(struct event_base *base, const struct config *c, int worker_con
                                       .arg = p,
                                   }, &p->workers);
     if (r < 0) {
+        close(worker_config_fd);
         free(p->by_number);
         free(p);
         return r;
@@ -383,6 +386,7 @@ void pipeline_free(struct pipeline **pp)
     p->closing = true;
     event_free(p->sweep);
     worker_pool_free(&p->workers);
+    close(p->worker_config_fd);
     lookup_free(&p->lookup);
     batch_free(&p->batch);
     cd_assert(TAILQ_EMPTY(&p->jobs));

@@ -1,5 +1,5 @@
 """One sandbox a session for what leaves it standing; tests that kill, stop or misconfigure things get one of their own.
-After each test the sandbox it used must be sound: daemon alive, no sanitizer report, no broken invariant."""
+After each test the sandbox it used must be sound: daemon alive, no sanitizer report, counters that add up, no broken invariant."""
 import os
 import sys
 
@@ -20,6 +20,7 @@ def pytest_configure(config):
 def assert_sound(box):
     assert not box.sanitizer_reports(), "\n".join(box.sanitizer_reports()[:10])
     assert box.daemon_alive(), "the daemon died:\n" + "\n".join(box.log().splitlines()[-20:])
+    assert not box.conservation(), f"accepted against the sum of outcomes: {box.conservation()}"
     faults = model.invariants(box.db)
     assert not faults, f"{len(faults)} broken invariants, such as {faults[:5]}"
 

@@ -96,6 +96,17 @@ class Box(sandbox.Sandbox):
         """Sum over a metric's labels."""
         return sum(v for k, v in self.metrics().items() if k == name or k.startswith(name + "{"))
 
+    def conservation(self):
+        """channel -> (accepted, sum over outcomes), where the two differ; nothing on a sound daemon."""
+        values = self.metrics()
+        wrong = {}
+        for channel in ("mail", "sms", "line", "web"):
+            accepted = values[f'complaintd_accepted_total{{channel="{channel}"}}']
+            outcomes = sum(v for k, v in values.items() if k.startswith(f'complaintd_intake_total{{channel="{channel}",'))
+            if accepted != outcomes:
+                wrong[channel] = (accepted, outcomes)
+        return wrong
+
     def inject(self, **failures):
         """Makes the sinks fail as told (tests/support/sinks.py); nothing: all well again."""
         temporary = self.path("sink.json.new")
