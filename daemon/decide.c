@@ -194,31 +194,18 @@ static void fill_customer(struct job *j)
 static void fill_plan(const struct config *c, struct store_item *it, const struct cfg_policy *policy, enum priority prio, int64_t received_us)
 {
     struct plan p;
-    struct buf due, level, repeat, stops;
-    char when[CLOCK_TEXT_SIZE];
+    struct buf steps;
     plan_make(c, policy, prio, received_us, &p);
     for (int k = 0; k < TARGET_COUNT; k++)
         it->due_us[k] = p.due_us[k];
     it->next_at_us = p.nsteps ? p.steps[0].due_us : 0;
-    struct buf *all[] = {&due, &level, &repeat, &stops};
-    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-        buf_init(all[i], CD_KIB(16));
-        buf_append_char(all[i], '{');
-    }
-    for (size_t i = 0; i < p.nsteps; i++) {
-        const char *comma = i ? "," : "";
-        clock_format(p.steps[i].due_us, when);
-        buf_printf(&due, "%s%s", comma, when);
-        buf_printf(&level, "%s%d", comma, p.steps[i].level);
-        buf_printf(&repeat, "%s%u", comma, p.steps[i].n);
-        buf_printf(&stops, "%s%u", comma, p.steps[i].stops_on);
-    }
-    for (size_t i = 0; i < ARRAY_LEN(all); i++)
-        buf_append_char(all[i], '}');
-    it->step_due = buf_steal(&due);
-    it->step_level = buf_steal(&level);
-    it->step_repeat = buf_steal(&repeat);
-    it->step_stops = buf_steal(&stops);
+    buf_init(&steps, CD_KIB(16));
+    buf_append_char(&steps, '{');
+    for (size_t i = 0; i < p.nsteps; i++)
+        buf_printf(&steps, "%s{%lld,%d,%u,%u}", i ? "," : "", (long long)((p.steps[i].due_us - received_us) / CD_SEC(1)), p.steps[i].level,
+                   p.steps[i].n, p.steps[i].stops_on);
+    buf_append_char(&steps, '}');
+    it->steps = buf_steal(&steps);
     it->policy_version = cd_asprintf("%s@%s", policy->name, policy->version);
     it->calendar = policy->calendar;
 }

@@ -56,7 +56,6 @@ create table complaintd.customer_handles (
     handle text primary key,
     customer_id uuid not null
 );
-create index customer_handles_customer on complaintd.customer_handles (customer_id);
 
 -- Message-IDs seen in or mentioned by the mails of a complaint (digests, daemon/intake/keys.c).
 create table complaintd.thread_keys (
@@ -100,7 +99,7 @@ create table complaintd.complaint (
     cause text,
     remedy text,
     satisfaction integer,
-    decision jsonb not null
+    decision text not null -- JSON; read by people, so it is parsed when it is read (view complaints)
 ) with (fillfactor = 85);
 alter table complaintd.complaint alter column decision set compression lz4;
 create index complaint_customer on complaintd.complaint (customer_id);
@@ -161,26 +160,32 @@ create table complaintd.attachments (
     primary key (message_id, n)
 );
 
--- Append-only; see complaintd.add_event. No personal data in it, only ids, codes and digests.
-create table complaintd.events (
+-- Append-only; see complaintd.add_event. No personal data in it, only ids, codes and digests. `data` is kept as the very text that was
+-- hashed (view events shows it as jsonb).
+create table complaintd.event (
     id uuid not null,
     complaint_id uuid not null,
     seq integer not null,
     at timestamptz not null,
     actor text not null,
     kind text not null,
-    data jsonb not null,
+    data text not null,
     prev_hash bytea not null,
     hash bytea not null,
     primary key (complaint_id, seq)
 );
 
+create view complaintd.events as
+    select id, complaint_id, seq, at, actor, kind, data::jsonb as data, prev_hash, hash from complaintd.event;
+
+-- The chain: SHA-256 over previous hash, id, seq (4 bytes), time in microseconds since 1970 (8 bytes), actor, a zero byte, kind, a zero
+-- byte, SHA-256 of data's text. The front computes the same for first events (daemon/store/event_hash.c).
 create function complaintd.event_hash(prev bytea, event_id uuid, event_seq integer, event_at timestamptz, event_actor text,
-                                      event_kind text, event_data jsonb) returns bytea language sql immutable as
+                                      event_kind text, event_data text) returns bytea language sql immutable as
 $$ select sha256(prev || uuid_send(event_id) || int4send(event_seq)
                  || int8send((extract(epoch from event_at) * 1000000)::bigint)
                  || convert_to(event_actor, 'UTF8') || '\x00'::bytea || convert_to(event_kind, 'UTF8') || '\x00'::bytea
-                 || sha256(convert_to(event_data::text, 'UTF8'))) $$;
+                 || sha256(convert_to(event_data, 'UTF8'))) $$;
 
 -- The one way to write an event on a complaint that exists: locks it and continues its chain. An event id that the chain
 -- already holds is not written again (a replayed commit); returns whether it was written.
@@ -196,20 +201,21 @@ begin
     if not found then
         raise exception 'no such complaint' using errcode = 'CD404';
     end if;
-    if exists (select 1 from complaintd.events where complaint_id = p_complaint and id = p_id) then
+    if exists (select 1 from complaintd.event where complaint_id = p_complaint and id = p_id) then
         return false;
     end if;
-    select e.seq, e.hash into last_seq, last_hash from complaintd.events e
+    select e.seq, e.hash into last_seq, last_hash from complaintd.event e
         where e.complaint_id = p_complaint order by e.seq desc limit 1;
     last_seq := coalesce(last_seq, 0) + 1;
     last_hash := coalesce(last_hash, '\x'::bytea);
-    insert into complaintd.events values (p_id, p_complaint, last_seq, at, p_actor, p_kind, p_data, last_hash,
-        complaintd.event_hash(last_hash, p_id, last_seq, at, p_actor, p_kind, p_data));
+    insert into complaintd.event values (p_id, p_complaint, last_seq, at, p_actor, p_kind, p_data::text, last_hash,
+        complaintd.event_hash(last_hash, p_id, last_seq, at, p_actor, p_kind, p_data::text));
     return true;
 end $$;
 
--- One row a complaint with all its due times: service targets and the steps of its ladder, expanded with their repeats.
--- step_stops: bits of what ends a step (1 ack, 2 assignment, 4 reply, 8 resolution). next_at: the next step not yet fired.
+-- One row a complaint with all its due times: service targets and the steps of its ladder, expanded with their repeats and sorted by
+-- time. steps: one row of four a step: seconds after anchor_at, level, repeat, and bits of what ends it (1 ack, 2 assignment, 4 reply,
+-- 8 resolution). next_at: the next step not yet fired or stopped.
 create table complaintd.timers (
     complaint_id uuid primary key,
     next_at timestamptz,
@@ -219,19 +225,21 @@ create table complaintd.timers (
     acknowledge_due timestamptz,
     first_response_due timestamptz,
     resolve_due timestamptz,
-    step_due timestamptz[] not null default '{}',
-    step_level smallint[] not null default '{}',
-    step_repeat smallint[] not null default '{}',
-    step_stops smallint[] not null default '{}',
+    steps integer[] not null default '{}',
     step_fired timestamptz[] not null default '{}',
     step_stopped timestamptz[] not null default '{}',
     step_reason text[] not null default '{}'
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02);
 create index timers_next on complaintd.timers (next_at) where next_at is not null;
 
-create function complaintd.timer_next(due timestamptz[], fired timestamptz[], stopped timestamptz[]) returns timestamptz
-language sql immutable as
-$$ select min(d) from unnest(due, fired, stopped) as t(d, f, s) where d is not null and f is null and s is null $$;
+create function complaintd.timer_steps(t complaintd.timers)
+returns table (n integer, due_at timestamptz, level integer, repeat integer, stops integer, fired_at timestamptz, stopped_at timestamptz,
+               reason text) language sql immutable as
+$$ select i, t.anchor_at + t.steps[i][1] * interval '1 second', t.steps[i][2], t.steps[i][3], t.steps[i][4], t.step_fired[i], t.step_stopped[i],
+          t.step_reason[i] from generate_subscripts(t.steps, 1) as i $$;
+
+create function complaintd.timer_next(t complaintd.timers) returns timestamptz language sql immutable as
+$$ select min(s.due_at) from complaintd.timer_steps(t) as s where s.fired_at is null and s.stopped_at is null $$;
 
 -- An array with a place for every step; the row is written without, and a first assignment in the middle of an empty array would
 -- shift it.
@@ -248,10 +256,10 @@ begin
     if not found then
         return 0;
     end if;
-    t.step_stopped := complaintd.places(t.step_stopped, cardinality(t.step_due));
-    t.step_reason := complaintd.places(t.step_reason, cardinality(t.step_due));
-    for i in 1 .. cardinality(t.step_due) loop
-        if t.step_fired[i] is null and t.step_stopped[i] is null and t.step_stops[i] & p_what <> 0 then
+    t.step_stopped := complaintd.places(t.step_stopped, coalesce(array_length(t.steps, 1), 0));
+    t.step_reason := complaintd.places(t.step_reason, coalesce(array_length(t.steps, 1), 0));
+    for i in 1 .. coalesce(array_length(t.steps, 1), 0) loop
+        if t.step_fired[i] is null and t.step_stopped[i] is null and t.steps[i][4] & p_what <> 0 then
             t.step_stopped[i] := complaintd.now();
             t.step_reason[i] := p_reason;
             stopped := stopped + 1;
@@ -259,7 +267,7 @@ begin
     end loop;
     if stopped > 0 then
         update complaintd.timers set step_stopped = t.step_stopped, step_reason = t.step_reason,
-            next_at = complaintd.timer_next(t.step_due, t.step_fired, t.step_stopped) where complaint_id = p_complaint;
+            next_at = complaintd.timer_next(t) where complaint_id = p_complaint;
     end if;
     return stopped;
 end $$;
@@ -319,7 +327,7 @@ begin
     end if;
 end $$;
 
--- Due steps of a ladder: marks them, writes what they tell, all or nothing. p_positions: places in step_due. The caller holds the row
+-- Due steps of a ladder: marks them, writes what they tell, all or nothing. p_positions: places in steps. The caller holds the row
 -- (scheduler.c), so the steps are still as it read them; one that is not is a fault of ours and raises.
 create function complaintd.fire_steps(p_complaint uuid, p_positions integer[], p_level integer, p_data jsonb, p_notifications jsonb)
 returns void language plpgsql as $$
@@ -329,7 +337,7 @@ declare
     now_at timestamptz := complaintd.now();
 begin
     select * into t from complaintd.timers where complaint_id = p_complaint for update;
-    t.step_fired := complaintd.places(t.step_fired, cardinality(t.step_due));
+    t.step_fired := complaintd.places(t.step_fired, coalesce(array_length(t.steps, 1), 0));
     foreach p in array p_positions loop
         if t.step_fired[p] is not null or t.step_stopped[p] is not null then
             raise exception 'step % fired or stopped before', p using errcode = 'CD409';
@@ -337,7 +345,7 @@ begin
         t.step_fired[p] := now_at;
     end loop;
     update complaintd.timers set step_fired = t.step_fired,
-        next_at = complaintd.timer_next(t.step_due, t.step_fired, t.step_stopped) where complaint_id = p_complaint;
+        next_at = complaintd.timer_next(t) where complaint_id = p_complaint;
     perform complaintd.add_event(p_complaint, 'escalation', 'escalated', p_data);
     update complaintd.complaint set escalation_level = greatest(escalation_level, p_level) where id = p_complaint;
     insert into complaintd.notifications (id, complaint_id, purpose, class, level, transport, recipient, language, payload,
@@ -376,7 +384,7 @@ create view complaintd.complaints as
     select c.id, c.ref, c.desk, c.channel, c.status, c.outcome, c.category, c.priority, c.language, c.region, c.team, c.assignee,
            c.tags, c.policy, c.customer_id, c.customer_name, c.customer_email, c.customer_phone, m.subject, m.body,
            c.received_at, c.recorded_at, c.acknowledged_at, c.responded_at, c.resolved_at, c.closed_at, c.acked_at, c.acked_by,
-           c.escalation_level, c.degraded, c.duplicate_of, c.merged_into, c.cause, c.remedy, c.satisfaction, c.decision, c.desks
+           c.escalation_level, c.degraded, c.duplicate_of, c.merged_into, c.cause, c.remedy, c.satisfaction, c.decision::jsonb as decision, c.desks
     from complaintd.complaint c left join complaintd.messages m on m.id = c.id;
 
 create view complaintd.deadlines as
@@ -394,12 +402,8 @@ create view complaintd.deadlines as
     where d.due_at is not null;
 
 create view complaintd.steps as
-    select t.complaint_id, t.policy, s.level::integer as level, s.due_at, s.fired_at, s.stopped_at, s.stop_reason,
-           s.repeat::integer as repeat
-    from complaintd.timers t
-    cross join lateral unnest(t.step_due, t.step_level, t.step_repeat, t.step_fired, t.step_stopped, t.step_reason)
-        as s(due_at, level, repeat, fired_at, stopped_at, stop_reason)
-    where s.due_at is not null;
+    select t.complaint_id, t.policy, s.level, s.due_at, s.fired_at, s.stopped_at, s.reason as stop_reason, s.repeat
+    from complaintd.timers t cross join lateral complaintd.timer_steps(t) as s;
 
 do $$ begin
     create role complaintd_reader nologin;

@@ -137,7 +137,7 @@ declare
 begin
     return query select jsonb_build_object('ref', c.ref, 'received_at', c.received_at, 'channel', c.channel, 'desks', c.desks,
             'category', c.category, 'priority', c.priority, 'team', c.team, 'tags', c.tags, 'policy', c.policy,
-            'degraded', c.degraded, 'decision', c.decision, 'deadlines', complaintd.api_deadlines(v_id),
+            'degraded', c.degraded, 'decision', c.decision::jsonb, 'deadlines', complaintd.api_deadlines(v_id),
             'steps', complaintd.api_steps(v_id), 'acknowledged_at', c.acknowledged_at,
             'acknowledgement', complaintd.api_notifications(v_id, 'acknowledgement') -> 0,
             'links', (select coalesce(jsonb_agg(jsonb_build_object('ref', o.ref, 'kind', l.kind, 'evidence', l.evidence)

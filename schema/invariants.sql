@@ -60,23 +60,23 @@ select 'sent without a time', n.id, n.state from complaintd.notifications n wher
 union all
 select 'step due in the past that next_at does not show', t.complaint_id, t.next_at::text
     from complaintd.timers t
-    where t.next_at is distinct from complaintd.timer_next(t.step_due, t.step_fired, t.step_stopped)
+    where t.next_at is distinct from complaintd.timer_next(t)
 union all
 select 'step arrays that do not fit each other', t.complaint_id, t.step_fired::text
     from complaintd.timers t
     where array_lower(t.step_fired, 1) <> 1 or array_lower(t.step_stopped, 1) <> 1 or array_lower(t.step_reason, 1) <> 1
-       or cardinality(t.step_fired) not in (0, cardinality(t.step_due)) or cardinality(t.step_stopped) not in (0, cardinality(t.step_due))
-       or cardinality(t.step_level) <> cardinality(t.step_due)
+       or cardinality(t.step_fired) not in (0, coalesce(array_length(t.steps, 1), 0)) or cardinality(t.step_stopped) not in (0, coalesce(array_length(t.steps, 1), 0))
+       or cardinality(t.steps) <> 4 * coalesce(array_length(t.steps, 1), 0)
 union all
 select 'gap in the event chain', e.complaint_id, e.seq::text
     from (select complaint_id, seq, prev_hash, hash, lag(hash, 1, '\x'::bytea) over w as before, lag(seq, 1, 0) over w as seq_before
-          from complaintd.events window w as (partition by complaint_id order by seq)) e
+          from complaintd.event window w as (partition by complaint_id order by seq)) e
     where e.seq <> e.seq_before + 1 or e.prev_hash <> e.before
 union all
 select 'event with a wrong hash', e.complaint_id, e.seq::text
-    from complaintd.events e
+    from complaintd.event e
     where e.hash <> complaintd.event_hash(e.prev_hash, e.id, e.seq, e.at, e.actor, e.kind, e.data)
 union all
 select 'complaint without events', c.id, c.ref
-    from complaintd.complaint c left join complaintd.events e on e.complaint_id = c.id and e.seq = 1 where e.id is null
+    from complaintd.complaint c left join complaintd.event e on e.complaint_id = c.id and e.seq = 1 where e.id is null
 order by 1, 2;

@@ -17,6 +17,13 @@ static int64_t anchor_us(const struct plan *p, enum step_anchor a, int64_t recei
     return 0;
 }
 
+/* Whole seconds after receipt, as they are stored. */
+static int64_t due_us(int64_t us, int64_t received_us)
+{
+    int64_t after = CD_MAX(us - received_us, 0);
+    return received_us + after / CD_SEC(1) * CD_SEC(1);
+}
+
 static int by_due(const void *a, const void *b)
 {
     const struct plan_step *x = a, *y = b;
@@ -39,7 +46,7 @@ void plan_make(const struct config *c, const struct cfg_policy *p, enum priority
             continue;
         for (unsigned n = 0; n <= s->repeat_times && ret->nsteps < PLAN_MAX_STEPS; n++)
             ret->steps[ret->nsteps++] = (struct plan_step){
-                .due_us = CD_MAX(anchor + s->offset_us + (int64_t)n * s->repeat_every_us, received_us),
+                .due_us = due_us(anchor + s->offset_us + (int64_t)n * s->repeat_every_us, received_us),
                 .level = s->level,
                 .n = n,
                 .stops_on = s->stops_on,

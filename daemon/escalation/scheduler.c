@@ -34,9 +34,8 @@ static const struct pg_stmt sql_rollback = {"rollback", "rollback"};
 static const struct pg_stmt sql_claim = {
     "claim",
     "select t.complaint_id, c.ref, c.team, t.policy, (select json_agg(json_build_array(s.n, s.level, s.repeat,"
-    "   (extract(epoch from s.due) * 1000000)::bigint) order by s.n)"
-    "  from unnest(t.step_due, t.step_level, t.step_repeat, t.step_fired, t.step_stopped) with ordinality"
-    "   as s(due, level, repeat, fired, stopped, n) where s.due <= complaintd.now() and s.fired is null and s.stopped is null)"
+    "   (extract(epoch from s.due_at) * 1000000)::bigint) order by s.n) from complaintd.timer_steps(t) as s"
+    "  where s.due_at <= complaintd.now() and s.fired_at is null and s.stopped_at is null)"
     " from complaintd.timers t join complaintd.complaint c on c.id = t.complaint_id"
     " where t.next_at <= complaintd.now() order by t.next_at limit " CLAIM_ROWS " for update of t, c skip locked"};
 static const struct pg_stmt sql_fire = {

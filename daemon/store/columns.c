@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "daemon/store/event_hash.h"
+
 typedef void (*encode)(struct pg_params *p, const struct store_item *it);
 
 #define GETTER(name) static void get_##name(struct pg_params *p, const struct store_item *it)
@@ -29,6 +31,16 @@ GETTER(calendar) { pg_el_text(p, it->calendar); }
 GETTER(degraded) { pg_el_bool(p, it->degraded); }
 GETTER(decision) { pg_el_text(p, it->is_new ? it->decision : NULL); }
 GETTER(event) { pg_el_text(p, it->event); }
+GETTER(event_hash)
+{
+    uint8_t hash[SHA256_SIZE];
+    if (it->is_new)
+        event_hash_first(&it->env->id, it->env->received_at_us, it->actor, "received", it->event, hash);
+    if (it->is_new)
+        pg_el_bytes(p, hash, sizeof hash);
+    else
+        pg_el_null(p);
+}
 GETTER(actor) { pg_el_text(p, it->actor); }
 GETTER(handle) { pg_el_text(p, it->handle); }
 GETTER(handle_is_new) { pg_el_bool(p, it->handle_is_new); }
@@ -49,10 +61,7 @@ GETTER(acknowledge_due) { pg_el_time(p, it->due_us[0]); }
 GETTER(first_response_due) { pg_el_time(p, it->due_us[1]); }
 GETTER(resolve_due) { pg_el_time(p, it->due_us[2]); }
 GETTER(next_at) { pg_el_time(p, it->next_at_us); }
-GETTER(step_due) { pg_el_text(p, it->step_due); }
-GETTER(step_level) { pg_el_text(p, it->step_level); }
-GETTER(step_repeat) { pg_el_text(p, it->step_repeat); }
-GETTER(step_stops) { pg_el_text(p, it->step_stops); }
+GETTER(steps) { pg_el_text(p, it->steps); }
 GETTER(n_id) { pg_el_uuid(p, &it->notification_id); }
 GETTER(n_transport) { pg_el_text(p, it->notify_transport); }
 GETTER(n_recipient) { pg_el_text(p, it->notify_recipient); }
@@ -76,7 +85,7 @@ static const struct column {
     COLUMN(recipients, PG_TEXT) COLUMN(subject, PG_TEXT) COLUMN(body, PG_TEXT) COLUMN(message_id, PG_TEXT)
     COLUMN(in_reply_to, PG_TEXT) COLUMN(sent_at, PG_TIMESTAMPTZ) COLUMN(raw, PG_BYTEA) COLUMN(acknowledge_due, PG_TIMESTAMPTZ)
     COLUMN(first_response_due, PG_TIMESTAMPTZ) COLUMN(resolve_due, PG_TIMESTAMPTZ) COLUMN(next_at, PG_TIMESTAMPTZ)
-    COLUMN(step_due, PG_TEXT) COLUMN(step_level, PG_TEXT) COLUMN(step_repeat, PG_TEXT) COLUMN(step_stops, PG_TEXT)
+    COLUMN(steps, PG_TEXT) COLUMN(event_hash, PG_BYTEA)
     COLUMN(n_id, PG_UUID) COLUMN(n_transport, PG_TEXT) COLUMN(n_recipient, PG_TEXT) COLUMN(n_state, PG_TEXT)
     COLUMN(n_reason, PG_TEXT) COLUMN(n_not_after, PG_TIMESTAMPTZ)
 #undef COLUMN

@@ -54,7 +54,7 @@ struct store_item {
     size_t nlinks;
     /* timers, for a new complaint */
     int64_t due_us[3], next_at_us;
-    char *step_due, *step_level, *step_repeat, *step_stops; /* array literals, owned */
+    char *steps; /* array literal, four integers a step: seconds after receipt, level, repeat, stops; owned */
     /* the acknowledgement */
     bool notify;
     struct uuid notification_id;

@@ -21,6 +21,7 @@ class Box(sandbox.Sandbox):
     def __init__(self, build=None, overlay=None):
         super().__init__(tempfile.mkdtemp(prefix="cdt-", dir="/tmp"))
         self._db = None
+        self.killed = False
         overlay_file = None
         if overlay:
             overlay_file = os.path.join(self.dir, "overlay.yaml")
@@ -97,14 +98,17 @@ class Box(sandbox.Sandbox):
         return sum(v for k, v in self.metrics().items() if k == name or k.startswith(name + "{"))
 
     def conservation(self):
-        """channel -> (accepted, sum over outcomes), where the two differ; nothing on a sound daemon."""
-        values = self.metrics()
-        wrong = {}
+        """What does not add up, by channel: accepted against the outcomes counted, and, while the daemon that started here
+        still lives, the outcomes counted against the receipts. Nothing on a sound daemon."""
+        values, wrong = self.metrics(), {}
         for channel in ("mail", "sms", "line", "web"):
             accepted = values[f'complaintd_accepted_total{{channel="{channel}"}}']
-            outcomes = sum(v for k, v in values.items() if k.startswith(f'complaintd_intake_total{{channel="{channel}",'))
-            if accepted != outcomes:
-                wrong[channel] = (accepted, outcomes)
+            counted = {k: v for k, v in values.items() if k.startswith(f'complaintd_intake_total{{channel="{channel}",')}
+            if accepted != sum(counted.values()):
+                wrong[channel] = f"accepted {accepted}, outcomes {counted}"
+            receipts = self.db.value("select count(*) from receipts where channel = %s", channel)
+            if not self.killed and receipts != sum(v for k, v in counted.items() if 'outcome="duplicate"' not in k):
+                wrong[channel] = f"receipts {receipts}, outcomes {counted}"
         return wrong
 
     def inject(self, **failures):
@@ -124,8 +128,13 @@ class Box(sandbox.Sandbox):
         return [pid for pid, command in sandbox.children(self.state["daemon"]["pid"]) if f"--worker={kind}" in command]
 
     def kill_daemon(self, sig=signal.SIGKILL):
+        self.killed = True  # its counters begin anew
         sandbox.send_signal(self.state["daemon"], sig)
         assert sandbox.wait_gone([self.state["daemon"]], 20)
+
+    def stop_postgres(self, *how):
+        self.killed = True  # what was committed without an answer is a duplicate when it comes again
+        super().stop_postgres(*how)
 
     def daemon_alive(self):
         sandbox.wait_gone([self.state["daemon"]], 0.001)
