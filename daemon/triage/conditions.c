@@ -6,34 +6,24 @@
 
 #include "daemon/triage/match.h"
 
-void hit_index_init(struct hit_index *x, uint32_t npatterns, const struct record *r)
+static bool field_fits(uint8_t of_hit, enum rule_field field)
 {
-    x->n = npatterns;
-    x->v[MF_SUBJECT] = cd_alloc(((size_t)npatterns * 2 + 1) * sizeof(struct hit *));
-    x->v[MF_TEXT] = x->v[MF_SUBJECT] + npatterns;
+    return (of_hit == MF_SUBJECT && field != RF_TEXT) || (of_hit == MF_TEXT && field != RF_SUBJECT);
+}
+
+const struct hit *hit_find(const struct record *r, uint32_t pattern, enum rule_field field)
+{
+    const struct hit *in_text = NULL;
     for (size_t i = 0; i < r->nhits; i++) {
         const struct hit *h = &r->hits[i];
-        if (h->pattern < npatterns && h->field <= MF_TEXT && !x->v[h->field][h->pattern])
-            x->v[h->field][h->pattern] = h;
+        if (h->pattern != pattern || !field_fits(h->field, field))
+            continue;
+        if (h->field == MF_SUBJECT)
+            return h;
+        if (!in_text)
+            in_text = h;
     }
-}
-
-void hit_index_done(struct hit_index *x)
-{
-    free(x->v[MF_SUBJECT]);
-    *x = (struct hit_index){0};
-}
-
-const struct hit *hit_index_find(const struct hit_index *x, uint32_t pattern, enum rule_field field)
-{
-    const struct hit *h = NULL;
-    if (pattern >= x->n)
-        return NULL;
-    if (field != RF_TEXT)
-        h = x->v[MF_SUBJECT][pattern];
-    if (!h && field != RF_SUBJECT)
-        h = x->v[MF_TEXT][pattern];
-    return h;
+    return in_text;
 }
 
 uint32_t rule_pattern_count(const struct cfg_rule *rule)
@@ -104,11 +94,13 @@ static bool has_any(const struct strlist *wanted, const struct strlist *have)
     return false;
 }
 
-static bool group_holds(const struct cfg_condition_group *g, const struct hit_index *x, uint32_t first)
+static bool group_holds(const struct cfg_condition_group *g, const struct record *r, uint32_t first)
 {
-    for (size_t i = 0; i < g->n; i++)
-        if (hit_index_find(x, first + (uint32_t)i, g->v[i].field))
+    for (size_t i = 0; i < r->nhits; i++) {
+        const struct hit *h = &r->hits[i];
+        if (h->pattern >= first && h->pattern - first < g->n && field_fits(h->field, g->v[h->pattern - first].field))
             return true;
+    }
     return false;
 }
 
@@ -131,13 +123,12 @@ static bool facts_hold(const struct cfg_rule *rule, const struct rule_input *in)
     return rule->attachments < 0 || (rule->attachments > 0) == (r->nattachments > 0);
 }
 
-bool rule_holds(const struct cfg_rule *rule, const struct rule_input *in, const struct hit_index *x,
-                uint32_t first)
+bool rule_holds(const struct cfg_rule *rule, const struct rule_input *in, uint32_t first)
 {
     if (!facts_hold(rule, in))
         return false;
     for (size_t g = 0; g < rule->nall; first += (uint32_t)rule->all[g].n, g++)
-        if (!group_holds(&rule->all[g], x, first))
+        if (!group_holds(&rule->all[g], in->record, first))
             return false;
-    return !group_holds(&rule->none, x, first);
+    return !group_holds(&rule->none, in->record, first);
 }

@@ -22,7 +22,6 @@ struct making {
     const struct config *c;
     const struct rule_input *in;
     struct decision *d;
-    struct hit_index hits;
     json_t *rules; /* of the reasons */
     size_t more;   /* rules not told */
     const struct cfg_rule *category_by, *team_by, *priority_by;
@@ -60,7 +59,7 @@ static json_t *words_json(const struct making *m, const struct cfg_rule *rule, u
     json_t *words = json_array();
     for (size_t g = 0; g < rule->nall; g++) {
         for (size_t i = 0; i < rule->all[g].n; i++, pattern++) {
-            const struct hit *h = hit_index_find(&m->hits, pattern, rule->all[g].v[i].field);
+            const struct hit *h = hit_find(m->in->record, pattern, rule->all[g].v[i].field);
             if (h && h->word && json_array_size(words) < REASONS_MAX_WORDS && !array_has(words, h->word))
                 json_array_append_new(words, text_json(h->word));
         }
@@ -131,14 +130,12 @@ static void apply_rules(struct making *m)
 {
     const struct cfg_rules *rules = &m->c->rules;
     uint32_t pattern = 0;
-    hit_index_init(&m->hits, match_pattern_count(rules), m->in->record);
     for (size_t i = 0; i < rules->n; pattern += rule_pattern_count(&rules->v[i]), i++) {
-        if (!rule_holds(&rules->v[i], m->in, &m->hits, pattern))
+        if (!rule_holds(&rules->v[i], m->in, pattern))
             continue;
         apply_rule(m, &rules->v[i]);
         tell_rule(m, &rules->v[i], pattern);
     }
-    hit_index_done(&m->hits);
 }
 
 static void decide_category(struct making *m, json_t *reasons)
