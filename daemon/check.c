@@ -1,7 +1,9 @@
 /* The check: files, options and cross references (config/), then patterns are compiled and the rules' own tests run. */
 #include "daemon/check.h"
 
+#include <libpq-fe.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "config/config.h"
 #include "daemon/triage/match.h"
@@ -22,11 +24,25 @@ static size_t check_rules(const struct config *c, struct faults *f)
     return ran;
 }
 
+/* libpq's own parser knows every keyword; a connection is not tried. */
+static void check_dsn(const struct config *c, const char *path, struct faults *f)
+{
+    char *why = NULL;
+    PQconninfoOption *o = PQconninfoParse(c->database_dsn, &why);
+    if (!o)
+        faults_add(f, (struct mark){.file = path}, "database.dsn: %.*s: write it as in \"host=/run/postgresql dbname=complaintd\"",
+                   (int)strcspn(why ? why : "malformed", "\n"), why ? why : "malformed");
+    PQconninfoFree(o);
+    PQfreemem(why);
+}
+
 int check_config(const char *path)
 {
     struct faults f = {0};
     struct config *c = config_load(path, &f);
     size_t ran = c ? check_rules(c, &f) : 0;
+    if (c)
+        check_dsn(c, path, &f);
     if (f.n) {
         struct buf out;
         buf_init(&out, CD_MIB(4));
@@ -35,7 +51,7 @@ int check_config(const char *path)
         printf("%zu fault%s in %s: nothing was started\n", f.n + f.dropped, f.n + f.dropped == 1 ? "" : "s", path);
         buf_free(&out);
     } else {
-        printf("%s is sound: %zu desks, %zu teams, %zu policies, %zu rules, %zu rule tests passed\n", path, c->ndesks, c->nteams, c->npolicies,
+        printf("%s is sound: desks %zu, teams %zu, policies %zu, rules %zu, rule tests passed %zu\n", path, c->ndesks, c->nteams, c->npolicies,
                c->rules.n, ran);
     }
     int status = f.n ? EXIT_CONFIG : 0;

@@ -96,6 +96,18 @@ static size_t candidates(struct job *j, struct thread_candidate *out, size_t max
     return n;
 }
 
+/* Mail of our own teams and contacts is no customer's: it may join whatever it refers to, changes no state, and gets no acknowledgement. */
+static bool is_staff(const struct config *c, const char *sender)
+{
+    for (size_t i = 0; sender && i < c->nteams; i++)
+        if (str_ieq(c->teams[i].contact.mail, sender))
+            return true;
+    for (size_t i = 0; sender && i < c->ncontacts; i++)
+        if (str_ieq(c->contacts[i].contact.mail, sender))
+            return true;
+    return false;
+}
+
 static enum outcome outcome_of(const struct record *r, bool joined)
 {
     switch (r->cls) {
@@ -129,6 +141,8 @@ static void fill_thread(const struct config *c, struct job *j, json_t **ret_reas
     struct thread_decision d;
     struct store_item *it = &j->item;
     size_t n = candidates(j, cand, ARRAY_LEN(cand));
+    for (size_t i = 0; i < n && j->staff; i++)
+        strlist_add(&cand[i].participants, j->sender);
     thread_decide(j->rec, j->sender, cand, n, clock_service_us(), c->reopen_window_us, &d);
     it->outcome = outcome_of(j->rec, d.action == THREAD_JOIN);
     it->is_new = it->outcome == OUT_NEW;
@@ -226,7 +240,9 @@ static void fill_acknowledgement(const struct config *c, struct job *j)
     it->notify_recipient = to;
     it->notify_state = "pending";
     it->notify_not_after_us = j->env->received_at_us + c->notify_statutory_life_us;
-    if (r->flags & REC_NO_AUTO_ANSWER)
+    if (j->staff)
+        it->notify_reason = "the sender is one of our own teams";
+    else if (r->flags & REC_NO_AUTO_ANSWER)
         it->notify_reason = r->no_answer_reason ? r->no_answer_reason : "automatic answers are not wanted";
     else if (by_sms && c->nsms_providers == 0)
         it->notify_reason = "no SMS provider is configured";
@@ -303,7 +319,8 @@ void job_decide(const struct config *c, struct job *j)
                    : desk && desk->languages.n                    ? desk->languages.v[0]
                                                                   : c->default_language;
     it->degraded = (r->flags & REC_DEGRADED) != 0;
-    it->actor = "intake";
+    j->staff = is_staff(c, j->sender);
+    it->actor = j->staff ? "staff" : "intake";
     fill_thread(c, j, &thread);
     fill_customer(j);
     struct rule_input in = {.record = r, .desk = it->desk, .channel = it->channel, .sender = j->sender, .customer_flags = &j->look.customer_flags};
@@ -326,7 +343,7 @@ void job_decide(const struct config *c, struct job *j)
     }
     if (r->flags & REC_TRUNCATED_MATCH)
         metrics_inc(M_MATCH_TRUNCATED);
-    it->event_kind = it->outcome == OUT_FOLLOW_UP ? "message-received" : "message-attached";
+    it->event_kind = it->outcome == OUT_FOLLOW_UP && !j->staff ? "message-received" : "message-attached";
     it->attachments = attachments_json(j);
     fill_texts(j, thread);
     json_decref(thread);

@@ -23,6 +23,7 @@ struct job {
     uint8_t ukey[LEDGER_KEY_SIZE];
     char *handle;             /* "mail:…" */
     char *sender;             /* normalized address or number; part of `handle` */
+    bool staff;               /* `sender` belongs to a team or contact of the configuration */
     uint8_t keys[JOB_MAX_KEYS][LEDGER_KEY_SIZE];
     enum thread_evidence key_evidence[JOB_MAX_KEYS];
     size_t nkeys;

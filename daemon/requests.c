@@ -39,7 +39,7 @@ struct requests {
     struct pending_request *advancing;
     struct pg_unit clock_unit;
     struct event *clock_timer;
-    int64_t advance_us, target_us;
+    int64_t target_us, hop_us;
     int quiet_rounds;
 };
 
@@ -57,8 +57,7 @@ static const struct pg_stmt sql_clock_look = {
     "     and state in ('pending', 'unknown') and next_attempt_at > complaintd.now()))) * 1000000)::bigint"};
 static const struct pg_stmt sql_clock_set = {
     "clock_set", "update complaintd.clock set clock_offset = make_interval(secs => ($1::bigint / 1000000.0) - extract(epoch from clock_timestamp())::float8)"
-                 " where sandbox and clock_timestamp() + clock_offset < to_timestamp($1::bigint / 1000000.0)"
-                 " returning (extract(epoch from complaintd.now()) * 1000000)::bigint"};
+                 " where sandbox and clock_timestamp() + clock_offset < to_timestamp($1::bigint / 1000000.0)"};
 
 static const struct pg_stmt *const statements[] = {&sql_clock_show, &sql_clock_look, &sql_clock_set, NULL};
 
@@ -147,7 +146,6 @@ static void clock_poll(struct requests *q, int64_t us)
 static void on_clock_set(struct pg_unit *u, enum pg_status s)
 {
     struct requests *q = (struct requests *)((char *)u - offsetof(struct requests, clock_unit));
-    int64_t now = s == PG_OK ? pg_i64(u->result[0], 0, 0, 0) : 0;
     if (!q->advancing)
         return;
     if (s != PG_OK) {
@@ -155,8 +153,8 @@ static void on_clock_set(struct pg_unit *u, enum pg_status s)
         clock_ended(q);
         return;
     }
-    if (now)
-        clock_set_service_offset_us(now - clock_real_us());
+    if (strcmp(PQcmdTuples(u->result[0]), "1") == 0)
+        clock_set_service_offset_us(q->hop_us - clock_real_us());
     q->quiet_rounds = 0;
     q->h.kick(q->h.arg);
     clock_poll(q, CLOCK_POLL_US);
@@ -165,6 +163,7 @@ static void on_clock_set(struct pg_unit *u, enum pg_status s)
 static void clock_set(struct requests *q, int64_t to_us)
 {
     struct pg_params p;
+    q->hop_us = to_us;
     pg_params_init(&p, CD_KIB(1));
     pg_param_int(&p, to_us);
     pg_begin(q->pg, &q->clock_unit, on_clock_set);
@@ -193,6 +192,7 @@ static void on_clock_look(struct pg_unit *u, enum pg_status s)
         clock_poll(q, CLOCK_POLL_US);
     } else if (now >= q->target_us) {
         struct pending_request *p = q->advancing;
+        clock_set_service_offset_us(now - clock_real_us());
         clock_ended(q);
         clock_ok(p, now, true);
     } else if (pg_can_send(q->pg)) {

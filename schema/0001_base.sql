@@ -225,6 +225,7 @@ create table complaintd.timers (
     acknowledge_due timestamptz,
     first_response_due timestamptz,
     resolve_due timestamptz,
+    cycle integer not null default 0, -- how often the ladder began anew
     steps integer[] not null default '{}',
     step_fired timestamptz[] not null default '{}',
     step_stopped timestamptz[] not null default '{}',
@@ -300,6 +301,14 @@ create index notifications_due on complaintd.notifications (next_attempt_at) whe
 create index notifications_leased on complaintd.notifications (lease_until) where state = 'sending';
 create index notifications_complaint on complaintd.notifications (complaint_id);
 
+-- A complaint that is taken up again is owed an answer anew: its targets and its ladder count from now, with the lengths they had.
+create function complaintd.restart_timers(p_complaint uuid) returns void language sql as
+$$ update complaintd.timers t set cycle = t.cycle + 1, anchor_at = n.at, acknowledge_due = null,
+       first_response_due = t.first_response_due + (n.at - t.anchor_at), resolve_due = t.resolve_due + (n.at - t.anchor_at),
+       step_fired = '{}', step_stopped = '{}', step_reason = '{}',
+       next_at = n.at + (select min(t.steps[i][1]) from generate_subscripts(t.steps, 1) as i) * interval '1 second'
+   from (select complaintd.now() as at) as n where t.complaint_id = p_complaint $$;
+
 -- A further message of a complaint (or an automatic one that belongs to it): event, and what a customer's message changes.
 create function complaintd.attach_message(p_complaint uuid, p_message uuid, p_at timestamptz, p_actor text, p_kind text,
                                           p_data jsonb) returns void language plpgsql as $$
@@ -308,13 +317,13 @@ begin
         return;
     end if;
     if p_kind = 'message-received' then
-        update complaintd.complaint set
-            status = case when status in ('waiting', 'resolved', 'closed') then 'open' else status end,
-            resolved_at = case when status in ('resolved', 'closed') then null else resolved_at end,
-            closed_at = null
-            where id = p_complaint and status in ('waiting', 'resolved', 'closed');
+        update complaintd.complaint set status = 'open' where id = p_complaint and status = 'waiting';
+        update complaintd.complaint set status = 'open', outcome = null, cause = null, remedy = null, resolved_at = null, closed_at = null,
+            acked_at = null, acked_by = null
+            where id = p_complaint and status in ('resolved', 'closed');
         if found then
             perform complaintd.add_event(p_complaint, p_actor, 'reopened', jsonb_build_object('message', p_message));
+            perform complaintd.restart_timers(p_complaint);
         end if;
     end if;
 end $$;

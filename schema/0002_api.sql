@@ -202,7 +202,8 @@ begin
     if p_assignee is null and p_team is null then
         raise exception 'ASSIGN needs an assignee or a team' using errcode = 'CD400';
     end if;
-    v_stopped := complaintd.stop_steps(c.id, p_stops, 'assign');
+    -- a team without a person in it has not taken anything: its ladder goes on
+    v_stopped := case when p_assignee is null then 0 else complaintd.stop_steps(c.id, p_stops, 'assign') end;
     if v_changed then
         update complaintd.complaint x set status = v_to, team = v_team, assignee = v_assignee where x.id = c.id;
     end if;

@@ -33,8 +33,8 @@ static const struct pg_stmt sql_rollback = {"rollback", "rollback"};
 /* Both rows are locked here, so that later writers of the same complaint wait instead of deadlocking with us. */
 static const struct pg_stmt sql_claim = {
     "claim",
-    "select t.complaint_id, c.ref, c.team, t.policy, (select json_agg(json_build_array(s.n, s.level, s.repeat,"
-    "   (extract(epoch from s.due_at) * 1000000)::bigint) order by s.n) from complaintd.timer_steps(t) as s"
+    "select t.complaint_id, c.ref, c.team, t.policy, t.cycle, (select json_agg(json_build_array(s.n, s.level, s.repeat,"
+    "   (extract(epoch from s.due_at) * 1000000)::bigint) order by s.level desc, s.n desc) from complaintd.timer_steps(t) as s"
     "  where s.due_at <= complaintd.now() and s.fired_at is null and s.stopped_at is null)"
     " from complaintd.timers t join complaintd.complaint c on c.id = t.complaint_id"
     " where t.next_at <= complaintd.now() order by t.next_at limit " CLAIM_ROWS " for update of t, c skip locked"};
@@ -68,7 +68,7 @@ static void on_written(struct pg_unit *u, enum pg_status st)
         s->fired(s->arg);
 }
 
-/* What one complaint's due steps write. */
+/* What one complaint's due steps write. They come highest level first: of several that tell the same person only that one is sent. */
 struct firing {
     struct buf positions;
     int level;
@@ -77,7 +77,7 @@ struct firing {
 
 static void fire_row(struct scheduler *s, const PGresult *res, int row, struct firing *f)
 {
-    json_t *due = json_loads(pg_text(res, row, 4) ? pg_text(res, row, 4) : "[]", 0, NULL), *step, *steps = json_array();
+    json_t *due = json_loads(pg_text(res, row, 5) ? pg_text(res, row, 5) : "[]", 0, NULL), *step, *steps = json_array();
     size_t i;
     *f = (struct firing){.notifications = json_array()};
     buf_init(&f->positions, CD_KIB(4));
@@ -88,6 +88,7 @@ static void fire_row(struct scheduler *s, const PGresult *res, int row, struct f
             .complaint_id = pg_text(res, row, 0),
             .team = pg_text(res, row, 2),
             .policy = pg_text(res, row, 3),
+            .cycle = (int)pg_i64(res, row, 4, 0),
             .level = (int)json_integer_value(json_array_get(step, 1)),
             .repeat = (int)json_integer_value(json_array_get(step, 2)),
             .due_us = json_integer_value(json_array_get(step, 3)),

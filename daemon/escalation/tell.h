@@ -8,9 +8,10 @@
 struct tell_input {
     const char *complaint_id, *policy; /* "standard@1a2b…" */
     const char *team, *language;
-    int level, repeat;
+    int level, repeat, cycle;
     int64_t due_us;
 };
-/* Appends to `out` (a JSON array of notifications as complaintd.fire_steps takes them); returns how many. `*ret_step`: name of the deadline
- * that the step belongs to. Level and policy that no longer exist tell nobody (0). */
+/* Appends to `out` (a JSON array of notifications as complaintd.fire_steps takes them) what does not stand there yet for the same
+ * recipient; returns how many ways there are to tell someone. `*ret_step`: name of the deadline that the step belongs to. Level and policy
+ * that no longer exist tell nobody (0). */
 size_t tell_step(const struct config *c, const struct tell_input *in, json_t *out, const char **ret_step);

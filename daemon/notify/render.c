@@ -22,23 +22,33 @@ static void human_time(int64_t us, char out[CLOCK_TEXT_SIZE])
     snprintf(out + 16, CLOCK_TEXT_SIZE - 16, " UTC");
 }
 
-/* "first response by 2026-11-22 18:32 UTC": the deadline that a step belongs to; steps counted from receipt point at the first response. */
+/* The deadline that a step belongs to; steps counted from receipt point at the first response. */
+static const struct deadline {
+    const char *step, *text;
+    enum claim_column due;
+} deadlines[] = {{"acknowledge", "acknowledgement", CC_ACKNOWLEDGE_DUE},
+                 {"first-response", "first response", CC_DUE},
+                 {"resolve", "resolution", CC_RESOLVE_DUE},
+                 {"receipt", "first response", CC_DUE}};
+
+static const struct deadline *deadline_of(const char *step)
+{
+    for (size_t i = 0; step && i < ARRAY_LEN(deadlines); i++)
+        if (strcmp(deadlines[i].step, step) == 0)
+            return &deadlines[i];
+    return NULL;
+}
+
+/* "first response by 2026-11-22 18:32 UTC" */
 static void deadline_text(const PGresult *r, int row, const char *step, char *out, size_t size)
 {
-    static const struct {
-        const char *step, *text;
-        enum claim_column due;
-    } by[] = {{"acknowledge", "acknowledgement", CC_ACKNOWLEDGE_DUE},
-              {"first-response", "first response", CC_DUE},
-              {"resolve", "resolution", CC_RESOLVE_DUE},
-              {"receipt", "first response", CC_DUE}};
+    const struct deadline *d = deadline_of(step);
     char when[CLOCK_TEXT_SIZE];
     out[0] = '\0';
-    for (size_t i = 0; step && i < ARRAY_LEN(by); i++)
-        if (strcmp(by[i].step, step) == 0) {
-            human_time(pg_i64(r, row, by[i].due, 0), when);
-            snprintf(out, size, "%s by %s", by[i].text, when);
-        }
+    if (!d)
+        return;
+    human_time(pg_i64(r, row, d->due, 0), when);
+    snprintf(out, size, "%s by %s", d->text, when);
 }
 
 static const char *or_empty(const char *s)
@@ -48,14 +58,18 @@ static const char *or_empty(const char *s)
 
 static void webhook_json(const struct config *c, bool sandbox, const PGresult *r, int row, const json_t *payload, struct rendered *x)
 {
-    char received[CLOCK_TEXT_SIZE], due[CLOCK_TEXT_SIZE] = "";
-    clock_format_s(pg_i64(r, row, CC_RECEIVED, 0), received);
+    char received[CLOCK_TEXT_SIZE], due[CLOCK_TEXT_SIZE] = "", step_due[CLOCK_TEXT_SIZE] = "";
+    const char *step = json_string_value(json_object_get(payload, "step"));
+    const struct deadline *d = deadline_of(step);
     const json_t *due_us = json_object_get(payload, "due_us");
+    clock_format_s(pg_i64(r, row, CC_RECEIVED, 0), received);
+    if (d && pg_i64(r, row, d->due, 0))
+        clock_format_s(pg_i64(r, row, d->due, 0), due);
     if (json_is_integer(due_us))
-        clock_format_s(json_integer_value(due_us), due);
-    json_t *o = json_pack("{s:s, s:s, s:s, s:i, s:s?, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b}", "event", pg_text(r, row, CC_PURPOSE), "id",
-                          pg_text(r, row, CC_ID), "ref", pg_text(r, row, CC_REF), "level", (int)pg_i64(r, row, CC_LEVEL, 0), "step",
-                          json_string_value(json_object_get(payload, "step")), "due", due, "category", pg_text(r, row, CC_CATEGORY), "priority",
+        clock_format_s(json_integer_value(due_us), step_due);
+    json_t *o = json_pack("{s:s, s:s, s:s, s:i, s:s?, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b}", "event", pg_text(r, row, CC_PURPOSE), "id",
+                          pg_text(r, row, CC_ID), "ref", pg_text(r, row, CC_REF), "level", (int)pg_i64(r, row, CC_LEVEL, 0), "step", step,
+                          "step_due", step_due, "due", due, "category", pg_text(r, row, CC_CATEGORY), "priority",
                           pg_text(r, row, CC_PRIORITY), "team", pg_text(r, row, CC_TEAM), "desk", pg_text(r, row, CC_DESK), "status",
                           pg_text(r, row, CC_STATUS), "received_at", received, "instance", c->instance, "sandbox", (int)sandbox);
     char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
@@ -98,7 +112,7 @@ static int text_message(const struct config *c, bool sandbox, const PGresult *r,
     x->out.text = buf_str(&x->text);
     if (desk && desk->from[0])
         x->out.from = desk->from;
-    if (mail && desk && desk->addresses.n)
+    if (mail && x->out.automatic && desk && desk->addresses.n) /* answers to staff mail are not read yet */
         x->out.reply_to = desk->addresses.v[0];
     return 0;
 }

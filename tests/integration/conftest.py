@@ -14,7 +14,10 @@ import model  # noqa: E402
 def pytest_configure(config):
     for build in (default_build(), release_build()):
         if not os.access(os.path.join(build, "complaintd"), os.X_OK):
-            pytest.exit(f"{build}/complaintd is missing: ./check builds it (or CD_BUILD, CD_BUILD_RELEASE name other folders)", 2)
+            pytest.exit(
+                f"{build}/complaintd is missing: ./check builds it (or CD_BUILD, CD_BUILD_RELEASE name other folders)",
+                2,
+            )
 
 
 def assert_sound(box):
@@ -36,6 +39,7 @@ def keep_log(box):
 
 def finish(box):
     import shutil
+
     try:
         box.close()
         assert not box.sanitizer_reports(), "\n".join(box.sanitizer_reports()[:10])
@@ -68,6 +72,7 @@ def make_box():
         made.append(Box(**options))
         made[-1].broken = False
         return made[-1]
+
     yield make
     for b in made:
         try:

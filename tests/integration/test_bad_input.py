@@ -17,9 +17,16 @@ def test_undecodable_mails_are_kept(box):
         "no body": b"Subject: nothing\r\n\r\n",
         "empty": b"\r\n",
         "high bytes": b"Subject: x\r\n\r\n" + bytes(b for b in range(128, 256)) + b"\r\n",
-        "endless boundary": b"Content-Type: multipart/mixed; boundary=" + b"b" * 500 + b"\r\n\r\n--" + b"b" * 500 + b"\r\n\r\nx\r\n",
+        "endless boundary": b"Content-Type: multipart/mixed; boundary="
+        + b"b" * 500
+        + b"\r\n\r\n--"
+        + b"b" * 500
+        + b"\r\n\r\nx\r\n",
         "open multipart": b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="q"\r\n\r\n--q\r\n\r\nnever closed\r\n',
-        "nested": b"".join(b'Content-Type: multipart/mixed; boundary="n%d"\r\n\r\n--n%d\r\n' % (i, i) for i in range(300)) + b"\r\ndeep\r\n",
+        "nested": b"".join(
+            b'Content-Type: multipart/mixed; boundary="n%d"\r\n\r\n--n%d\r\n' % (i, i) for i in range(300)
+        )
+        + b"\r\ndeep\r\n",
         "many parts": b'Content-Type: multipart/mixed; boundary="m"\r\n\r\n' + b"--m\r\n\r\n\r\n" * 20000,
         "bad base64": b"Content-Transfer-Encoding: base64\r\n\r\n@@@@====!!!!\r\n",
         "bad charset": b"Content-Type: text/plain; charset=ibm037\r\n\r\nhello\r\n",
@@ -36,8 +43,16 @@ def test_undecodable_mails_are_kept(box):
         code, text = box.mail(raw, f"{mark}@shop.example")
         assert code == 250, f"{name}: {code} {text}"
     for _ in range(20):  # noise
-        noise = bytes(random.randrange(256) for _ in range(random.randrange(10, 3000))).replace(b"\r", b"").replace(b"\n", b"").replace(b"\0", b"")
-        assert box.mail(b"Message-ID: <" + secrets.token_hex(8).encode() + b"@n>\r\n" + clients.crlf(noise) + b"\r\n")[0] == 250
+        noise = (
+            bytes(random.randrange(256) for _ in range(random.randrange(10, 3000)))
+            .replace(b"\r", b"")
+            .replace(b"\n", b"")
+            .replace(b"\0", b"")
+        )
+        assert (
+            box.mail(b"Message-ID: <" + secrets.token_hex(8).encode() + b"@n>\r\n" + clients.crlf(noise) + b"\r\n")[0]
+            == 250
+        )
     wait_for(lambda: box.db.value("select count(*) from pending") == 0, 60)
     assert box.metric("complaintd_worker_deaths_total") == deaths
 
@@ -61,11 +76,17 @@ def test_noise_on_every_port(box):
 
 def test_clients_that_vanish_at_every_step(box):
     mark = letters.mark()
-    steps = [b"EHLO c.example\r\n", b"MAIL FROM:<a@b.example>\r\n", b"RCPT TO:<care@example.com>\r\n", b"DATA\r\n",
-             letters.mail("Half", "half a mail " + mark), b"\r\n.\r"]
+    steps = [
+        b"EHLO c.example\r\n",
+        b"MAIL FROM:<a@b.example>\r\n",
+        b"RCPT TO:<care@example.com>\r\n",
+        b"DATA\r\n",
+        letters.mail("Half", "half a mail " + mark),
+        b"\r\n.\r",
+    ]
     for n in range(1, len(steps) + 1):
         with clients.RawSmtp(box.smtp_port) as s:
-            for step in steps[:n - 1]:
+            for step in steps[: n - 1]:
                 s.send(step)
                 if step.endswith(b"\n") and not step.startswith(b"From"):
                     s.reply()
@@ -101,8 +122,13 @@ def test_odd_http_framing_is_refused(box):
 
 
 def test_limits_are_reached_and_counted(make_box):
-    box = make_box(overlay={"trusted_clients": [], "mail": {"max_connections_per_address": 3, "max_errors": 4},
-                            "line": {"max_connections": 3}})
+    box = make_box(
+        overlay={
+            "trusted_clients": [],
+            "mail": {"max_connections_per_address": 3, "max_errors": 4},
+            "line": {"max_connections": 3},
+        }
+    )
     held = [clients.RawSmtp(box.smtp_port) for _ in range(3)]
     extra = clients.RawSmtp(box.smtp_port, greet=False)
     code, _ = extra.reply()
@@ -142,6 +168,7 @@ def test_triage_workers_are_locked_in(make_box):
     def status(pid):
         with open(f"/proc/{pid}/status", encoding="utf-8") as f:
             return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
     pids = box.workers("triage")
     assert pids
     for pid in pids:
@@ -156,16 +183,24 @@ def test_a_limit_of_memory_costs_one_message(make_box):
     """A mail that a worker cannot take within its limits is kept, degraded, and the next one is decoded."""
     box = make_box(build=release_build(), overlay={"triage": {"memory": "192MB"}})
     mark = letters.mark()
-    raw = (b"From: big@shop.example\r\nMessage-ID: <" + mark.encode() + b"@x>\r\nSubject: big " + mark.encode() + b"\r\n"
-           b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="m"\r\n\r\n' + b"--m\r\n\r\n\r\n" * 1500000)
+    raw = (
+        b"From: big@shop.example\r\nMessage-ID: <" + mark.encode() + b"@x>\r\nSubject: big " + mark.encode() + b"\r\n"
+        b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="m"\r\n\r\n' + b"--m\r\n\r\n\r\n" * 1500000
+    )
     code, _ = box.mail(raw, "big@shop.example")
     assert code == 250
     other = letters.mark()
     assert box.mail(letters.mail("Small", other))[0] == 250
     assert box.complaint_of(other)["degraded"] is False
     wait_for(lambda: box.db.value("select count(*) from pending") == 0, 60)
-    assert box.db.value("select count(*) from messages where message_id = %s or strpos(encode(substr(raw, 1, 2000), 'escape'), %s) > 0",
-                        f"{mark}@x", mark) >= 1
+    assert (
+        box.db.value(
+            "select count(*) from messages where message_id = %s or strpos(encode(substr(raw, 1, 2000), 'escape'), %s) > 0",
+            f"{mark}@x",
+            mark,
+        )
+        >= 1
+    )
 
 
 def test_many_connections_at_once(box):
@@ -173,11 +208,14 @@ def test_many_connections_at_once(box):
 
     def one(mark):
         try:
-            code, text = box.mail(letters.mail("Burst", mark, sender=f"A <{mark}@shop.example>"), f"{mark}@shop.example")
+            code, text = box.mail(
+                letters.mail("Burst", mark, sender=f"A <{mark}@shop.example>"), f"{mark}@shop.example"
+            )
             if code != 250:
                 failures.append((code, text))
         except OSError as e:
             failures.append(e)
+
     threads = [threading.Thread(target=one, args=(m,)) for m in marks]
     for t in threads:
         t.start()

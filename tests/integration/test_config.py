@@ -89,7 +89,10 @@ def test_a_fault_is_located(folder, name):
     places = [PLACE.match(x) for x in output.splitlines()]
     found = [p for p in places if p and word in p["what"]]
     assert found, output
-    assert any(p["file"].endswith("complaintd.yaml") and abs(int(p["line"]) - line) <= (1 if name == "key twice" else 0) for p in found), output
+    assert any(
+        p["file"].endswith("complaintd.yaml") and abs(int(p["line"]) - line) <= (1 if name == "key twice" else 0)
+        for p in found
+    ), output
     assert all(": " in p["what"] for p in found), "says what to write instead: " + output
 
 
@@ -103,7 +106,9 @@ def test_all_faults_at_once(folder):
     assert all(FAULTS[name][3] in output for name in ("duration", "address", "no such team")), output
 
 
-@pytest.mark.parametrize("text", ["", "a: [", "- 1\n- 2\n", "\tx: 1\n", "a: &x 1\nb: *x\n", "\x00\n", "a: 1\n---\nb: 2\n"])
+@pytest.mark.parametrize(
+    "text", ["", "a: [", "- 1\n- 2\n", "\tx: 1\n", "a: &x 1\nb: *x\n", "\x00\n", "a: 1\n---\nb: 2\n"]
+)
 def test_what_is_no_configuration(folder, text):
     status, output = check(folder, text)
     assert status == 78 and "complaintd.yaml" in output
@@ -113,7 +118,8 @@ def test_a_rule_that_names_no_category(folder):
     for f in (folder / "rules").glob("*.yaml"):
         f.unlink()
     (folder / "rules" / "99-wrong.yaml").write_text(
-        "rules:\n  - {id: wrong, when: {any: [umbrella]}, then: {category: nonsense-category}}\n", encoding="utf-8")
+        "rules:\n  - {id: wrong, when: {any: [umbrella]}, then: {category: nonsense-category}}\n", encoding="utf-8"
+    )
     status, output = check(folder, BASE + "rules: [rules/*.yaml]\ncategories: [{name: billing, team: general}]\n")
     assert status == 78 and "99-wrong.yaml:2:" in output and "nonsense-category" in output
 
@@ -123,7 +129,9 @@ def test_a_rule_file_with_a_wrong_expectation(folder):
         f.unlink()
     (folder / "rules" / "a.yaml").write_text(
         "rules:\n  - {id: rain, when: {any: [umbrella]}, then: {category: billing}}\n"
-        "tests:\n  - {text: 'no such thing', expect: {category: billing}}\n", encoding="utf-8")
+        "tests:\n  - {text: 'no such thing', expect: {category: billing}}\n",
+        encoding="utf-8",
+    )
     status, output = check(folder, BASE + "rules: [rules/*.yaml]\ncategories: [{name: billing, team: general}]\n")
     assert status == 78 and "a.yaml:4:" in output, output
 

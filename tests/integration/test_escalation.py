@@ -7,7 +7,11 @@ from model import settle, wait_for
 
 def critical(box, sender="burnt@shop.example"):
     mark = letters.mark()
-    raw = letters.mail("Kettle caught fire", f"The kettle caught fire in my kitchen, my hand is burnt. {mark}", sender=f"B <{sender}>")
+    raw = letters.mail(
+        "Kettle caught fire",
+        f"The kettle caught fire in my kitchen, my hand is burnt. {mark}",
+        sender=f"B <{sender}>",
+    )
     assert box.mail(raw, sender)[0] == 250
     c = box.complaint_of(mark)
     assert (c["category"], c["priority"], c["team"]) == ("safety", "critical", "safety")
@@ -23,7 +27,9 @@ def due(box, c):
 
 
 def told(box, c):
-    return box.db.rows("select * from notifications where complaint_id = %s and purpose = 'escalation' order by created_at", c["id"])
+    return box.db.rows(
+        "select * from notifications where complaint_id = %s and purpose = 'escalation' order by created_at", c["id"]
+    )
 
 
 def test_nobody_acts_and_everybody_is_told(make_box):
@@ -47,7 +53,9 @@ def test_nobody_acts_and_everybody_is_told(make_box):
     assert {r["transport"] for r in rows} == {"mail", "sms", "webhook"}
     assert all(r["state"] == "sent" for r in rows), [dict(r) for r in rows if r["state"] != "sent"]
     assert len({r["idempotency_key"] for r in rows}) == len(rows)
-    assert box.db.row("select escalation_level from complaints where id = %s", c["id"])["escalation_level"] == max(s["level"] for s in climbed)
+    assert box.db.row("select escalation_level from complaints where id = %s", c["id"])["escalation_level"] == max(
+        s["level"] for s in climbed
+    )
 
     mails = [m for m in box.mails() if m["Delivered-To"].endswith("@staff.example")]
     assert len(mails) == sum(r["transport"] == "mail" for r in rows)
@@ -59,7 +67,9 @@ def test_nobody_acts_and_everybody_is_told(make_box):
     assert len(hooks) == sum(r["transport"] == "webhook" for r in rows)
     assert all(h["verified"] for h in hooks), hooks[0]["headers"]
     assert all(c["ref"] in h["raw"] for h in hooks)
-    for outgoing in [m.as_string() for m in mails] + [t["body"] for t in texts] + [h["raw"] + str(h["headers"]) for h in hooks]:
+    for outgoing in (
+        [m.as_string() for m in mails] + [t["body"] for t in texts] + [h["raw"] + str(h["headers"]) for h in hooks]
+    ):
         assert "sandbox" in outgoing.lower()
 
 
@@ -84,7 +94,9 @@ def test_a_restart_loses_no_step(make_box):
     box = make_box()
     c = critical(box)
     box.kill_daemon()
-    box.sql("update complaintd.clock set clock_offset = clock_offset + interval '2 days'")  # time passes while it is down
+    box.sql(
+        "update complaintd.clock set clock_offset = clock_offset + interval '2 days'"
+    )  # time passes while it is down
     box.restart()
     wait_for(lambda: all(s["fired_at"] for s in due(box, c)), 30, "steps fired after the restart")
     settle(box.db)

@@ -11,7 +11,7 @@ import pytest
 
 import clients
 import letters
-import sandbox
+import processes
 from model import model_check, settle, wait_for
 
 LEASE = {"notify": {"lease": "10s"}}  # a sender that was killed keeps its rows that long
@@ -27,8 +27,11 @@ class Load:
         self.lock = threading.Lock()
         self.stopping = threading.Event()
         self.pause = pause
-        self.threads = [threading.Thread(target=self.client, args=(send,))
-                        for send in (self.by_mail, self.by_sms, self.by_line) for _ in range(each)]
+        self.threads = [
+            threading.Thread(target=self.client, args=(send,))
+            for send in (self.by_mail, self.by_sms, self.by_line)
+            for _ in range(each)
+        ]
         for t in self.threads:
             t.start()
 
@@ -56,14 +59,21 @@ class Load:
 
     def by_mail(self, mark, message):
         sender = f"{mark}@shop.example"
-        message = message or letters.mail("Late parcel", f"My parcel is late again. {mark}", sender=f"A <{sender}>",
-                                          message_id=f"{mark}@client.example", date="Sun, 22 Nov 2026 10:00:00 +0000")
+        message = message or letters.mail(
+            "Late parcel",
+            f"My parcel is late again. {mark}",
+            sender=f"A <{sender}>",
+            message_id=f"{mark}@client.example",
+            date="Sun, 22 Nov 2026 10:00:00 +0000",
+        )
         code, text = self.box.mail(message, sender)
         return (True if code == 250 else (code, text)), message
 
     def by_sms(self, mark, message):
         sid = "SM" + (mark[5:] * 2)
-        message = message or clients.sms_params(f"Wrong bill again {mark}", "+86139" + str(int(mark[5:13], 16))[-8:].zfill(8), sid)
+        message = message or clients.sms_params(
+            f"Wrong bill again {mark}", "+86139" + str(int(mark[5:13], 16))[-8:].zfill(8), sid
+        )
         status, text = self.box.sms(message)
         return (True if status // 100 == 2 else (status, text)), message
 
@@ -77,11 +87,19 @@ class Load:
         self.stopping.set()
         for t in self.threads:
             t.join(120)
-        assert not any(t.is_alive() for t in self.threads), f"clients still wait for an answer; last refusals: {self.refused[-3:]}"
+        assert not any(
+            t.is_alive() for t in self.threads
+        ), f"clients still wait for an answer; last refusals: {self.refused[-3:]}"
         channels = set(self.acked.values())
         assert channels == {"by_mail", "by_sms", "by_line"}, f"only {channels} got anything acknowledged"
-        final = [r for r in self.refused if r[0] in range(500, 503) or r[0] in range(504, 600) or r[0] in range(400, 420)
-                 or (r[0] == "ERR" and not r[1].get("retry"))]
+        final = [
+            r
+            for r in self.refused
+            if r[0] in range(500, 503)
+            or r[0] in range(504, 600)
+            or r[0] in range(400, 420)
+            or (r[0] == "ERR" and not r[1].get("retry"))
+        ]
         assert not final, f"refused for good: {final[:3]}"
 
 
@@ -95,8 +113,10 @@ def moments(capsys):
 
 def report(capsys, box, load, compared):
     with capsys.disabled():
-        print(f"  {compared} acknowledged, {load.resent} sent again, {len(load.refused)} of them told to; "
-              f"{box.db.value('select count(*) from complaints')} complaints, 0 missing, 0 twice")
+        print(
+            f"  {compared} acknowledged, {load.resent} sent again, {len(load.refused)} of them told to; "
+            f"{box.db.value('select count(*) from complaints')} complaints, 0 missing, 0 twice"
+        )
 
 
 def everyone_was_answered(box, acked, at_most_once):
@@ -126,7 +146,11 @@ def test_front(make_box, moments, capsys):
     load.stop()
     compared = model_check(box.db, load.acked)
     box.advance("10min")  # leases of the dead run out by the real clock; retries by the service clock
-    wait_for(lambda: box.db.value("select count(*) from notifications where state = 'sending'") == 0, 180, "leases of the dead")
+    wait_for(
+        lambda: box.db.value("select count(*) from notifications where state = 'sending'") == 0,
+        180,
+        "leases of the dead",
+    )
     box.advance("10min")
     everyone_was_answered(box, load.acked, at_most_once=False)
     report(capsys, box, load, model_check(box.db, load.acked) or compared)
@@ -138,7 +162,7 @@ def test_database(make_box, moments, capsys):
     load = Load(box)
     for _ in range(ROUNDS):
         time.sleep(moments.uniform(0.5, 2.5))
-        box.stop_postgres(sandbox.signal.SIGQUIT)
+        box.stop_postgres(signal.SIGQUIT)
         box.start_postgres()
     wait_for(box.ready, 30, "ready again")
     time.sleep(1)
@@ -166,7 +190,7 @@ def test_worker(make_box, moments, kind, capsys):
     load.stop()
     compared = model_check(box.db, load.acked)
     assert box.metric("complaintd_worker_deaths_total") == deaths
-    assert sandbox.alive(box.state["daemon"]), "the front outlives its workers"
+    assert processes.alive(box.state["daemon"]), "the front outlives its workers"
     box.advance("10min")
     everyone_was_answered(box, load.acked, at_most_once=kind == "triage")
     report(capsys, box, load, model_check(box.db, load.acked) or compared)

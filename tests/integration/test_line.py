@@ -12,11 +12,21 @@ from clients import Line, LineError
 def test_submit_answers_after_the_commit(box):
     mark = letters.mark()
     with box.line() as line:
-        answer = line.ok("SUBMIT", key=mark, channel="phone", customer={"phone": "13800138000", "name": "陈女士"},
-                         subject="Refund", text=f"I was charged twice, the refund never came {mark}")
+        answer = line.ok(
+            "SUBMIT",
+            key=mark,
+            channel="phone",
+            customer={"phone": "13800138000", "name": "陈女士"},
+            subject="Refund",
+            text=f"I was charged twice, the refund never came {mark}",
+        )
         stored = box.db.row("select * from complaints where ref = %s", answer["ref"])
     assert answer["outcome"] == "new"
-    assert (answer["category"], answer["priority"], answer["team"]) == (stored["category"], stored["priority"], stored["team"])
+    assert (answer["category"], answer["priority"], answer["team"]) == (
+        stored["category"],
+        stored["priority"],
+        stored["team"],
+    )
     assert stored["customer_phone"] == "+8613800138000" and stored["customer_name"] == "陈女士"
     assert stored["category"] == "billing" and mark in stored["body"]
     assert answer["due"].endswith("Z")
@@ -56,9 +66,17 @@ def test_pipelined_answers_come_in_request_order(box):
 def test_bad_lines_get_err_and_the_connection_goes_on(box):
     before = box.metric("complaintd_line_errors_total")
     with box.line() as line:
-        for bad in (b"SUBMIT {\n", b"SUBMIT []\n", b"SUBMIT {\"text\":\"\xff\xfe\"}\n", b"\x00\x01\n", b"SUBMIT {\"key\":\"k\"}\n",
-                    b"SUBMIT " + b"x" * 70000 + b"\n", b"SUBMIT {\"key\":\"k\",\"text\":1}\n", b"submit\n",
-                    b"SUBMIT " + b"{\"a\":" * 50 + b"1" + b"}" * 50 + b"\n"):
+        for bad in (
+            b"SUBMIT {\n",
+            b"SUBMIT []\n",
+            b"SUBMIT {\"text\":\"\xff\xfe\"}\n",
+            b"\x00\x01\n",
+            b"SUBMIT {\"key\":\"k\"}\n",
+            b"SUBMIT " + b"x" * 70000 + b"\n",
+            b"SUBMIT {\"key\":\"k\",\"text\":1}\n",
+            b"submit\n",
+            b"SUBMIT " + b"{\"a\":" * 50 + b"1" + b"}" * 50 + b"\n",
+        ):
             line.send_raw(bad)
             word, body, _ = line.answer()
             assert word == "ERR" and body["code"] and body["message"] and body["retry"] is False, bad[:40]

@@ -20,17 +20,29 @@ def acknowledgement(box, to):
 
 def test_plain_mail_is_stored_before_250_and_acknowledged(box):
     mark, sender = letters.mark(), address()
-    raw = letters.mail("Charged twice for order 4711", f"You charged me twice for one order. Please refund. {mark}",
-                       sender=f"Ann Example <{sender}>", message_id=f"{mark}@client.example")
+    raw = letters.mail(
+        "Charged twice for order 4711",
+        f"You charged me twice for one order. Please refund. {mark}",
+        sender=f"Ann Example <{sender}>",
+        message_id=f"{mark}@client.example",
+    )
     code, text = box.mail(raw, sender)
     assert code == 250
-    stored = box.db.row("select * from messages where message_id = %s", f"{mark}@client.example")  # no waiting: it was committed
+    stored = box.db.row(
+        "select * from messages where message_id = %s", f"{mark}@client.example"
+    )  # no waiting: it was committed
     assert bytes(stored["raw"]).endswith(raw.rstrip(b"\r\n") + b"\r\n") or raw.strip() in bytes(stored["raw"])
     c = box.complaint_of(mark)
     assert c["ref"] not in text and "C-" not in text, "a 250 carries no reference"
     assert c["subject"] == "Charged twice for order 4711"
     assert c["customer_email"] == sender and c["customer_name"] == "Ann Example"
-    assert (c["channel"], c["desk"], c["category"], c["team"], c["language"]) == ("mail", "care", "billing", "billing", "en")
+    assert (c["channel"], c["desk"], c["category"], c["team"], c["language"]) == (
+        "mail",
+        "care",
+        "billing",
+        "billing",
+        "en",
+    )
     assert c["decision"], "the decision keeps its reasons"
     assert box.db.row("select outcome from receipts where complaint_id = %s", c["id"])["outcome"] == "new"
     assert box.db.value("select count(*) from events where complaint_id = %s", c["id"]) >= 1
@@ -46,8 +58,7 @@ def test_plain_mail_is_stored_before_250_and_acknowledged(box):
 
 def test_chinese_mail_in_gb18030(box):
     mark, sender = letters.mark(), address()
-    raw = letters.mail("快递延误一周还没到", f"我的包裹延误了一个星期，客服说不清楚，请尽快处理。{mark}",
-                       sender=f"王小明 <{sender}>", charset="gb18030")
+    raw = letters.mail("快递延误一周还没到", f"我的包裹延误了一个星期，客服说不清楚，请尽快处理。{mark}", sender=f"王小明 <{sender}>", charset="gb18030")
     assert box.mail(raw, sender)[0] == 250
     c = box.complaint_of(mark)
     assert c["subject"] == "快递延误一周还没到"
@@ -60,14 +71,20 @@ def test_chinese_mail_in_gb18030(box):
 
 def test_html_only_mail_with_a_picture(box):
     mark, sender, picture = letters.mark(), address(), letters.png()
-    raw = letters.html_mail("Broken kettle", f"<html><head><style>p {{color: red}}</style></head><body><p>The kettle arrived <b>broken</b>"
-                            f" &amp; dented.</p><p>{mark}</p><script>var secret = 1;</script></body></html>",
-                            picture, sender=f"Ben <{sender}>")
+    raw = letters.html_mail(
+        "Broken kettle",
+        f"<html><head><style>p {{color: red}}</style></head><body><p>The kettle arrived <b>broken</b>"
+        f" &amp; dented.</p><p>{mark}</p><script>var secret = 1;</script></body></html>",
+        picture,
+        sender=f"Ben <{sender}>",
+    )
     assert box.mail(raw, sender)[0] == 250
     c = box.complaint_of(mark)
     assert "The kettle arrived broken & dented." in " ".join(c["body"].split())
     assert "secret" not in c["body"] and "color" not in c["body"] and "<" not in c["body"]
-    a = box.db.row("select a.* from attachments a join messages m on m.id = a.message_id where m.complaint_id = %s", c["id"])
+    a = box.db.row(
+        "select a.* from attachments a join messages m on m.id = a.message_id where m.complaint_id = %s", c["id"]
+    )
     assert (a["filename"], a["content_type"], a["size_bytes"]) == ("photo.png", "image/png", len(picture))
     assert bytes(a["sha256"]) == hashlib.sha256(picture).digest()
 
@@ -84,7 +101,13 @@ def test_the_same_mail_again_creates_nothing(box):
 def test_a_message_id_used_twice_drops_nothing(box):
     one, two, sender = letters.mark(), letters.mark(), address()
     for mark in (one, two):
-        assert box.mail(letters.mail("Same id", f"Text {mark}", sender=f"Ann <{sender}>", message_id=f"{one}@x.example"), sender)[0] == 250
+        assert (
+            box.mail(
+                letters.mail("Same id", f"Text {mark}", sender=f"Ann <{sender}>", message_id=f"{one}@x.example"),
+                sender,
+            )[0]
+            == 250
+        )
     wait_for(lambda: box.db.value("select count(*) from pending") == 0)
     found = box.db.rows("select body from messages where message_id = %s", f"{one}@x.example")
     assert sorted(one in m["body"] for m in found) == [False, True]
@@ -100,7 +123,10 @@ def test_several_mails_on_one_connection_and_pipelining(box):
             sender = address()
             s.send(f"MAIL FROM:<{sender}>\r\nRCPT TO:<nobody@example.com>\r\nRCPT TO:<CARE@example.com>\r\nDATA\r\n")
             assert [s.reply()[0] for _ in range(4)] == [250, 550, 250, 354]
-            s.send(letters.mail("Pipelined", f"..dots\n.\n.. and {mark}", sender=sender).replace(b"\r\n.", b"\r\n..") + b".\r\n")
+            s.send(
+                letters.mail("Pipelined", f"..dots\n.\n.. and {mark}", sender=sender).replace(b"\r\n.", b"\r\n..")
+                + b".\r\n"
+            )
             assert s.reply()[0] == 250
         assert s.command("QUIT")[0] == 221
     for mark in marks:
@@ -152,9 +178,18 @@ def test_line_ends(box):
     """Bare line feeds are normalized; an end of data with one is content, not an end."""
     mark, hidden = letters.mark(), letters.mark()
     raw = letters.mail("Smuggled", f"before {mark}")
-    raw += b"\n.\r\nMAIL FROM:<evil@b.example>\r\nRCPT TO:<care@example.com>\r\nDATA\r\nSubject: hidden\r\n\r\n" + hidden.encode() + b"\r\n.\n"
+    raw += (
+        b"\n.\r\nMAIL FROM:<evil@b.example>\r\nRCPT TO:<care@example.com>\r\nDATA\r\nSubject: hidden\r\n\r\n"
+        + hidden.encode()
+        + b"\r\n.\n"
+    )
     with RawSmtp(box.smtp_port) as s:
-        for line, wanted in (("EHLO c.example", 250), ("MAIL FROM:<a@b.example>", 250), ("RCPT TO:<care@example.com>", 250), ("DATA", 354)):
+        for line, wanted in (
+            ("EHLO c.example", 250),
+            ("MAIL FROM:<a@b.example>", 250),
+            ("RCPT TO:<care@example.com>", 250),
+            ("DATA", 354),
+        ):
             assert s.command(line)[0] == wanted
         s.send(raw + b"end\r\n.\r\n")
         assert s.reply()[0] == 250
@@ -165,8 +200,10 @@ def test_line_ends(box):
 
 def test_eight_bit_and_unknown_charset(box):
     mark = letters.mark()
-    raw = (b"From: a@b.example\r\nSubject: caf\xe9\r\nMessage-ID: <" + mark.encode() + b"@x>\r\nMIME-Version: 1.0\r\n"
-           b"Content-Type: text/plain; charset=x-made-up\r\n\r\nTh\xe9 text " + mark.encode() + b"\r\n")
+    raw = (
+        b"From: a@b.example\r\nSubject: caf\xe9\r\nMessage-ID: <" + mark.encode() + b"@x>\r\nMIME-Version: 1.0\r\n"
+        b"Content-Type: text/plain; charset=x-made-up\r\n\r\nTh\xe9 text " + mark.encode() + b"\r\n"
+    )
     assert box.mail(crlf(raw))[0] == 250
     c = box.complaint_of(mark)
     assert "text " + mark in c["body"]

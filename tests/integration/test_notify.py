@@ -18,7 +18,9 @@ def number():
 
 def complain(box, sender, extra=(), envelope=None, message_id=None):
     mark = letters.mark()
-    raw = letters.mail("Late", f"The parcel is late {mark}", sender=f"A <{sender}>", extra=extra, message_id=message_id)
+    raw = letters.mail(
+        "Late", f"The parcel is late {mark}", sender=f"A <{sender}>", extra=extra, message_id=message_id
+    )
     assert box.mail(raw, sender if envelope is None else envelope)[0] == 250
     wait_for(lambda: box.db.value("select count(*) from pending") == 0)
     return mark
@@ -33,7 +35,9 @@ def test_a_refusal_for_now_is_tried_again_with_back_off(make_box):
     box.inject(mail="451 4.3.0 try later")
     sender = address()
     complain(box, sender)
-    first = wait_for(lambda: [a for a in acks(box, sender) if a["attempts"] >= 1 and a["state"] == "pending"], 30, "first attempt")[0]
+    first = wait_for(
+        lambda: [a for a in acks(box, sender) if a["attempts"] >= 1 and a["state"] == "pending"], 30, "first attempt"
+    )[0]
     assert "451" in first["last_error"]
     waits = []
     for _ in range(2):
@@ -72,10 +76,17 @@ def test_sms_and_webhook_failures_end_dead_and_are_seen(make_box, failure):
     sender = number()
     assert box.sms(clients.sms_params("The kettle caught fire and burnt my hand", sender))[0] // 100 == 2
     box.advance("6d")
-    wait_for(lambda: not box.db.value("select count(*) from notifications where state in ('pending', 'sending', 'unknown')"), 60)
+    wait_for(
+        lambda: not box.db.value(
+            "select count(*) from notifications where state in ('pending', 'sending', 'unknown')"
+        ),
+        60,
+    )
     rows = box.db.rows("select * from notifications where transport in ('sms', 'webhook')")
     assert rows and {r["transport"] for r in rows} == {"sms", "webhook"}
-    assert {r["state"] for r in rows} <= {"dead", "expired"}, [(r["transport"], r["state"], r["attempts"]) for r in rows]
+    assert {r["state"] for r in rows} <= {"dead", "expired"}, [
+        (r["transport"], r["state"], r["attempts"]) for r in rows
+    ]
     assert all(r["last_error"] for r in rows)
     assert box.sent_sms() == [] and box.webhooks() == []
     assert box.metric("complaintd_notifications_total") > 0
@@ -110,7 +121,9 @@ AUTOMATIC = {
 def test_nothing_automatic_is_answered(box, kind):
     sender = address()
     mark = complain(box, sender, AUTOMATIC[kind])
-    assert box.db.value("select count(*) from messages where strpos(coalesce(body, ''), %s) > 0", mark) == 1, "kept all the same"
+    assert (
+        box.db.value("select count(*) from messages where strpos(coalesce(body, ''), %s) > 0", mark) == 1
+    ), "kept all the same"
     settle(box.db)
     assert not [a for a in acks(box, sender) if a["state"] not in ("suppressed",)]
     assert box.mails(sender) == []

@@ -22,6 +22,8 @@ def test_stopped_workers(make_box, capsys):
     # the front kills what hangs at its deadline and starts anew; nobody has to help
     compared = model_check(box.db, load.acked)
     assert compared == answered
-    assert box.db.value("select count(*) from complaints where degraded") <= 2 * len(before), "only what a worker hung on"
+    assert box.db.value("select count(*) from complaints where degraded") <= 2 * len(
+        before
+    ), "only what a worker hung on"
     with capsys.disabled():
         print(f"  {answered} accepted while no worker answered, {compared} triaged later")

@@ -6,15 +6,20 @@ import stat
 import tempfile
 
 import pytest
+import yaml
 
 import clients
 import letters
+import processes
 import sandbox
+import sandbox_config
 from box import default_build, run
 
 TOOL = os.path.join(sandbox.ROOT, "tools", "sandbox")
-NAMES = ("SMTP_PORT LMTP_SOCKET HTTP_PORT LINE_PORT LINE_TOKEN ADMIN_TOKEN SMTP_RCPT SMS_TWILIO_URL SMS_TWILIO_TOKEN METRICS_URL "
-         "DATABASE_URL MAIL_OUTBOX SMS_OUTBOX WEBHOOK_OUTBOX CONFIG DAEMON_PID").split()
+NAMES = (
+    "SMTP_PORT LMTP_SOCKET HTTP_PORT LINE_PORT LINE_TOKEN ADMIN_TOKEN SMTP_RCPT SMS_TWILIO_URL SMS_TWILIO_TOKEN METRICS_URL "
+    "DATABASE_URL MAIL_OUTBOX SMS_OUTBOX WEBHOOK_OUTBOX CONFIG DAEMON_PID"
+).split()
 
 
 def tool(*args):
@@ -37,12 +42,16 @@ def started(directory, *options):
 
 
 def answers(env):
-    return sandbox.http_status(f"http://127.0.0.1:{env['HTTP_PORT']}/readyz") == 200
+    return processes.http_status(f"http://127.0.0.1:{env['HTTP_PORT']}/readyz") == 200
 
 
 def sockets_below(directory):
-    return [os.path.join(d, n) for d, _, names in os.walk(directory) for n in names
-            if stat.S_ISSOCK(os.lstat(os.path.join(d, n)).st_mode)]
+    return [
+        os.path.join(d, n)
+        for d, _, names in os.walk(directory)
+        for n in names
+        if stat.S_ISSOCK(os.lstat(os.path.join(d, n)).st_mode)
+    ]
 
 
 def test_two_side_by_side_and_nothing_left(folders):
@@ -56,18 +65,28 @@ def test_two_side_by_side_and_nothing_left(folders):
     mark = letters.mark()
     assert clients.send_mail(a["SMTP_PORT"], letters.mail("for the first", mark))[0] == 250
     for env, wanted in ((a, "1"), (b, "0")):
-        done = run("psql", "-AtX", "-d", env["DATABASE_URL"], "-c",
-                   f"select count(*) from complaintd.messages where body like '%{mark}%'", cwd="/")
+        done = run(
+            "psql",
+            "-AtX",
+            "-d",
+            env["DATABASE_URL"],
+            "-c",
+            f"select count(*) from complaintd.messages where body like '%{mark}%'",
+            cwd="/",
+        )
         assert done.stdout.strip() == wanted, done.stderr
-    assert run("psql", "-AtX", "-d", a["DATABASE_URL"], "-c", "select sandbox from complaintd.clock", cwd="/").stdout == "t\n"
-    used = [p for d in folders for p in sandbox.marked(d)]
+    assert (
+        run("psql", "-AtX", "-d", a["DATABASE_URL"], "-c", "select sandbox from complaintd.clock", cwd="/").stdout
+        == "t\n"
+    )
+    used = [p for d in folders for p in processes.marked(d)]
     assert len(used) >= 4
     for d in folders:
         done = tool("stop", d)
         assert done.returncode == 0, done.stderr
-    assert not [p for p in used if sandbox.alive(p)]
+    assert not [p for p in used if processes.alive(p)]
     for d, env in zip(folders, (a, b)):
-        assert sandbox.marked(d) == []
+        assert processes.marked(d) == []
         assert sockets_below(d) == []
         for name in ("SMTP_PORT", "HTTP_PORT", "LINE_PORT"):
             with socket.socket() as s:
@@ -87,8 +106,15 @@ def test_restart_keeps_ports_and_data(folders):
     assert again.pop("DAEMON_PID") != env.pop("DAEMON_PID")
     assert again == env
     assert answers(again)
-    done = run("psql", "-AtX", "-d", env["DATABASE_URL"], "-c",
-               f"select count(*) from complaintd.messages where body like '%{mark}%'", cwd="/")
+    done = run(
+        "psql",
+        "-AtX",
+        "-d",
+        env["DATABASE_URL"],
+        "-c",
+        f"select count(*) from complaintd.messages where body like '%{mark}%'",
+        cwd="/",
+    )
     assert done.stdout.strip() == "1"
     mail = os.path.join(folders[0], "outbox", "mail", "new")
     assert os.path.isdir(mail)
@@ -97,11 +123,13 @@ def test_restart_keeps_ports_and_data(folders):
 def test_config_is_merged_and_generated_ports_win(folders):
     overlay = os.path.join(folders[1], "mine.yaml")
     with open(overlay, "w", encoding="utf-8") as f:
-        f.write("hostname: mine.example\nhttp: {listen: ['127.0.0.1:1'], max_body: 64kB}\n"
-                "desks: [{name: care, brand: Mine}, {name: north, addresses: [north@example.com], default_team: billing}]\n")
+        f.write(
+            "hostname: mine.example\nhttp: {listen: ['127.0.0.1:1'], max_body: 64kB}\n"
+            "desks: [{name: care, brand: Mine}, {name: north, addresses: [north@example.com], default_team: billing}]\n"
+        )
     env = started(folders[0], "--config", overlay)
     with open(env["CONFIG"], encoding="utf-8") as f:
-        config = sandbox.yaml.safe_load(f)
+        config = yaml.safe_load(f)
     assert config["hostname"] == "mine.example"
     assert config["http"] == {"listen": [f"127.0.0.1:{env['HTTP_PORT']}"], "max_body": "64kB"}
     care, north = config["desks"]
@@ -116,7 +144,7 @@ def test_a_fault_in_the_configuration_is_told(folders):
     done = tool("start", folders[0], "--config", overlay)
     assert done.returncode == 1
     assert "max_mesage" in done.stderr
-    assert sandbox.marked(folders[0]) == [] and sockets_below(folders[0]) == []
+    assert processes.marked(folders[0]) == [] and sockets_below(folders[0]) == []
 
 
 def test_a_long_path_works(folders):
@@ -124,13 +152,16 @@ def test_a_long_path_works(folders):
     env = started(deep)
     assert answers(env)
     assert tool("stop", deep).returncode == 0
-    assert not [d for d in os.listdir("/tmp") if d.startswith("cd-") and sandbox.marked(os.path.join("/tmp", d))]
+    assert not [d for d in os.listdir("/tmp") if d.startswith("cd-") and processes.marked(os.path.join("/tmp", d))]
 
 
 def test_merging():
     base = {"a": 1, "m": {"x": 1, "y": [1, 2]}, "l": [{"name": "one", "v": 1}, {"name": "two", "v": 2}]}
     over = {"m": {"y": [3]}, "l": [{"name": "two", "w": 3}, {"name": "three"}], "n": None}
-    assert sandbox.merge(base, over) == {
-        "a": 1, "m": {"x": 1, "y": [3]}, "n": None,
-        "l": [{"name": "one", "v": 1}, {"name": "two", "v": 2, "w": 3}, {"name": "three"}]}
+    assert sandbox_config.merge(base, over) == {
+        "a": 1,
+        "m": {"x": 1, "y": [3]},
+        "n": None,
+        "l": [{"name": "one", "v": 1}, {"name": "two", "v": 2, "w": 3}, {"name": "three"}],
+    }
     assert base["l"][1] == {"name": "two", "v": 2}, "the base stays as it was"

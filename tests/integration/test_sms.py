@@ -15,7 +15,12 @@ def test_signed_sms_becomes_a_complaint_and_is_answered(box):
     status, body = box.sms(clients.sms_params(f"你们客服态度太差了，骂人还挂电话！{mark}", sender))
     assert status // 100 == 2 and "<Message" not in body
     c = box.complaint_of(mark)
-    assert (c["channel"], c["customer_phone"], c["language"], c["category"]) == ("sms", sender, "zh", "service-attitude")
+    assert (c["channel"], c["customer_phone"], c["language"], c["category"]) == (
+        "sms",
+        sender,
+        "zh",
+        "service-attitude",
+    )
     wait_for(lambda: box.sent_sms(sender), 30, "acknowledgement by SMS")
     sent = box.sent_sms(sender)
     assert len(sent) == 1 and c["ref"] in sent[0]["body"] and sent[0]["from"] == "+18005551212"
@@ -46,7 +51,11 @@ def test_the_provider_delivers_twice(box):
 
 def test_unknown_parameters_are_verified_and_ignored(box):
     mark = letters.mark()
-    params = {**clients.sms_params(f"Internet is down since Monday {mark}"), "SomethingNew": "1&2=3", "OptOutType": ""}
+    params = {
+        **clients.sms_params(f"Internet is down since Monday {mark}"),
+        "SomethingNew": "1&2=3",
+        "OptOutType": "",
+    }
     assert box.sms(params)[0] // 100 == 2
     box.complaint_of(mark)
 

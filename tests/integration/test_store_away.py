@@ -4,7 +4,7 @@ import time
 import clients
 import letters
 from model import model_check, wait_for
-from sandbox import http_status
+from processes import http_status
 
 
 def readiness(box):
@@ -50,7 +50,9 @@ def test_the_daemon_waits_for_a_database_that_comes_later(make_box):
     box = make_box()
     box.kill_daemon()
     box.stop_postgres()
-    box.state["daemon"] = box.spawn([box.build() + "/complaintd", "--config", box.path("complaintd.yaml")], box.log_file())
+    box.state["daemon"] = box.spawn(
+        [box.build() + "/complaintd", "--config", box.path("complaintd.yaml")], box.log_file()
+    )
     time.sleep(2)
     alive = box.daemon_alive()
     box.start_postgres()

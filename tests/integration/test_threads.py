@@ -12,11 +12,18 @@ def send(box, mark, sender, message_id=None, extra=(), subject="A matter"):
 
 def message_of(box, mark):
     wait_for(lambda: box.db.value("select count(*) from pending") == 0)
-    return box.db.row("select m.*, r.outcome from messages m join receipts r on r.id = m.id where m.direction = 'in' and strpos(m.body, %s) > 0", mark)
+    return box.db.row(
+        "select m.*, r.outcome from messages m join receipts r on r.id = m.id where m.direction = 'in' and strpos(m.body, %s) > 0",
+        mark,
+    )
 
 
 def ids():
-    return f"{secrets.token_hex(8)}@shop.example", f"{secrets.token_hex(8)}@shop.example", f"c{secrets.token_hex(5)}@shop.example"
+    return (
+        f"{secrets.token_hex(8)}@shop.example",
+        f"{secrets.token_hex(8)}@shop.example",
+        f"c{secrets.token_hex(5)}@shop.example",
+    )
 
 
 def test_a_reply_by_its_sender_joins(box):

@@ -11,6 +11,7 @@ import urllib.request
 
 import clients
 import model
+import processes
 import sandbox
 
 ROOT = sandbox.ROOT
@@ -48,7 +49,12 @@ class Box(sandbox.Sandbox):
         return clients.send_sms(self.e["SMS_TWILIO_URL"], self.e["SMS_TWILIO_TOKEN"], params, signature)
 
     def line(self, role="intake"):
-        token = {"intake": self.e["LINE_TOKEN"], "admin": self.e["ADMIN_TOKEN"], "agent": self.state["agent_token"], None: None}[role]
+        token = {
+            "intake": self.e["LINE_TOKEN"],
+            "admin": self.e["ADMIN_TOKEN"],
+            "agent": self.state["agent_token"],
+            None: None,
+        }[role]
         return clients.Line(self.line_port, token)
 
     # -- what came of it --
@@ -62,14 +68,18 @@ class Box(sandbox.Sandbox):
     def complaint_of(self, mark):
         """The one complaint whose first message carries the mark."""
         model.wait_for(lambda: self.db.value("select count(*) from pending") == 0, 30, "pending envelopes triaged")
-        return self.db.row("select * from complaints where strpos(coalesce(subject, '') || ' ' || coalesce(body, ''), %s) > 0", mark)
+        return self.db.row(
+            "select * from complaints where strpos(coalesce(subject, '') || ' ' || coalesce(body, ''), %s) > 0", mark
+        )
 
     def mails(self, to=None):
         """Mails that reached the sink, oldest first."""
         found = []
         for path in glob.glob(os.path.join(self.e["MAIL_OUTBOX"], "new", "*")):
             with open(path, "rb") as f:
-                found.append((os.stat(path).st_mtime_ns, email.message_from_binary_file(f, policy=email.policy.default)))
+                found.append(
+                    (os.stat(path).st_mtime_ns, email.message_from_binary_file(f, policy=email.policy.default))
+                )
         found.sort(key=lambda pair: pair[0])
         return [m for _, m in found if to is None or to in [str(v) for v in m.get_all("Delivered-To", [])]]
 
@@ -103,7 +113,9 @@ class Box(sandbox.Sandbox):
         values, wrong = self.metrics(), {}
         for channel in ("mail", "sms", "line", "web"):
             accepted = values[f'complaintd_accepted_total{{channel="{channel}"}}']
-            counted = {k: v for k, v in values.items() if k.startswith(f'complaintd_intake_total{{channel="{channel}",')}
+            counted = {
+                k: v for k, v in values.items() if k.startswith(f'complaintd_intake_total{{channel="{channel}",')
+            }
             if accepted != sum(counted.values()):
                 wrong[channel] = f"accepted {accepted}, outcomes {counted}"
             receipts = self.db.value("select count(*) from receipts where channel = %s", channel)
@@ -125,20 +137,22 @@ class Box(sandbox.Sandbox):
 
     def workers(self, kind):
         """Process ids of the daemon's living workers of a kind: "triage", "mail"."""
-        return [pid for pid, command in sandbox.children(self.state["daemon"]["pid"]) if f"--worker={kind}" in command]
+        return [
+            pid for pid, command in processes.children(self.state["daemon"]["pid"]) if f"--worker={kind}" in command
+        ]
 
     def kill_daemon(self, sig=signal.SIGKILL):
         self.killed = True  # its counters begin anew
-        sandbox.send_signal(self.state["daemon"], sig)
-        assert sandbox.wait_gone([self.state["daemon"]], 20)
+        processes.send_signal(self.state["daemon"], sig)
+        assert processes.wait_gone([self.state["daemon"]], 20)
 
     def stop_postgres(self, *how):
         self.killed = True  # what was committed without an answer is a duplicate when it comes again
         super().stop_postgres(*how)
 
     def daemon_alive(self):
-        sandbox.wait_gone([self.state["daemon"]], 0.001)
-        return sandbox.alive(self.state.get("daemon"))
+        processes.wait_gone([self.state["daemon"]], 0.001)
+        return processes.alive(self.state.get("daemon"))
 
     def log(self):
         with open(self.log_file(), encoding="utf-8", errors="replace") as f:

@@ -14,6 +14,7 @@ TIMEOUT = 60
 
 # ---- mail ----
 
+
 def crlf(data):
     return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
@@ -81,6 +82,7 @@ class RawSmtp:
 
 # ---- SMS ----
 
+
 def twilio_signature(token, url, params):
     data = url + "".join(name + value for name, value in sorted(params.items()))
     return base64.b64encode(hmac.new(token.encode(), data.encode(), hashlib.sha1).digest()).decode()
@@ -88,8 +90,19 @@ def twilio_signature(token, url, params):
 
 def sms_params(text, sender="+8613900001111", sid=None, account="AC" + "5" * 32, to="+18005551212"):
     sid = sid or "SM" + secrets.token_hex(16)
-    return {"MessageSid": sid, "SmsSid": sid, "SmsMessageSid": sid, "AccountSid": account, "From": sender, "To": to, "Body": text,
-            "NumMedia": "0", "NumSegments": "1", "SmsStatus": "received", "ApiVersion": "2010-04-01"}
+    return {
+        "MessageSid": sid,
+        "SmsSid": sid,
+        "SmsMessageSid": sid,
+        "AccountSid": account,
+        "From": sender,
+        "To": to,
+        "Body": text,
+        "NumMedia": "0",
+        "NumSegments": "1",
+        "SmsStatus": "received",
+        "ApiVersion": "2010-04-01",
+    }
 
 
 def post(url, body, headers):
@@ -97,7 +110,9 @@ def post(url, body, headers):
     parts = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=TIMEOUT)
     try:
-        connection.request("POST", parts.path + ("?" + parts.query if parts.query else ""), body=body, headers=headers)
+        connection.request(
+            "POST", parts.path + ("?" + parts.query if parts.query else ""), body=body, headers=headers
+        )
         answer = connection.getresponse()
         return answer.status, answer.read().decode("utf-8", "replace")
     except http.client.HTTPException as e:
@@ -116,6 +131,7 @@ def send_sms(url, token, params, signature=None):
 
 # ---- line protocol ----
 
+
 class LineError(Exception):
     def __init__(self, body):
         super().__init__(f"{body.get('code')}: {body.get('message')}")
@@ -133,7 +149,11 @@ class Line:
             self.ok("AUTH", token=token)
 
     def send(self, verb, args=None):
-        self.send_raw(verb.encode() + (b" " + json.dumps(args, ensure_ascii=False).encode() if args is not None else b"") + b"\n")
+        self.send_raw(
+            verb.encode()
+            + (b" " + json.dumps(args, ensure_ascii=False).encode() if args is not None else b"")
+            + b"\n"
+        )
 
     def send_raw(self, data):
         self.sock.sendall(data)

@@ -17,6 +17,7 @@ import unicodedata
 
 import clients
 import letters
+import processes
 import sandbox
 
 TTY = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
@@ -76,9 +77,15 @@ PHONE = "Caller says the shop gave her personal details to somebody else; since 
 
 def complaints():
     """[(what, how, who, mark to find it by, category, priority or None, send(box))]"""
-    first = letters.mail("Charged twice for order 88-1204", MAIL_ENGLISH, sender="Ann Example <ann@customer.example>",
-                         message_id="88-1204.charged@customer.example")
-    chinese = letters.mail("包裹没有收到，快递却显示已签收", MAIL_CHINESE, sender="王小明 <xiaoming@customer.example>", charset="gb18030")
+    first = letters.mail(
+        "Charged twice for order 88-1204",
+        MAIL_ENGLISH,
+        sender="Ann Example <ann@customer.example>",
+        message_id="88-1204.charged@customer.example",
+    )
+    chinese = letters.mail(
+        "包裹没有收到，快递却显示已签收", MAIL_CHINESE, sender="王小明 <xiaoming@customer.example>", charset="gb18030"
+    )
     html = letters.html_mail("Broken handle", MAIL_HTML, letters.png(), sender="Ben Example <ben@customer.example>")
     safety = letters.mail("Kettle caught fire", MAIL_SAFETY, sender="Carla Example <carla@customer.example>")
 
@@ -86,17 +93,38 @@ def complaints():
         return lambda box: clients.send_mail(box.env()["SMTP_PORT"], raw, sender, [CARE])
 
     def sms(text, sender):
-        return lambda box: clients.send_sms(box.env()["SMS_TWILIO_URL"], box.env()["SMS_TWILIO_TOKEN"], clients.sms_params(text, sender))
+        return lambda box: clients.send_sms(
+            box.env()["SMS_TWILIO_URL"], box.env()["SMS_TWILIO_TOKEN"], clients.sms_params(text, sender)
+        )
 
     def phone(box):
         with clients.Line(box.env()["LINE_PORT"], box.env()["LINE_TOKEN"]) as line:
-            word, body, _ = line.request("SUBMIT", key="call-8812", channel="phone", subject="Address given away", text=PHONE,
-                                         customer={"name": "Dora Example", "phone": "13900002233"})
+            word, body, _ = line.request(
+                "SUBMIT",
+                key="call-8812",
+                channel="phone",
+                subject="Address given away",
+                text=PHONE,
+                customer={"name": "Dora Example", "phone": "13900002233"},
+            )
             return word, body
+
     return [
         ("plain English mail", "ann@customer.example", "billing", None, mail(first, "ann@customer.example")),
-        ("Chinese mail in GB18030", "xiaoming@customer.example", "delivery", None, mail(chinese, "xiaoming@customer.example")),
-        ("HTML-only mail with a photo", "ben@customer.example", "product-quality", None, mail(html, "ben@customer.example")),
+        (
+            "Chinese mail in GB18030",
+            "xiaoming@customer.example",
+            "delivery",
+            None,
+            mail(chinese, "xiaoming@customer.example"),
+        ),
+        (
+            "HTML-only mail with a photo",
+            "ben@customer.example",
+            "product-quality",
+            None,
+            mail(html, "ben@customer.example"),
+        ),
         ("SMS in Chinese, signed", "+8613900004455", "service-attitude", None, sms(SMS_CHINESE, "+8613900004455")),
         ("SMS in English, signed", "+8613900006677", "technical", None, sms(SMS_ENGLISH, "+8613900006677")),
         ("phone call typed by an agent", "+8613900002233", "privacy", None, phone),
@@ -106,6 +134,7 @@ def complaints():
 
 
 # ---- printing ----
+
 
 def width(text):
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
@@ -147,8 +176,14 @@ def outbox(box):
                 if transport == "sms":
                     found.append(("sms", line["to"], "", line["body"]))
                 else:
-                    found.append(("webhook", line["path"], "signature right" if line["verified"] else "SIGNATURE WRONG",
-                                  json.dumps(line["body"], ensure_ascii=False)))
+                    found.append(
+                        (
+                            "webhook",
+                            line["path"],
+                            "signature right" if line["verified"] else "SIGNATURE WRONG",
+                            json.dumps(line["body"], ensure_ascii=False),
+                        )
+                    )
     return found
 
 
@@ -163,7 +198,11 @@ def wait_for(condition, seconds):
 
 
 def quoted(text, lines=9, columns=96):
-    shown = [line for part in text.strip().splitlines() for line in (textwrap.wrap(part, columns, break_on_hyphens=False) or [""])]
+    shown = [
+        line
+        for part in text.strip().splitlines()
+        for line in (textwrap.wrap(part, columns, break_on_hyphens=False) or [""])
+    ]
     for line in shown[:lines]:
         print(paint("    │ ", "2") + line)
     if len(shown) > lines:
@@ -172,12 +211,17 @@ def quoted(text, lines=9, columns=96):
 
 # ---- the show ----
 
+
 def send_all(box, expect):
     title("1  Eight complaints come in by mail, SMS and telephone")
     for n, (what, who, _, _, send) in enumerate(complaints(), 1):
         answer = send(box)
         good = answer[0] in (250, 200, 204, "OK")
-        text = " ".join(str(answer[1]).split()) if not isinstance(answer[1], dict) else json.dumps(answer[1], ensure_ascii=False)
+        text = (
+            " ".join(str(answer[1]).split())
+            if not isinstance(answer[1], dict)
+            else json.dumps(answer[1], ensure_ascii=False)
+        )
         print(f"  {n}  {what:<29} {who:<26} → {answer[0]} {cut(text, 60)}")
         expect.check(good, f"{what}: answered {answer}")
 
@@ -185,9 +229,12 @@ def send_all(box, expect):
 def show_table(box, expect):
     title("2  What became of each")
     wait_for(lambda: box.sql("select count(*) from complaintd.pending") == [["0"]], 30)
-    found = rows(box, "select c.*, to_char(d.due_at at time zone 'UTC', 'Dy HH24:MI') as due,"
-                      " (select count(*) from attachments a join messages m on m.id = a.message_id where m.complaint_id = c.id) as files"
-                      " from complaints c left join deadlines d on d.complaint_id = c.id and d.kind = 'first-response' order by c.received_at, c.id")
+    found = rows(
+        box,
+        "select c.*, to_char(d.due_at at time zone 'UTC', 'Dy HH24:MI') as due,"
+        " (select count(*) from attachments a join messages m on m.id = a.message_id where m.complaint_id = c.id) as files"
+        " from complaints c left join deadlines d on d.complaint_id = c.id and d.kind = 'first-response' order by c.received_at, c.id",
+    )
     lines = []
     for n, (what, who, category, priority, _) in enumerate(complaints(), 1):
         if category is None:
@@ -198,16 +245,34 @@ def show_table(box, expect):
             continue
         c = mine[0]
         subject = (c["subject"] or c["body"].split("\n")[0]) + (f" (+{c['files']} file)" if c["files"] else "")
-        lines.append([n, c["ref"], c["channel"], c["language"], subject, c["category"], c["priority"], c["team"], c["status"], c["due"] or ""])
+        lines.append(
+            [
+                n,
+                c["ref"],
+                c["channel"],
+                c["language"],
+                subject,
+                c["category"],
+                c["priority"],
+                c["team"],
+                c["status"],
+                c["due"] or "",
+            ]
+        )
         expect.check(c["category"] == category, f"{what}: category {c['category']}, not {category}")
         expect.check(priority in (None, c["priority"]), f"{what}: priority {c['priority']}, not {priority}")
     expect.check(len(found) == 7, f"{len(found)} complaints, not 7")
     for row in lines:
         row += [""] * (10 - len(row))
-    table(["#", "reference", "by", "in", "about", "category", "priority", "team", "status", "we answer by"], lines,
-          [2, 16, 5, 3, 44, 16, 8, 10, 8, 12])
+    table(
+        ["#", "reference", "by", "in", "about", "category", "priority", "team", "status", "we answer by"],
+        lines,
+        [2, 16, 5, 3, 44, 16, 8, 10, 8, 12],
+    )
     html = [c for c in found if c["customer_email"] == "ben@customer.example"]
-    expect.check(html and html[0]["files"] == 1 and "broken handle" in html[0]["body"], "the HTML mail's text and photo")
+    expect.check(
+        html and html[0]["files"] == 1 and "broken handle" in html[0]["body"], "the HTML mail's text and photo"
+    )
     return found
 
 
@@ -244,19 +309,28 @@ def climb(box, expect, found):
         return
     title(f"4  Nobody touches {critical['ref']} ({critical['subject']}): the clock is moved on, the ladder climbs")
     before = len(outbox(box))
-    sql = ("select n.level, n.transport, n.recipient, n.state, to_char(n.sent_at at time zone 'UTC', 'Dy HH24:MI:SS') as sent, "
-           "to_char(n.created_at - c.received_at, 'HH24:MI') as after from notifications n join complaints c on c.id = n.complaint_id "
-           f"where n.purpose = 'escalation' and c.ref = '{critical['ref']}' order by n.created_at, n.level, n.transport, n.recipient")
+    sql = (
+        "select n.level, n.transport, n.recipient, n.state, to_char(n.sent_at at time zone 'UTC', 'Dy HH24:MI:SS') as sent, "
+        "to_char(n.created_at - c.received_at, 'HH24:MI') as after from notifications n join complaints c on c.id = n.complaint_id "
+        f"where n.purpose = 'escalation' and c.ref = '{critical['ref']}' order by n.created_at, n.level, n.transport, n.recipient"
+    )
     moved = []
     for step in ("30min", "1h", "2h", "6h", "1d"):
         box.ctl("clock", "advance", step)
         moved.append(step)
-        told = wait_for(lambda: (lambda r: r if all(n["state"] == "sent" for n in r) else None)(rows(box, sql)), 30) or rows(box, sql)
-        if transports(told) == {"mail", "sms", "webhook"} and any(n["recipient"].startswith("supervisor") for n in told):
+        told = wait_for(
+            lambda: (lambda r: r if all(n["state"] == "sent" for n in r) else None)(rows(box, sql)), 30
+        ) or rows(box, sql)
+        if transports(told) == {"mail", "sms", "webhook"} and any(
+            n["recipient"].startswith("supervisor") for n in told
+        ):
             break
     print(f"  complaintctl clock advance {' + '.join(moved)}")
-    table(["level", "after", "virtual time", "by", "to", "state"],
-          [[n["level"], n["after"], n["sent"] or "", n["transport"], n["recipient"], n["state"]] for n in told], [5, 6, 14, 8, 40, 8])
+    table(
+        ["level", "after", "virtual time", "by", "to", "state"],
+        [[n["level"], n["after"], n["sent"] or "", n["transport"], n["recipient"], n["state"]] for n in told],
+        [5, 6, 14, 8, 40, 8],
+    )
     expect.check(transports(told) == {"mail", "sms", "webhook"}, "mail, SMS and webhook have told someone")
     staff = outbox(box)
     shown = set()
@@ -278,18 +352,34 @@ def by_hand(box, found):
     title("5  Try it by hand, in another terminal")
     print(f"  . {box.path('env')}")
     print(paint("  # a mail (apt-get install swaks), then what came back", "2"))
-    print(f"  swaks --server 127.0.0.1:{e['SMTP_PORT']} --from me@customer.example --to {CARE} \\\n"
-          "        --header 'Subject: Where is my parcel' --body 'It is two weeks late.'")
+    print(
+        f"  swaks --server 127.0.0.1:{e['SMTP_PORT']} --from me@customer.example --to {CARE} \\\n"
+        "        --header 'Subject: Where is my parcel' --body 'It is two weeks late.'"
+    )
     print(f"  cat \"$(ls -td {e['MAIL_OUTBOX']}/new/* | head -n 1)\"")
     print(paint("  # an SMS as the provider would deliver it; change one letter and it is refused", "2"))
-    print(f"  curl -i {e['SMS_TWILIO_URL']} -H 'X-Twilio-Signature: {signature}' \\\n       "
-          + " \\\n       ".join(" ".join(f"--data-urlencode '{k}={v}'" for k, v in list(params.items())[i:i + 2]) for i in range(0, len(params), 2)))
+    print(
+        f"  curl -i {e['SMS_TWILIO_URL']} -H 'X-Twilio-Signature: {signature}' \\\n       "
+        + " \\\n       ".join(
+            " ".join(f"--data-urlencode '{k}={v}'" for k, v in list(params.items())[i : i + 2])
+            for i in range(0, len(params), 2)
+        )
+    )
     print(paint("  # the line protocol", "2"))
-    print(f"  printf 'AUTH {{\"token\":\"{e['LINE_TOKEN']}\"}}\\nSUBMIT {{\"key\":\"k1\",\"text\":\"The bill is wrong\"}}\\nQUIT\\n' | nc 127.0.0.1 {e['LINE_PORT']}")
-    print(paint("  # why was it decided so; take it, which ends its ladder; move the clock; the database; counters; the log", "2"))
+    print(
+        f"  printf 'AUTH {{\"token\":\"{e['LINE_TOKEN']}\"}}\\nSUBMIT {{\"key\":\"k1\",\"text\":\"The bill is wrong\"}}\\nQUIT\\n' | nc 127.0.0.1 {e['LINE_PORT']}"
+    )
+    print(
+        paint(
+            "  # why was it decided so; take it, which ends its ladder; move the clock; the database; counters; the log",
+            "2",
+        )
+    )
     ctl = f"{os.path.relpath(box.build())}/complaintctl --config {e['CONFIG']}"
-    print(f"  {ctl} explain {ref}\n  {ctl} ack {ref}\n  {ctl} clock advance 2h\n  psql '{e['DATABASE_URL']}' -c 'table complaintd.complaints'\n"
-          f"  curl {e['METRICS_URL']}\n  tail -f {box.log_file()}")
+    print(
+        f"  {ctl} explain {ref}\n  {ctl} ack {ref}\n  {ctl} clock advance 2h\n  psql '{e['DATABASE_URL']}' -c 'table complaintd.complaints'\n"
+        f"  curl {e['METRICS_URL']}\n  tail -f {box.log_file()}"
+    )
 
 
 def main():
@@ -315,17 +405,24 @@ def main():
             sys.stdin.readline()
     except KeyboardInterrupt:
         print()
-    except (sandbox.Trouble, OSError, subprocess.SubprocessError) as e:
+    except (processes.Trouble, OSError, subprocess.SubprocessError) as e:
         expect.check(False, str(e))
-        print(sandbox.tail(box.log_file()), file=sys.stderr)
+        print(processes.tail(box.log_file()), file=sys.stderr)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             box.stop()
-        except sandbox.Trouble as e:
+        except processes.Trouble as e:
             expect.check(False, str(e))
         shutil.rmtree(directory, ignore_errors=True)
-    print("\n" + (paint(f"{expect.failed} things were not as expected.", "31") if expect.failed else "All as expected; nothing is left running."))
+    print(
+        "\n"
+        + (
+            paint(f"{expect.failed} things were not as expected.", "31")
+            if expect.failed
+            else "All as expected; nothing is left running."
+        )
+    )
     return 1 if expect.failed else 0
 
 

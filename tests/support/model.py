@@ -59,10 +59,17 @@ def invariants(db):
 
 def settle(db, seconds=60):
     """Waits until nothing is pending triage and no notification is due or in flight."""
-    wait_for(lambda: db.value("select count(*) from pending") == 0
-             and db.value("select count(*) from notifications where state = 'sending'"
-                          " or (state in ('pending', 'unknown') and next_attempt_at <= complaintd.now())") == 0,
-             seconds, "pending envelopes triaged and due notifications sent", 0.2)
+    wait_for(
+        lambda: db.value("select count(*) from pending") == 0
+        and db.value(
+            "select count(*) from notifications where state = 'sending'"
+            " or (state in ('pending', 'unknown') and next_attempt_at <= complaintd.now())"
+        )
+        == 0,
+        seconds,
+        "pending envelopes triaged and due notifications sent",
+        0.2,
+    )
 
 
 def stored_marks(db):
@@ -76,7 +83,8 @@ def stored_marks(db):
 
 def model_check(db, acked):
     """`acked`: the marks ("mark-" and 16 hex digits, each in one complaint's text) whose sender was told "accepted".
-    Nothing acknowledged is missing, nothing is there twice, and the invariants hold. Returns how many were compared."""
+    Nothing acknowledged is missing, nothing is there twice, and the invariants hold. Returns how many were compared.
+    """
     wait_for(lambda: db.value("select count(*) from pending") == 0, 60, "pending envelopes triaged")
     count = stored_marks(db)
     missing = [m for m in acked if m not in count]

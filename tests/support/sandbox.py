@@ -8,233 +8,40 @@ Failures raise Trouble, with what was seen; the command line prints it and ends 
 """
 import argparse
 import contextlib
-import glob
 import json
 import os
-import pwd
-import random
 import secrets
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 
 import yaml
+
+from postgres import give_to_postgres, may_reach, pg, pg_program
+from processes import (
+    PortReservation,
+    Trouble,
+    alive,
+    http_status,
+    listening,
+    marked,
+    send_signal,
+    start_time,
+    tail,
+    wait_gone,
+)
+from sandbox_config import ACCOUNT_SID, DESK_ADDRESS, generated, merge, read_overlay
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SUPPORT = os.path.join(ROOT, "tests", "support")
 SOCKET_PATH_MAX = 107
 PORT_NAMES = ("smtp", "http", "line", "metrics", "sink_smtp", "sink_http")
-TEAMS = ("general", "billing", "quality", "service", "technical", "logistics", "aftersales", "safety", "privacy")
-CATEGORY_TEAMS = {"billing": "billing", "product-quality": "quality", "service-attitude": "service",
-                  "technical": "technical", "delivery": "logistics", "after-sales": "aftersales", "safety": "safety",
-                  "privacy": "privacy", "other": "general"}
-DESK_ADDRESS = "care@example.com"
-ACCOUNT_SID = "AC" + "5" * 32
 
-
-class Trouble(Exception):
-    """Something the caller can read and act on."""
-
-
-# ---- processes ----
-
-def start_time(pid):
-    """The kernel's start time of a living process, None when it is gone or only waits for its parent."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
-            fields = f.read().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
-
-
-def alive(proc):
-    return bool(proc) and start_time(proc["pid"]) == proc["start"]
-
-
-def send_signal(proc, sig):
-    if alive(proc):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(proc["pid"], sig)
-
-
-def wait_gone(procs, seconds):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        for p in procs:
-            with contextlib.suppress(ChildProcessError, TypeError):  # our own child, when a test imported this: no zombie
-                os.waitpid(p["pid"], os.WNOHANG)
-        if not any(alive(p) for p in procs):
-            return True
-        time.sleep(0.02)
-    return not any(alive(p) for p in procs)
-
-
-def children(pid):
-    """Living children of a process: [(pid, command line)]."""
-    found = []
-    for stat in glob.glob("/proc/[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            with open(stat, encoding="utf-8", errors="replace") as f:
-                fields = f.read().rpartition(")")[2].split()
-            if int(fields[1]) == pid and fields[0] not in "ZX":
-                child = int(stat.split("/")[2])
-                with open(f"/proc/{child}/cmdline", "rb") as f:
-                    found.append((child, f.read().replace(b"\0", b" ").decode(errors="replace").strip()))
-    return found
-
-
-def marked(directory):
-    """Processes that carry this sandbox's mark in their environment: the daemon, its workers, the sinks."""
-    mark = b"CD_SANDBOX=" + os.fsencode(directory)
-    found = []
-    for path in glob.glob("/proc/[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            with open(path, "rb") as f:
-                if mark in f.read().split(b"\0"):
-                    pid = int(path.split("/")[2])
-                    start = start_time(pid)
-                    if start is not None and pid != os.getpid():
-                        found.append({"pid": pid, "start": start})
-    return found
-
-
-def tail(path, lines=15):
-    try:
-        with open(path, encoding="utf-8", errors="replace") as f:
-            return "".join(f.readlines()[-lines:]).rstrip()
-    except OSError:
-        return ""
-
-
-# ---- ports ----
-
-class PortReservation:
-    """Free loopback ports below the range the kernel gives to outgoing connections, so that a client's own end never
-    takes one while the daemon is down. An abstract socket a port keeps two sandboxes that start together apart."""
-
-    def __init__(self):
-        self.locks = []
-
-    def take(self):
-        for _ in range(2000):
-            port = random.SystemRandom().randrange(10240, 32000)
-            lock = socket.socket(socket.AF_UNIX)
-            try:
-                lock.bind(f"\0complaintd-sandbox-port-{port}")
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-            except OSError:
-                lock.close()
-                continue
-            self.locks.append(lock)
-            return port
-        raise Trouble("no free loopback port found")
-
-    def release(self):
-        for lock in self.locks:
-            lock.close()
-        self.locks = []
-
-
-# ---- configuration ----
-
-def merge(base, over):
-    """`over` on top of `base`: mappings key by key, lists of mappings with a `name` entry by entry, the rest replaced."""
-    if isinstance(base, dict) and isinstance(over, dict):
-        merged = dict(base)
-        for key, value in over.items():
-            merged[key] = merge(base[key], value) if key in base else value
-        return merged
-    if named(base) and named(over):
-        merged = {entry["name"]: entry for entry in base}
-        for entry in over:
-            name = entry["name"]
-            merged[name] = merge(merged[name], entry) if name in merged else entry
-        return list(merged.values())
-    return over
-
-
-def named(value):
-    return isinstance(value, list) and bool(value) and all(isinstance(e, dict) and "name" in e for e in value)
-
-
-def contact(name, number):
-    return {"name": name, "mail": f"{name}@staff.example", "sms": f"+86138001380{number:02d}", "webhook": "chat"}
-
-
-def generated(box):
-    """The sandbox's configuration in two parts: what a --config file may change, and what it may not."""
-    p = box.state["ports"]
-    defaults = {
-        "instance": "sandbox",
-        "hostname": "complaints.example.com",
-        "trusted_clients": ["127.0.0.0/8", "::1"],
-        "triage": {"fallback_team": "general"},
-        "mail": {"from": DESK_ADDRESS, "from_name": "Example customer care"},
-        "desks": [{"name": "care", "addresses": [DESK_ADDRESS], "languages": ["en", "zh"], "brand": "Example",
-                   "default_team": "general", "policy": "standard", "phone_country": "86"}],
-        "teams": [contact(name, i) for i, name in enumerate(TEAMS)],
-        "contacts": [contact("supervisor", 98), contact("manager", 99)],
-        "categories": [{"name": c, "team": t} for c, t in CATEGORY_TEAMS.items()],
-        "default_policy": "standard",
-        "rules": [os.path.join(box.dir, "rules", "*.yaml")],
-        "policies": [os.path.join(box.dir, "policies", "*.yaml")],
-        "calendars": [os.path.join(box.dir, "calendars", "*.yaml")],
-        "templates": os.path.join(box.dir, "templates"),
-        "clients": [{"name": "sandbox", "role": "intake", "desk": "care"},
-                    {"name": "sandbox-agent", "role": "agent", "desk": "care", "token": box.state["agent_token"]},
-                    {"name": "sandbox-admin", "role": "admin", "desk": "care"}],
-        "webhooks": [{"name": "chat"}],
-        "sms": {"providers": [{"name": "main", "provider": "twilio", "from": "+18005551212", "desk": "care"}]},
-    }
-    sink = f"http://127.0.0.1:{p['sink_http']}"
-    fixed = {
-        "state_dir": os.path.join(box.dir, "state"),
-        "database": {"dsn": box.dsn()},
-        "mail": {"listen": [f"127.0.0.1:{p['smtp']}"],
-                 "relay": {"host": "127.0.0.1", "port": p["sink_smtp"], "tls": "none"}},
-        "http": {"listen": [f"127.0.0.1:{p['http']}"]},
-        "metrics": {"listen": [f"127.0.0.1:{p['metrics']}"]},
-        "line": {"listen": [f"127.0.0.1:{p['line']}", "unix:" + box.control_socket()]},
-        "clients": [{"name": "sandbox", "token": box.state["line_token"]},
-                    {"name": "sandbox-admin", "token": box.state["admin_token"]}],
-        "webhooks": [{"name": "chat", "url": sink + "/hooks/chat", "secret": box.state["webhook_secret"]}],
-        "sms": {"providers": [{"name": "main", "public_url": f"http://127.0.0.1:{p['http']}", "account_sid": ACCOUNT_SID,
-                               "auth_token": box.state["sms_token"], "api_url": sink}]},
-    }
-    return defaults, fixed
-
-
-def read_overlay(path):
-    """A --config file: its relative paths are relative to where it stands."""
-    with open(path, encoding="utf-8") as f:
-        try:
-            over = yaml.safe_load(f)
-        except yaml.YAMLError as e:
-            raise Trouble(f"{path}: {e}") from e
-    if over is None:
-        return {}
-    if not isinstance(over, dict):
-        raise Trouble(f"{path}: a mapping is wanted")
-    here = os.path.dirname(os.path.abspath(path))
-    for key in ("rules", "policies", "calendars"):
-        if isinstance(over.get(key), list):
-            over[key] = [os.path.join(here, p) if isinstance(p, str) else p for p in over[key]]
-    if isinstance(over.get("templates"), str):
-        over["templates"] = os.path.join(here, over["templates"])
-    return over
-
-
-# ---- the sandbox ----
 
 class Sandbox:
     """One folder's sandbox; its facts are kept in DIR/sandbox.json between calls."""
@@ -253,7 +60,9 @@ class Sandbox:
         return os.path.join(self.dir, *names)
 
     def build(self):
-        return os.path.abspath(self.state.get("build") or os.environ.get("CD_BUILD") or os.path.join(ROOT, "build", "release"))
+        return os.path.abspath(
+            self.state.get("build") or os.environ.get("CD_BUILD") or os.path.join(ROOT, "build", "release")
+        )
 
     def control_socket(self):
         return os.path.join(self.state["sockets"], "control")
@@ -269,12 +78,21 @@ class Sandbox:
         p = self.state["ports"]
         daemon = self.state.get("daemon") or {}
         return {
-            "SMTP_PORT": str(p["smtp"]), "LMTP_SOCKET": "", "HTTP_PORT": str(p["http"]), "LINE_PORT": str(p["line"]),
-            "LINE_TOKEN": self.state["line_token"], "ADMIN_TOKEN": self.state["admin_token"], "SMTP_RCPT": DESK_ADDRESS,
-            "SMS_TWILIO_URL": f"http://127.0.0.1:{p['http']}/sms/twilio/main", "SMS_TWILIO_TOKEN": self.state["sms_token"],
-            "METRICS_URL": f"http://127.0.0.1:{p['metrics']}/metrics", "DATABASE_URL": self.database_url(),
-            "MAIL_OUTBOX": self.path("outbox", "mail"), "SMS_OUTBOX": self.path("outbox", "sms.jsonl"),
-            "WEBHOOK_OUTBOX": self.path("outbox", "webhook.jsonl"), "CONFIG": self.path("complaintd.yaml"),
+            "SMTP_PORT": str(p["smtp"]),
+            "LMTP_SOCKET": "",
+            "HTTP_PORT": str(p["http"]),
+            "LINE_PORT": str(p["line"]),
+            "LINE_TOKEN": self.state["line_token"],
+            "ADMIN_TOKEN": self.state["admin_token"],
+            "SMTP_RCPT": DESK_ADDRESS,
+            "SMS_TWILIO_URL": f"http://127.0.0.1:{p['http']}/sms/twilio/main",
+            "SMS_TWILIO_TOKEN": self.state["sms_token"],
+            "METRICS_URL": f"http://127.0.0.1:{p['metrics']}/metrics",
+            "DATABASE_URL": self.database_url(),
+            "MAIL_OUTBOX": self.path("outbox", "mail"),
+            "SMS_OUTBOX": self.path("outbox", "sms.jsonl"),
+            "WEBHOOK_OUTBOX": self.path("outbox", "webhook.jsonl"),
+            "CONFIG": self.path("complaintd.yaml"),
             "DAEMON_PID": str(daemon.get("pid", "")),
         }
 
@@ -285,7 +103,9 @@ class Sandbox:
         os.replace(temporary, self.state_file)
         if "ports" not in self.state:
             return
-        with open(os.open(self.path("env.new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as f:
+        with open(
+            os.open(self.path("env.new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+        ) as f:
             f.writelines(f"{name}={quote(value)}\n" for name, value in self.env().items())
         os.replace(self.path("env.new"), self.path("env"))
 
@@ -334,8 +154,9 @@ class Sandbox:
         # The workers of a daemon that was killed end at the end of file on their socket: a moment, not more.
         left = [p for p in marked(self.dir) if p["pid"] != self.state["sinks"]["pid"]]
         if not wait_gone(left, 5):
-            raise Trouble("workers of the dead daemon are still running: "
-                          + " ".join(str(p["pid"]) for p in left if alive(p)))
+            raise Trouble(
+                "workers of the dead daemon are still running: " + " ".join(str(p["pid"]) for p in left if alive(p))
+            )
         self.start_daemon()
 
     def stop(self):
@@ -418,11 +239,30 @@ class Sandbox:
         if fresh:
             os.makedirs(cluster, mode=0o700, exist_ok=True)
             give_to_postgres(cluster)
-            pg("initdb", "-D", cluster, "-A", "trust", "-U", "complaintd", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync",
-               "--no-instructions", log=self.path("log", "initdb.log"))
-        settings = {"listen_addresses": "", "unix_socket_directories": self.state["sockets"], "max_connections": "60",
-                    "shared_buffers": "128MB", "log_error_verbosity": "terse", "log_checkpoints": "off",
-                    "logging_collector": "off"}
+            pg(
+                "initdb",
+                "-D",
+                cluster,
+                "-A",
+                "trust",
+                "-U",
+                "complaintd",
+                "-E",
+                "UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+                "--no-instructions",
+                log=self.path("log", "initdb.log"),
+            )
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": self.state["sockets"],
+            "max_connections": "60",
+            "shared_buffers": "128MB",
+            "log_error_verbosity": "terse",
+            "log_checkpoints": "off",
+            "logging_collector": "off",
+        }
         with open(os.path.join(cluster, "postgresql.auto.conf"), "w", encoding="utf-8") as f:
             f.writelines("{} = '{}'\n".format(k, v.replace("'", "''")) for k, v in settings.items())
         log = os.path.join(cluster, "server.log")
@@ -435,7 +275,15 @@ class Sandbox:
         self.state["postgres"] = {"pid": pid, "start": start_time(pid)}
         self.save()
         if fresh:
-            pg("createdb", "-h", self.state["sockets"], "-U", "complaintd", "complaintd", log=self.path("log", "initdb.log"))
+            pg(
+                "createdb",
+                "-h",
+                self.state["sockets"],
+                "-U",
+                "complaintd",
+                "complaintd",
+                log=self.path("log", "initdb.log"),
+            )
 
     def stop_postgres(self, *how):
         postgres = self.state.get("postgres")
@@ -446,8 +294,27 @@ class Sandbox:
 
     def sql(self, text):
         """Runs one statement with psql; rows as lists of text."""
-        done = subprocess.run([pg_program("psql"), "-X", "-q", "-A", "-t", "-F", "\x1f", "-v", "ON_ERROR_STOP=1",
-                               "-d", self.database_url(), "-c", text], capture_output=True, text=True, check=False, cwd="/")
+        done = subprocess.run(
+            [
+                pg_program("psql"),
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-F",
+                "\x1f",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-d",
+                self.database_url(),
+                "-c",
+                text,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+        )
         if done.returncode:
             raise Trouble(f"psql: {done.stderr.strip()}")
         return [line.split("\x1f") for line in done.stdout.splitlines()]
@@ -457,30 +324,53 @@ class Sandbox:
     def write_config(self, over):
         defaults, fixed = generated(self)
         config = merge(merge(defaults, over), fixed)
-        with open(os.open(self.path("complaintd.yaml"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w",
-                  encoding="utf-8") as f:
+        with open(
+            os.open(self.path("complaintd.yaml"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+        ) as f:
             f.write("# Made by tools/sandbox; made anew at each start.\n")
             yaml.safe_dump(config, f, sort_keys=False, allow_unicode=True, width=110)
 
     def spawn(self, argv, log, **env):
         with open(log, "ab") as out:
-            child = subprocess.Popen(argv, cwd=self.dir, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                     start_new_session=True,
-                                     env={**os.environ, "CD_SANDBOX": self.dir, "PGOPTIONS": "", **env})
+            child = subprocess.Popen(
+                argv,
+                cwd=self.dir,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                env={**os.environ, "CD_SANDBOX": self.dir, "PGOPTIONS": "", **env},
+            )
         return {"pid": child.pid, "start": start_time(child.pid)}
 
     def start_sinks(self):
         p = self.state["ports"]
         self.state["sinks"] = self.spawn(
-            ["/usr/bin/python3", os.path.join(SUPPORT, "sinks.py"), "--smtp", str(p["sink_smtp"]), "--http", str(p["sink_http"]),
-             "--outbox", self.path("outbox"), "--control", self.path("sink.json"), "--account", ACCOUNT_SID],
-            self.path("log", "sinks.log"), SINK_SMS_TOKEN=self.state["sms_token"], SINK_WEBHOOK_SECRET=self.state["webhook_secret"])
+            [
+                "/usr/bin/python3",
+                os.path.join(SUPPORT, "sinks.py"),
+                "--smtp",
+                str(p["sink_smtp"]),
+                "--http",
+                str(p["sink_http"]),
+                "--outbox",
+                self.path("outbox"),
+                "--control",
+                self.path("sink.json"),
+                "--account",
+                ACCOUNT_SID,
+            ],
+            self.path("log", "sinks.log"),
+            SINK_SMS_TOKEN=self.state["sms_token"],
+            SINK_WEBHOOK_SECRET=self.state["webhook_secret"],
+        )
         self.save()
         self.wait_until(lambda: all(listening(p[name]) for name in ("sink_smtp", "sink_http")), "sinks", 20)
 
     def start_daemon(self):
-        self.state["daemon"] = self.spawn([os.path.join(self.build(), "complaintd"), "--config", self.path("complaintd.yaml")],
-                                          self.log_file())
+        self.state["daemon"] = self.spawn(
+            [os.path.join(self.build(), "complaintd"), "--config", self.path("complaintd.yaml")], self.log_file()
+        )
         self.save()
         self.wait_until(self.ready, "daemon", 60)
 
@@ -502,72 +392,22 @@ class Sandbox:
         return self.path("complaintd.log")
 
     def ctl(self, *args, check=True):
-        done = subprocess.run([os.path.join(self.build(), "complaintctl"), "--config", self.path("complaintd.yaml"), *args],
-                              capture_output=True, text=True, check=False, timeout=300)
+        done = subprocess.run(
+            [os.path.join(self.build(), "complaintctl"), "--config", self.path("complaintd.yaml"), *args],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
         if check and done.returncode:
-            raise Trouble(f"complaintctl {' '.join(args)}: exit {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
+            raise Trouble(
+                f"complaintctl {' '.join(args)}: exit {done.returncode}: {done.stderr.strip() or done.stdout.strip()}"
+            )
         return done
 
 
-# ---- small helpers ----
-
 def quote(value):
     return "'" + value.replace("'", "'\\''") + "'" if value else "''"
-
-
-def listening(port):
-    with socket.socket() as s:
-        s.settimeout(1)
-        return s.connect_ex(("127.0.0.1", port)) == 0
-
-
-def http_status(url):
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return answer.status
-    except urllib.error.HTTPError as e:
-        return e.code
-    except (OSError, ValueError, urllib.error.URLError, Exception):  # not up yet, half up, gone: all the same here
-        return 0
-
-
-def as_postgres():
-    """PostgreSQL refuses to run as root; Debian's package brings a user for it."""
-    return ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-
-
-def give_to_postgres(path):
-    if os.geteuid() == 0:
-        try:
-            user = pwd.getpwnam("postgres")
-        except KeyError:
-            raise Trouble("there is no user postgres: install the package postgresql-15") from None
-        os.chown(path, user.pw_uid, user.pw_gid)
-
-
-def may_reach(path):
-    """Whether PostgreSQL's user gets through every folder on the way to PATH."""
-    if os.geteuid() != 0:
-        return True
-    return subprocess.run([*as_postgres(), "test", "-x", path], check=False, cwd="/", capture_output=True).returncode == 0
-
-
-def pg_program(name):
-    found = sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), key=lambda p: int(p.split("/")[4]))
-    if found:
-        return found[-1]
-    elsewhere = shutil.which(name)
-    if not elsewhere:
-        raise Trouble(f"{name} is missing: install the package postgresql-15 (tools/deps sandbox)")
-    return elsewhere
-
-
-def pg(name, *args, log):
-    with open(log, "ab") as out:
-        done = subprocess.run([*as_postgres(), pg_program(name), *args], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                              check=False, cwd="/", env={**os.environ, "LC_ALL": "C.UTF-8", "PGOPTIONS": ""})
-    if done.returncode:
-        raise Trouble(f"{name} failed; last lines of {log}:\n{tail(log)}")
 
 
 def read_env(directory):

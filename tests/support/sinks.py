@@ -59,6 +59,7 @@ class MailSink:
         delay = control("mail_delay", 0)
         if delay:
             import asyncio
+
             await asyncio.sleep(delay)
         answer = control("mail")
         if answer:
@@ -84,7 +85,9 @@ class HttpSink(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if status:
-            self.answer(status, {"code": 20429 if status == 429 else 20500, "message": "injected failure", "status": status})
+            self.answer(
+                status, {"code": 20429 if status == 429 else 20500, "message": "injected failure", "status": status}
+            )
         elif is_sms:
             self.sms(body)
         else:
@@ -92,7 +95,9 @@ class HttpSink(http.server.BaseHTTPRequestHandler):
 
     def sms(self, body):
         given = self.headers.get("Authorization", "")
-        wanted = "Basic " + base64.b64encode(f"{OPTIONS.account}:{os.environ.get('SINK_SMS_TOKEN', '')}".encode()).decode()
+        wanted = (
+            "Basic " + base64.b64encode(f"{OPTIONS.account}:{os.environ.get('SINK_SMS_TOKEN', '')}".encode()).decode()
+        )
         if not hmac.compare_digest(given, wanted):
             self.answer(401, {"code": 20003, "message": "Authenticate", "status": 401})
             return
@@ -101,8 +106,17 @@ class HttpSink(http.server.BaseHTTPRequestHandler):
             self.answer(400, {"code": 21211, "message": "Invalid 'To' or empty 'Body'", "status": 400})
             return
         sid = "SM" + secrets.token_hex(16)
-        append("sms.jsonl", {"to": fields["To"], "from": fields.get("From") or fields.get("MessagingServiceSid"),
-                             "body": fields["Body"], "sid": sid, "fields": fields, "at": time.time()})
+        append(
+            "sms.jsonl",
+            {
+                "to": fields["To"],
+                "from": fields.get("From") or fields.get("MessagingServiceSid"),
+                "body": fields["Body"],
+                "sid": sid,
+                "fields": fields,
+                "at": time.time(),
+            },
+        )
         self.answer(201, {"sid": sid, "status": "queued", "num_segments": "1", "error_code": None})
 
     def webhook(self, body):
@@ -111,8 +125,17 @@ class HttpSink(http.server.BaseHTTPRequestHandler):
             parsed = json.loads(body)
         except ValueError:
             parsed = None
-        append("webhook.jsonl", {"path": self.path, "headers": headers, "body": parsed, "raw": body.decode("utf-8", "replace"),
-                                 "verified": verified(headers, body), "at": time.time()})
+        append(
+            "webhook.jsonl",
+            {
+                "path": self.path,
+                "headers": headers,
+                "body": parsed,
+                "raw": body.decode("utf-8", "replace"),
+                "verified": verified(headers, body),
+                "at": time.time(),
+            },
+        )
         self.answer(200, {"ok": True})
 
     def answer(self, status, body):
@@ -152,8 +175,13 @@ def main():
     for name in ("sms.jsonl", "webhook.jsonl"):
         with open(os.path.join(OPTIONS.outbox, name), "a", encoding="utf-8"):
             pass
-    smtp = Controller(MailSink(), hostname="127.0.0.1", port=OPTIONS.smtp, ready_timeout=20,
-                      server_kwargs={"data_size_limit": 50_000_000, "enable_SMTPUTF8": True, "ident": "complaintd sandbox sink"})
+    smtp = Controller(
+        MailSink(),
+        hostname="127.0.0.1",
+        port=OPTIONS.smtp,
+        ready_timeout=20,
+        server_kwargs={"data_size_limit": 50_000_000, "enable_SMTPUTF8": True, "ident": "complaintd sandbox sink"},
+    )
     smtp.start()
     web = http.server.ThreadingHTTPServer(("127.0.0.1", OPTIONS.http), HttpSink)
     web.daemon_threads = True

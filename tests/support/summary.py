@@ -12,8 +12,10 @@ import xml.etree.ElementTree as ET
 def cmocka_cases(entry):
     """(passed, failed, skipped) of one test program."""
     output = "".join(part.text or "" for part in entry.iter("system-out"))
-    counted = {word: sum(int(n) for n in re.findall(rf"\[\s*{word}\s*\] (?:tests: )?(\d+) test", output))
-               for word in ("PASSED", "FAILED", "SKIPPED")}
+    counted = {
+        word: sum(int(n) for n in re.findall(rf"\[\s*{word}\s*\] (?:tests: )?(\d+) test", output))
+        for word in ("PASSED", "FAILED", "SKIPPED")
+    }
     failed = counted["FAILED"]
     if entry.get("status") != "run" or entry.find("failure") is not None:
         failed = max(failed, 1)
@@ -42,7 +44,11 @@ def line(numbers):
 
 def main(folder):
     total = [0, 0, 0]
-    names = {"unit-debug.xml": "unit tests, sanitizers", "unit-release.xml": "unit tests, optimized", "integration.xml": "integration tests"}
+    names = {
+        "unit-debug.xml": "unit tests, sanitizers",
+        "unit-release.xml": "unit tests, optimized",
+        "integration.xml": "integration tests",
+    }
     for path in sorted(glob.glob(os.path.join(folder, "*.xml")), reverse=True):
         numbers = count(path)
         total = [a + b for a, b in zip(total, numbers)]
