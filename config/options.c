@@ -79,7 +79,7 @@ const struct option root_options[] = {
 
     {"mail.listen", OPT_LISTEN, LIST(mail_listen, nmail_listen), .def = "[]",
      .doc = "Addresses of the SMTP server; none: no mail is taken in."},
-    {"mail.max_message", OPT_SIZE, AT(mail_max_message_bytes), .def = "25MB", .min = "16kB", .max = "1GB",
+    {"mail.max_message", OPT_SIZE, AT(mail_max_message_bytes), .def = "25MB", .min = "16kB", .max = "48MB",
      .flags = OPT_RELOAD,
      .doc = "Largest mail, announced by SIZE."},
     {"mail.max_recipients", OPT_COUNT, AT(mail_max_recipients), .def = "100", .min = "1", .max = "10000",

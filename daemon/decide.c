@@ -10,6 +10,8 @@
 /* A message whose keys were lost to others this often is stored without claiming any: rather unthreaded than late. */
 #define MAX_CLAIM_ROUNDS 4
 
+_Static_assert(LOOKUP_MAX_KEYS == JOB_MAX_KEYS, "one flag for every key");
+
 static void add_key(struct job *j, const char *message_id, enum thread_evidence e)
 {
     if (!message_id || !*message_id || j->nkeys == JOB_MAX_KEYS)
@@ -76,7 +78,8 @@ static void use(struct job *j, struct inflight_entry *e)
 static size_t candidates(struct job *j, struct thread_candidate *out, size_t max)
 {
     size_t n = 0;
-    for (size_t i = 0; i < j->nkeys && n < max; i++) {
+    /* what keeps failing may hang on a message that will never be stored: then only the database counts */
+    for (size_t i = 0; i < j->nkeys && n < max && j->rounds <= MAX_CLAIM_ROUNDS; i++) {
         struct inflight_entry *e = inflight_find(IF_THREAD, j->keys[i]);
         const struct job *o = e ? e->owner : NULL;
         if (!o || o == j || uuid_is_nil(&e->id))
@@ -171,9 +174,7 @@ static void claim_keys(struct job *j)
     for (size_t i = 0; i < j->nkeys; i++) {
         struct inflight_entry *e = inflight_find(IF_THREAD, j->keys[i]);
         bool taken = e && e->owner && !uuid_equal(&e->id, &it->complaint_id);
-        for (size_t k = 0; k < j->look.ncandidates && !taken; k++)
-            taken = j->look.candidates[k].has_key && memcmp(j->look.candidates[k].key, j->keys[i], LEDGER_KEY_SIZE) == 0;
-        if (taken)
+        if (taken || j->look.key_known[i])
             continue;
         e = inflight_use(IF_THREAD, j->keys[i]);
         use(j, e);

@@ -164,6 +164,7 @@ static void begin_drain(struct front *f)
     f->drain_until_us = clock_mono_us() + DRAIN_LIMIT_US;
     log_event(LOG_L_NOTICE, "front.draining", "in_flight=%zu", pipeline_in_flight(f->pipeline));
     sd_notify(0, "STOPPING=1\nSTATUS=finishing what is in progress");
+    pending_free(&f->pending); /* they can wait for the next start */
     outbox_drain(f->outbox);
     for (size_t i = 0; i < ARRAY_LEN(channels); i++)
         if (f->state[i])

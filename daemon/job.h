@@ -8,11 +8,12 @@
 enum job_stage { JOB_WORKER, JOB_LOOKUP, JOB_STORE, JOB_WAITING /* for another job with the same key */ };
 
 #define JOB_MAX_KEYS STORE_MAX_KEYS
+TAILQ_HEAD(waiters, job);
 #define JOB_MAX_OWN_IDS 4
 struct job {
     TAILQ_ENTRY(job) entry;   /* all jobs, oldest first */
     TAILQ_ENTRY(job) waiter;  /* behind the job with the same ledger key */
-    TAILQ_HEAD(waiters, job) waiters;
+    struct waiters waiters;
     uint64_t number;
     enum job_stage stage;
     int64_t since_mono_us;

@@ -39,6 +39,8 @@ struct pipeline {
     bool alarmed, closing;
 };
 
+static void enter(struct pipeline *p, struct job *j);
+
 /* ---- the end of a job ---- */
 
 static void free_job(struct pipeline *p, struct job *j)
@@ -116,21 +118,46 @@ static void answer(struct job *j, enum ack_verdict v)
         ack_resolve(j->env->ack, &r);
 }
 
-/* The jobs that waited for this one's key are the same content once more: they get its answer as duplicates. */
+static bool same_desks(const struct job *a, const struct job *b)
+{
+    for (size_t i = 0; i < a->env->desks.n; i++)
+        if (!strlist_has(&b->env->desks, a->env->desks.v[i]))
+            return false;
+    return true;
+}
+
+static void copy_answer(struct job *to, const struct job *from)
+{
+    const struct store_item *f = &from->item;
+    to->item.duplicate = true;
+    to->item.outcome = OUT_DUPLICATE;
+    snprintf(to->item.ref, sizeof to->item.ref, "%s", f->ref);
+    snprintf(to->item.dup_category, sizeof to->item.dup_category, "%s", f->duplicate ? f->dup_category : f->category ? f->category : "");
+    snprintf(to->item.dup_priority, sizeof to->item.dup_priority, "%s", f->duplicate ? f->dup_priority : f->priority ? f->priority : "");
+    snprintf(to->item.dup_team, sizeof to->item.dup_team, "%s", f->duplicate ? f->dup_team : f->team ? f->team : "");
+    to->item.dup_due_us = f->duplicate ? f->dup_due_us : f->due_us[TARGET_FIRST_RESPONSE];
+}
+
+/* The jobs that waited for this one's key. The same content for the same desks has the same answer; whatever differs asks the ledger
+ * itself: it may be another desk's copy, or the content that the ledger holds while this job's was refused. */
 static void answer_waiters(struct pipeline *p, struct job *j, enum ack_verdict v)
 {
+    struct waiters waiters = TAILQ_HEAD_INITIALIZER(waiters);
     struct job *w;
-    while ((w = TAILQ_FIRST(&j->waiters))) {
-        TAILQ_REMOVE(&j->waiters, w, waiter);
-        bool same = memcmp(w->env->digest, j->env->digest, SHA256_SIZE) == 0;
-        w->item.duplicate = true;
-        w->item.outcome = same ? OUT_DUPLICATE : OUT_COUNT;
-        snprintf(w->item.ref, sizeof w->item.ref, "%s", j->item.ref);
-        snprintf(w->item.dup_category, sizeof w->item.dup_category, "%s", j->item.category ? j->item.category : "");
-        snprintf(w->item.dup_priority, sizeof w->item.dup_priority, "%s", j->item.priority ? j->item.priority : "");
-        snprintf(w->item.dup_team, sizeof w->item.dup_team, "%s", j->item.team ? j->item.team : "");
-        w->item.dup_due_us = j->item.due_us[TARGET_FIRST_RESPONSE];
-        answer(w, v);
+    TAILQ_CONCAT(&waiters, &j->waiters, waiter);
+    if (j->ledger && j->ledger->owner == j)
+        j->ledger->owner = NULL;
+    while ((w = TAILQ_FIRST(&waiters))) {
+        TAILQ_REMOVE(&waiters, w, waiter);
+        bool same = memcmp(w->env->digest, j->env->digest, SHA256_SIZE) == 0 && same_desks(w, j);
+        if (v == ACK_STORED && !same && !p->closing) {
+            enter(p, w);
+            continue;
+        }
+        copy_answer(w, j);
+        if (key_reused(j))
+            w->item.outcome = OUT_COUNT;
+        answer(w, v == ACK_STORED && !same ? ACK_RETRY_LATER : v);
         free_job(p, w);
     }
 }
@@ -289,7 +316,8 @@ static void store_pending(struct pipeline *p, struct job *j, const char *reason)
  * stays pending. */
 static void give_up_triage(struct pipeline *p, struct job *j)
 {
-    p->by_number[j->number % p->ring_size] = NULL;
+    if (j->number && p->by_number[j->number % p->ring_size] == j)
+        p->by_number[j->number % p->ring_size] = NULL;
     if (j->env->from_pending)
         finish(p, j, ACK_RETRY_LATER);
     else
@@ -412,16 +440,32 @@ static bool take_number(struct pipeline *p, struct job *j)
 /* The same key is on its way already: wait for it instead of racing with it. */
 static bool wait_for_twin(struct job *j)
 {
-    struct inflight_entry *e = inflight_use(IF_LEDGER, j->ukey);
-    j->ledger = e;
-    if (!e->owner) {
-        e->owner = j;
+    if (!j->ledger)
+        j->ledger = inflight_use(IF_LEDGER, j->ukey);
+    if (!j->ledger->owner) {
+        j->ledger->owner = j;
         return false;
     }
-    struct job *first = e->owner;
+    struct job *first = j->ledger->owner;
     j->stage = JOB_WAITING;
     TAILQ_INSERT_TAIL(&first->waiters, j, waiter);
     return true;
+}
+
+/* The first stage; never answers from inside. */
+static void enter(struct pipeline *p, struct job *j)
+{
+    if (wait_for_twin(j))
+        return;
+    if (j->env->worker_deaths >= 2) {
+        j->rec = record_degraded(j->env, "the decoder failed on it repeatedly");
+        triaged(p, j);
+        return;
+    }
+    j->stage = JOB_WORKER;
+    j->since_mono_us = clock_mono_us();
+    if (!take_number(p, j) || give_to_worker(p, j) < 0) /* no room or no memory for a frame: the sweep stores it as pending */
+        metrics_inc(M_WORKER_QUEUE_FULL);
 }
 
 int pipeline_submit(struct pipeline *p, struct envelope *e)
@@ -437,26 +481,10 @@ int pipeline_submit(struct pipeline *p, struct envelope *e)
     j->since_mono_us = clock_mono_us();
     j->charged_bytes = bytes;
     keys_ledger(e, j->ukey);
-    if (!take_number(p, j)) {
-        free(j);
-        return CD_EAGAIN;
-    }
     gate_enter(bytes);
     TAILQ_INSERT_TAIL(&p->jobs, j, entry);
     p->njobs++;
-    if (wait_for_twin(j)) {
-        p->by_number[j->number % p->ring_size] = NULL;
-        return 0;
-    }
-    if (e->worker_deaths >= 2) {
-        p->by_number[j->number % p->ring_size] = NULL;
-        j->rec = record_degraded(e, "the decoder failed on it repeatedly");
-        triaged(p, j);
-        return 0;
-    }
-    j->stage = JOB_WORKER;
-    if (give_to_worker(p, j) < 0) /* every queue full or no memory for a frame: the sweep stores it as pending */
-        metrics_inc(M_WORKER_QUEUE_FULL);
+    enter(p, j);
     return 0;
 }
 

@@ -313,6 +313,7 @@ $$ update complaintd.timers t set cycle = t.cycle + 1, anchor_at = n.at, acknowl
 create function complaintd.attach_message(p_complaint uuid, p_message uuid, p_at timestamptz, p_actor text, p_kind text,
                                           p_data jsonb) returns void language plpgsql as $$
 begin
+    perform 1 from complaintd.timers where complaint_id = p_complaint for update; -- before the complaint, as everywhere
     if not complaintd.add_event(p_complaint, p_actor, p_kind, p_data, p_message, p_at) then
         return;
     end if;
@@ -365,16 +366,16 @@ begin
              recipient text, language text, payload jsonb, life interval, idempotency_key text);
 end $$;
 
--- The outcome of one attempt to send. p_again: when to try again, null for never.
-create function complaintd.notification_outcome(p_id uuid, p_state text, p_error text, p_again interval) returns void
-language plpgsql as $$
+-- The outcome of one attempt to send, of the sender that holds the row. p_again: when to try again, null for never.
+create function complaintd.notification_outcome(p_id uuid, p_by text, p_attempt integer, p_state text, p_error text, p_again interval)
+returns void language plpgsql as $$
 declare
     n complaintd.notifications;
 begin
     update complaintd.notifications set state = p_state, last_error = p_error, lease_until = null, leased_by = null,
         next_attempt_at = case when p_again is null then next_attempt_at else complaintd.now() + p_again end,
         sent_at = case when p_state = 'sent' then complaintd.now() else sent_at end
-        where id = p_id and state = 'sending' returning * into n;
+        where id = p_id and state = 'sending' and leased_by = p_by and attempts = p_attempt returning * into n;
     if not found then
         return;
     end if;

@@ -12,7 +12,9 @@
 #include "daemon/escalation/tell.h"
 #include "daemon/store/pg.h"
 
-#define CLAIM_ROWS "50"
+#define CLAIM_ROWS 50
+#define BAD_MAX 100
+#define BAD_LIFE_US CD_HOUR(1)
 
 enum phase { IDLE, CLAIMING, WRITING };
 
@@ -23,6 +25,11 @@ struct scheduler {
     struct pg_unit unit;
     enum phase phase;
     bool closing, wrote, more;
+    /* After a write that failed, complaints are claimed singly until the one at fault is known; it is left alone for an hour. */
+    bool singly;
+    struct uuid claimed, bad[BAD_MAX];
+    size_t nbad, good;
+    int64_t bad_until_us;
     void (*fired)(void *arg);
     void *arg;
 };
@@ -37,7 +44,8 @@ static const struct pg_stmt sql_claim = {
     "   (extract(epoch from s.due_at) * 1000000)::bigint) order by s.level desc, s.n desc) from complaintd.timer_steps(t) as s"
     "  where s.due_at <= complaintd.now() and s.fired_at is null and s.stopped_at is null)"
     " from complaintd.timers t join complaintd.complaint c on c.id = t.complaint_id"
-    " where t.next_at <= complaintd.now() order by t.next_at limit " CLAIM_ROWS " for update of t, c skip locked"};
+    " where t.next_at <= complaintd.now() and t.complaint_id <> all($2::uuid[]) order by t.next_at limit $1::integer"
+    " for update of t, c skip locked"};
 static const struct pg_stmt sql_fire = {
     "fire", "select complaintd.fire_steps(u.complaint, u.positions::integer[], u.level, u.data::jsonb, u.notifications::jsonb)"
             " from unnest($1::uuid[], $2::text[], $3::integer[], $4::text[], $5::text[])"
@@ -58,11 +66,31 @@ static void ended(struct scheduler *s)
         arm(s, s->more ? CD_MSEC(1) : s->cfg->notify_poll_us);
 }
 
+/* A write failed for what it holds: find out for which complaint, and let the others be told meanwhile. */
+static void suspect(struct scheduler *s)
+{
+    char id[UUID_TEXT_SIZE];
+    s->good = 0;
+    if (!s->singly) {
+        s->singly = true;
+        return;
+    }
+    uuid_format(&s->claimed, id);
+    log_event(LOG_L_ERROR, "escalation.stuck", "complaint=%s advice=%s", id, log_quote("its steps cannot be written; tried again in an hour"));
+    if (s->nbad < BAD_MAX)
+        s->bad[s->nbad++] = s->claimed;
+    s->bad_until_us = clock_mono_us() + BAD_LIFE_US;
+}
+
 static void on_written(struct pg_unit *u, enum pg_status st)
 {
     struct scheduler *s = (struct scheduler *)((char *)u - offsetof(struct scheduler, unit));
     if (st != PG_OK)
         log_event(LOG_L_WARN, "escalation.write-failed", "sqlstate=%s error=%s", u->sqlstate, log_quote(u->error));
+    if (st == PG_OK && s->singly && ++s->good > CLAIM_ROWS)
+        s->singly = false;
+    if (s->wrote && (st == PG_POISON || st == PG_RACE))
+        suspect(s);
     ended(s);
     if (st == PG_OK && s->wrote)
         s->fired(s->arg);
@@ -172,6 +200,8 @@ static void on_claimed(struct pg_unit *u, enum pg_status st)
         return;
     }
     s->phase = WRITING;
+    if (s->wrote && pg_uuid(res, 0, 0, &s->claimed) < 0)
+        s->claimed = (struct uuid){{0}};
     if (s->wrote) {
         write_rows(s, res); /* the connection keeps the results of a unit until its callback returns, also when the unit is used again */
         return;
@@ -187,11 +217,21 @@ static void claim(struct scheduler *s)
 {
     if (s->phase != IDLE || !pg_can_send(s->pg))
         return;
+    struct pg_params p;
+    if (s->nbad && clock_mono_us() > s->bad_until_us)
+        s->nbad = 0;
+    pg_params_init(&p, CD_KIB(16));
+    pg_param_int(&p, s->singly ? 1 : CLAIM_ROWS);
+    pg_array_begin(&p, PG_UUID);
+    for (size_t i = 0; i < s->nbad; i++)
+        pg_el_uuid(&p, &s->bad[i]);
+    pg_array_end(&p);
     s->phase = CLAIMING;
     pg_begin(s->pg, &s->unit, on_claimed);
     pg_step(s->pg, &sql_begin, NULL);
-    pg_step(s->pg, &sql_claim, NULL);
+    pg_step(s->pg, &sql_claim, &p);
     pg_send(s->pg);
+    pg_params_free(&p);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)

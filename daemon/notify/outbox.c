@@ -14,6 +14,10 @@
 #include "daemon/notify/retry.h"
 #include "daemon/store/pg.h"
 
+#define NAME_US CD_SEC(20)          /* after the start: leases of a dead predecessor of the same name are asked for */
+#define RELEASE_EARLY_US CD_MSEC(200)
+#define RELEASE_EVERY_US CD_SEC(20) /* looks for leases that ran out, renewals of ours */
+
 struct flight {
     TAILQ_ENTRY(flight) entry;
     struct uuid id;
@@ -37,7 +41,9 @@ struct outbox {
     struct flight_list flights;
     size_t nflights;
     bool sandbox, claiming, recording, releasing, released, draining, more;
-    unsigned release_tries;
+    bool one_by_one, name_told; /* a record unit failed: find the outcome that fails alone */
+    int64_t born_us, next_release_us;
+    char holder[160];    /* leased_by: instance and a word of this process */
 };
 
 static const struct pg_stmt sql_claim = {
@@ -55,16 +61,22 @@ static const struct pg_stmt sql_claim = {
     "   (extract(epoch from t.resolve_due) * 1000000)::bigint"};
 
 static const struct pg_stmt sql_record = {
-    "record", "select complaintd.notification_outcome(u.id, u.state, u.error, make_interval(secs => u.again / 1000000.0))"
-              " from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]::bigint[]) as u(id, state, error, again) order by u.id"};
+    "record", "select complaintd.notification_outcome(u.id, $5, u.attempt, u.state, u.error, make_interval(secs => u.again / 1000000.0))"
+              " from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]::bigint[], $6::integer[]) as u(id, state, error, again, attempt)"
+              " order by u.id"};
 
-/* Ours are free at once when our own advisory lock can be had, which a dead predecessor of the same name gives up; others' when
- * their time is over. They may have been sent: 'unknown', again under the same key. */
+/* Leases of others end with their time; ours are renewed as long as we live. Those of a dead predecessor of the same name are free at
+ * once when the lock of the name can be had, which its end gives up; that is asked only in the first polls, so that a second process
+ * which was given the same name by mistake takes nothing from a living one. What is freed may have been sent: 'unknown', again under
+ * the same key. */
 static const struct pg_stmt sql_release = {
     "release",
-    "with mine as materialized (select pg_try_advisory_lock(77, hashtext($1)) as yes),"
+    "with mine as materialized (select $3::boolean and pg_try_advisory_lock(77, hashtext($1)) as yes),"
     " u as (update complaintd.notifications set state = 'unknown', lease_until = null, next_attempt_at = complaintd.now()"
-    "   where state = 'sending' and (lease_until < clock_timestamp() or ((select yes from mine) and leased_by = $1 and $2::boolean)) returning 1)"
+    "   where state = 'sending' and leased_by <> $2"
+    "     and (lease_until < clock_timestamp() or ((select yes from mine) and starts_with(leased_by, $1 || '/'))) returning 1),"
+    " renewed as (update complaintd.notifications set lease_until = clock_timestamp() + make_interval(secs => $4::double precision)"
+    "   where state = 'sending' and leased_by = $2)"
     " select (select yes from mine), (select count(*) from u)"};
 
 static const struct pg_stmt *const statements[] = {&sql_claim, &sql_record, &sql_release, NULL};
@@ -121,9 +133,13 @@ void outbox_send_done(struct outbox *o, const struct uuid *id, const struct send
         again = 0;
     uuid_format(id, text);
     bool bad = strcmp(state, "failed") == 0 || strcmp(state, "dead") == 0;
+    char detail[sizeof r->detail];
+    snprintf(detail, sizeof detail, "%s", r->detail);
+    if (!log_pii())
+        str_mask_text(detail); /* relays like to repeat the address */
     log_event(bad ? LOG_L_ERROR : strcmp(state, "sent") == 0 ? LOG_L_INFO : LOG_L_WARN, "notify.outcome",
               "notification=%s transport=%s state=%s attempts=%u detail=%s", text, transport_name(f->transport), state, f->attempts,
-              log_quote(r->detail));
+              log_quote(detail));
     count(state);
     land(o, f, state, r->outcome == SEND_SENT ? NULL : r->detail, again);
 }
@@ -134,21 +150,43 @@ static void on_recorded(struct pg_unit *u, enum pg_status s)
 {
     struct outbox *o = (struct outbox *)((char *)u - offsetof(struct outbox, record));
     struct flight *f, *next;
+    size_t n = 0;
+    bool again = s == PG_TEMPORARY || s == PG_LOST;
     o->recording = false;
+    TAILQ_FOREACH(f, &o->flights, entry)
+        n += f->recording;
     if (s != PG_OK)
-        log_event(LOG_L_WARN, "notify.record-failed", "sqlstate=%s error=%s", u->sqlstate, log_quote(u->error));
+        log_event(LOG_L_WARN, "notify.record-failed", "rows=%zu sqlstate=%s error=%s", n, u->sqlstate, log_quote(u->error));
+    o->one_by_one = s != PG_OK && !again && n > 1;
     for (f = TAILQ_FIRST(&o->flights); f; f = next) {
         next = TAILQ_NEXT(f, entry);
         if (!f->recording)
             continue;
         f->recording = false;
-        if (s == PG_TEMPORARY || s == PG_LOST)
-            continue; /* again with the next unit */
+        if (again || o->one_by_one)
+            continue; /* with the next unit */
         TAILQ_REMOVE(&o->flights, f, entry);
         o->nflights--;
         free(f);
     }
     kick(o);
+}
+
+static void add_outcomes(struct outbox *o, struct pg_params *p)
+{
+    struct flight *f;
+    char again[24];
+#define OUTCOMES(type, add)                                                                                                                \
+    pg_array_begin(p, type);                                                                                                               \
+    TAILQ_FOREACH(f, &o->flights, entry) if (f->recording) add;                                                                            \
+    pg_array_end(p);
+    OUTCOMES(PG_UUID, pg_el_uuid(p, &f->id))
+    OUTCOMES(PG_TEXT, pg_el_text(p, f->state))
+    OUTCOMES(PG_TEXT, pg_el_text(p, f->error[0] ? f->error : NULL))
+    OUTCOMES(PG_TEXT, (snprintf(again, sizeof again, "%lld", (long long)f->again_us), pg_el_text(p, f->again_us ? again : NULL)))
+    pg_param_text(p, o->holder);
+    OUTCOMES(PG_INT4, pg_el_int4(p, (int32_t)f->attempts))
+#undef OUTCOMES
 }
 
 static void send_record(struct outbox *o)
@@ -157,20 +195,11 @@ static void send_record(struct outbox *o)
     struct flight *f;
     size_t n = 0;
     TAILQ_FOREACH(f, &o->flights, entry)
-        n += f->recording = f->state != NULL;
+        n += f->recording = f->state != NULL && !(o->one_by_one && n);
     if (!n)
         return;
     pg_params_init(&p, CD_MIB(4));
-#define OUTCOMES(type, add)                                                                                                                \
-    pg_array_begin(&p, type);                                                                                                              \
-    TAILQ_FOREACH(f, &o->flights, entry) if (f->recording) add;                                                                            \
-    pg_array_end(&p);
-    char again[24];
-    OUTCOMES(PG_UUID, pg_el_uuid(&p, &f->id))
-    OUTCOMES(PG_TEXT, pg_el_text(&p, f->state))
-    OUTCOMES(PG_TEXT, pg_el_text(&p, f->error[0] ? f->error : NULL))
-    OUTCOMES(PG_TEXT, (snprintf(again, sizeof again, "%lld", (long long)f->again_us), pg_el_text(&p, f->again_us ? again : NULL)))
-#undef OUTCOMES
+    add_outcomes(o, &p);
     o->recording = true;
     pg_begin(o->pg, &o->record, on_recorded);
     pg_step(o->pg, &sql_record, &p);
@@ -243,7 +272,7 @@ static void send_claim(struct outbox *o)
     pg_params_init(&p, CD_KIB(4));
     snprintf(secs, sizeof secs, "%.3f", (double)o->cfg->notify_lease_us / 1e6);
     pg_param_int(&p, (int64_t)room);
-    pg_param_text(&p, o->cfg->instance);
+    pg_param_text(&p, o->holder);
     pg_param_text(&p, secs);
     o->claiming = true;
     o->more = false;
@@ -263,15 +292,23 @@ static void on_released(struct pg_unit *u, enum pg_status s)
         log_event(LOG_L_NOTICE, "notify.leases-released", "rows=%lld", (long long)pg_i64(u->result[0], 0, 1, 0));
     if (s == PG_OK && str_eq(pg_text(u->result[0], 0, 0), "t"))
         o->released = true;
-    o->release_tries++;
+    else if (s == PG_OK && !o->released && !o->name_told && clock_mono_us() - o->born_us > NAME_US) {
+        o->name_told = true;
+        log_event(LOG_L_ERROR, "notify.name-taken", "instance=%s advice=%s", o->cfg->instance,
+                  log_quote("another process runs under this name: give each its own `instance`"));
+    }
 }
 
 static void send_release(struct outbox *o)
 {
     struct pg_params p;
+    char secs[24];
     pg_params_init(&p, CD_KIB(4));
+    snprintf(secs, sizeof secs, "%.3f", (double)o->cfg->notify_lease_us / 1e6);
     pg_param_text(&p, o->cfg->instance);
-    pg_param_text(&p, o->nflights || o->released ? "false" : "true");
+    pg_param_text(&p, o->holder);
+    pg_param_text(&p, o->released || clock_mono_us() - o->born_us > NAME_US ? "false" : "true");
+    pg_param_text(&p, secs);
     o->releasing = true;
     pg_begin(o->pg, &o->release, on_released);
     pg_step(o->pg, &sql_release, &p);
@@ -279,17 +316,16 @@ static void send_release(struct outbox *o)
     pg_params_free(&p);
 }
 
-#define RELEASE_EVERY 30 /* polls between two looks for leases that ran out */
-
 static void kick(struct outbox *o)
 {
     if (!o->recording && pg_can_send(o->pg))
         send_record(o);
-    bool look = (!o->released && o->release_tries < 20) || o->release_tries % RELEASE_EVERY == 0;
-    if (look && !o->releasing && !o->claiming && pg_can_send(o->pg))
+    int64_t now = clock_mono_us();
+    if (now >= o->next_release_us && !o->releasing && !o->claiming && pg_can_send(o->pg)) {
+        bool early = !o->released && now - o->born_us < NAME_US;
+        o->next_release_us = now + (early ? RELEASE_EARLY_US : CD_MIN(RELEASE_EVERY_US, o->cfg->notify_lease_us / 3));
         send_release(o);
-    else
-        o->release_tries++;
+    }
     if (!o->claiming && !o->draining && !o->cfg->notify_paused && pg_can_send(o->pg))
         send_claim(o);
 }
@@ -316,6 +352,11 @@ struct outbox *outbox_new(struct event_base *base, const struct config *c, bool 
     struct outbox *o = cd_alloc(sizeof *o);
     o->cfg = c;
     o->sandbox = sandbox;
+    o->born_us = clock_mono_us();
+    struct uuid u = uuid_new();
+    char word[UUID_TEXT_SIZE];
+    uuid_format(&u, word);
+    snprintf(o->holder, sizeof o->holder, "%.100s/%s", c->instance, word);
     TAILQ_INIT(&o->flights);
     o->timer = evtimer_new(base, on_timer, o);
     cd_assert(o->timer);

@@ -24,6 +24,7 @@ struct batch {
     struct run_list retry; /* runs to be sent again, before anything new */
     struct event *timer;   /* waits out the budget, and pauses between replays */
     bool in_flight;
+    int64_t sent_us;       /* when the run in flight was sent */
     int64_t pause_until_us;
 };
 
@@ -169,13 +170,13 @@ static bool ask_duplicates(struct run *r)
     pg_params_init(&p, CD_MIB(1));
     pg_array_begin(&p, PG_BYTEA);
     for (size_t i = 0; i < r->n; i++)
-        if (r->items[i])
+        for (size_t d = 0; r->items[i] && d < r->items[i]->env->desks.n; d++)
             pg_el_bytes(&p, r->items[i]->ukey, LEDGER_KEY_SIZE);
     pg_array_end(&p);
     pg_array_begin(&p, PG_TEXT);
     for (size_t i = 0; i < r->n; i++)
-        if (r->items[i])
-            pg_el_text(&p, r->items[i]->env->desks.v[0]);
+        for (size_t d = 0; r->items[i] && d < r->items[i]->env->desks.n; d++)
+            pg_el_text(&p, r->items[i]->env->desks.v[d]);
     pg_array_end(&p);
     pg_begin(b->pg, &r->duplicates, on_duplicates);
     pg_step(b->pg, &batch_sql_duplicates, &p);
@@ -208,7 +209,7 @@ static void run_done(struct run *r, const PGresult *res)
     }
 }
 
-/* Halves the run, so that a poisoned row ends up alone and fails alone. */
+/* Halves the run, so that a row that cannot be stored as it is ends up alone and fails alone. */
 static void split(struct run *r)
 {
     struct batch *b = r->batch;
@@ -245,11 +246,11 @@ static void run_failed(struct run *r, enum pg_status s)
     struct batch *b = r->batch;
     const struct pg_unit *u = &r->unit;
     log_event(LOG_L_WARN, "store.batch-failed", "rows=%zu sqlstate=%s error=%s", r->n, u->sqlstate[0] ? u->sqlstate : "-", log_quote(u->error));
-    if (s == PG_RACE) {
+    if ((s == PG_RACE || s == PG_POISON) && r->n > 1) {
+        split(r);
+    } else if (s == PG_RACE) {
         answer_all(r, STORE_AGAIN);
         free_run(r);
-    } else if (s == PG_POISON && r->n > 1) {
-        split(r);
     } else if (s == PG_POISON) {
         metrics_inc(M_STORE_POISON);
         answer_all(r, STORE_POISON);
@@ -275,6 +276,7 @@ static void on_unit(struct pg_unit *u, enum pg_status s)
 static void send_run(struct batch *b, struct run *r)
 {
     b->in_flight = true;
+    b->sent_us = clock_mono_us();
     pg_begin(b->pg, &r->unit, on_unit);
     run_write(r, b->pg);
     pg_send(b->pg);
@@ -290,9 +292,12 @@ static void arm(struct batch *b, int64_t us)
 static void kick(struct batch *b)
 {
     int64_t now = clock_mono_us();
-    metrics_set(M_STORE_UP, pg_usable(b->pg));
-    if (b->in_flight)
+    metrics_set(M_STORE_UP, batch_usable(b));
+    if (b->in_flight) {
+        if (b->nwaiting)
+            arm(b, CD_MSEC(100)); /* so that those who wait behind a batch that hangs are told in time */
         return;
+    }
     if (!pg_can_send(b->pg) || now < b->pause_until_us) {
         if (b->nwaiting || !TAILQ_EMPTY(&b->retry))
             arm(b, CD_MSEC(20));
@@ -312,7 +317,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     struct run *r;
     (void)fd;
     (void)what;
-    if (!pg_usable(b->pg)) {
+    if (!batch_usable(b)) {
         while ((it = TAILQ_FIRST(&b->waiting)) && it->queued_mono_us < limit) {
             TAILQ_REMOVE(&b->waiting, it, entry);
             b->nwaiting--;
@@ -351,6 +356,7 @@ struct batch *batch_new(struct event_base *base, const struct config *c)
                              .setup = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan",
                              .statements = statements,
                              .max_in_flight = 2,
+                             .answer_limit_us = CD_SEC(10),
                              .reconnect_max_us = c->database_reconnect_max_us,
                              .ready = on_ready,
                              .arg = b,
@@ -386,13 +392,13 @@ void batch_put(struct batch *b, struct store_item *it)
     it->queued_mono_us = clock_mono_us();
     TAILQ_INSERT_TAIL(&b->waiting, it, entry);
     b->nwaiting++;
-    if (!b->in_flight)
-        arm(b, 0); /* from the loop, and after everything else that this pass brings */
+    arm(b, b->in_flight ? CD_MSEC(100) : 0); /* from the loop, and after everything else that this pass brings */
 }
 
+/* A database that takes longer than the budget for a batch is as good as away: nothing more is let in that would wait for it. */
 bool batch_usable(const struct batch *b)
 {
-    return pg_usable(b->pg);
+    return pg_usable(b->pg) && !(b->in_flight && clock_mono_us() - b->sent_us > b->cfg->database_commit_budget_us);
 }
 
 size_t batch_waiting(const struct batch *b)

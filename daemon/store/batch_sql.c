@@ -77,7 +77,7 @@ const struct pg_stmt batch_sql_attach = {
     "select complaintd.attach_message(u.complaint, u.message, u.at, u.actor, u.kind, u.data::jsonb)"
     " from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[])"
     "   as u(complaint, message, at, actor, kind, data)"
-    " join complaintd.messages m on m.id = u.message order by u.complaint, u.message"};
+    " join complaintd.messages m on m.id = u.message and m.complaint_id = u.complaint order by u.complaint, u.message"};
 
 const struct pg_stmt batch_sql_attachments = {
     "attachments",
@@ -108,9 +108,10 @@ const struct pg_stmt batch_sql_pending = {
 /* A copy for another desk adds that desk to the complaint (design 5.5). */
 const struct pg_stmt batch_sql_duplicates = {
     "duplicates",
-    "with a as (update complaintd.complaint c set desks = c.desks || u.desk"
-    "  from unnest($1::bytea[], $2::text[]) as u(ukey, desk) join complaintd.receipts r on r.ukey = u.ukey"
-    "  where c.id = r.complaint_id and not u.desk = any(c.desks))"
+    "with a as (update complaintd.complaint c set desks = c.desks || u.desks from"
+    "  (select r.complaint_id, array_agg(distinct d.desk) as desks from unnest($1::bytea[], $2::text[]) as d(ukey, desk)"
+    "   join complaintd.receipts r on r.ukey = d.ukey join complaintd.complaint k on k.id = r.complaint_id"
+    "   where not d.desk = any(k.desks) group by r.complaint_id) as u where c.id = u.complaint_id)"
     " select encode(r.ukey, 'hex'), r.id, r.outcome, encode(r.digest, 'hex'), c.ref, c.category, c.priority, c.team,"
     "  (extract(epoch from t.first_response_due) * 1000000)::bigint"
     " from complaintd.receipts r left join complaintd.complaint c on c.id = r.complaint_id"

@@ -64,6 +64,7 @@ void lookup_clear(struct lookup_request *q)
         strlist_free(&q->candidates[i].participants);
     q->ncandidates = 0;
     q->customer_found = false;
+    memset(q->key_known, 0, sizeof q->key_known);
 }
 
 static void add_strings(struct strlist *l, const char *json)
@@ -89,34 +90,85 @@ static void take_customers(struct round *r, const PGresult *res)
         }
 }
 
-static void add_candidate(struct lookup_request *q, enum thread_evidence e, const uint8_t *key, const PGresult *res, int row)
+/* The weakest evidence, when there is room for no more. */
+static struct thread_candidate *weakest(struct lookup_request *q, enum thread_evidence e)
 {
-    if (q->ncandidates == LOOKUP_MAX_CANDIDATES)
+    struct thread_candidate *w = NULL;
+    for (size_t i = 0; i < q->ncandidates; i++)
+        if (q->candidates[i].evidence > e && (!w || q->candidates[i].evidence > w->evidence))
+            w = &q->candidates[i];
+    return w;
+}
+
+static void add_candidate(struct lookup_request *q, enum thread_evidence e, const PGresult *res, int row)
+{
+    struct uuid id;
+    struct thread_candidate *c = NULL;
+    if (pg_uuid(res, row, 1, &id) < 0)
         return;
-    struct thread_candidate *c = &q->candidates[q->ncandidates];
-    *c = (struct thread_candidate){.evidence = e, .has_key = key != NULL};
-    if (key)
-        memcpy(c->key, key, LEDGER_KEY_SIZE);
-    if (pg_uuid(res, row, 1, &c->complaint_id) < 0)
+    for (size_t i = 0; i < q->ncandidates; i++)
+        if (uuid_equal(&q->candidates[i].complaint_id, &id)) {
+            q->candidates[i].evidence = CD_MIN(q->candidates[i].evidence, e); /* the order of the enum is that of strength */
+            return;
+        }
+    if (q->ncandidates < LOOKUP_MAX_CANDIDATES)
+        c = &q->candidates[q->ncandidates++];
+    else if ((c = weakest(q, e)))
+        strlist_free(&c->participants);
+    else
         return;
+    *c = (struct thread_candidate){.evidence = e, .complaint_id = id};
     snprintf(c->ref, sizeof c->ref, "%s", pg_text(res, row, 2));
     c->closed = str_eq(pg_text(res, row, 3), "t");
     c->closed_at_us = pg_i64(res, row, 4, 0);
     add_strings(&c->participants, pg_text(res, row, 5));
-    q->ncandidates++;
+}
+
+struct asked {
+    uint8_t key[LEDGER_KEY_SIZE]; /* first, for the comparison */
+    struct lookup_request *q;
+    size_t at;
+};
+
+static int by_key(const void *a, const void *b)
+{
+    return memcmp(a, b, LEDGER_KEY_SIZE);
+}
+
+static void take_key(struct asked *v, size_t n, const uint8_t key[LEDGER_KEY_SIZE], const PGresult *res, int row)
+{
+    struct asked *one = bsearch(key, v, n, sizeof *v, by_key);
+    if (!one)
+        return;
+    while (one > v && by_key(one - 1, key) == 0)
+        one--;
+    for (; one < v + n && by_key(one, key) == 0; one++) {
+        one->q->key_known[one->at] = true;
+        add_candidate(one->q, one->q->key_evidence[one->at], res, row);
+    }
 }
 
 static void take_keys(struct round *r, const PGresult *res)
 {
+    size_t n = 0, total = 0;
+    for (size_t i = 0; i < r->n; i++)
+        total += r->q[i]->nkeys;
+    if (PQntuples(res) == 0)
+        return;
+    struct asked *v = cd_alloc((total + 1) * sizeof *v);
+    for (size_t i = 0; i < r->n; i++)
+        for (size_t k = 0; k < r->q[i]->nkeys; k++, n++) {
+            memcpy(v[n].key, r->q[i]->keys[k], LEDGER_KEY_SIZE);
+            v[n].q = r->q[i];
+            v[n].at = k;
+        }
+    qsort(v, n, sizeof *v, by_key);
     for (int row = 0; row < PQntuples(res); row++) {
         uint8_t key[LEDGER_KEY_SIZE];
-        if (hex_decode(PQgetvalue(res, row, 0), key, sizeof key) < 0)
-            continue;
-        for (size_t i = 0; i < r->n; i++)
-            for (size_t k = 0; k < r->q[i]->nkeys; k++)
-                if (memcmp(r->q[i]->keys[k], key, sizeof key) == 0)
-                    add_candidate(r->q[i], r->q[i]->key_evidence[k], key, res, row);
+        if (hex_decode(PQgetvalue(res, row, 0), key, sizeof key) == 0)
+            take_key(v, n, key, res, row);
     }
+    free(v);
 }
 
 static void take_refs(struct round *r, const PGresult *res)
@@ -125,7 +177,7 @@ static void take_refs(struct round *r, const PGresult *res)
         for (size_t i = 0; i < r->n; i++)
             for (size_t k = 0; k < r->q[i]->nrefs; k++)
                 if (str_eq(r->q[i]->refs[k], PQgetvalue(res, row, 0)))
-                    add_candidate(r->q[i], TE_REFERENCE_NUMBER, NULL, res, row);
+                    add_candidate(r->q[i], TE_REFERENCE_NUMBER, res, row);
 }
 
 static void take_ids(struct round *r, const PGresult *res)
@@ -137,7 +189,7 @@ static void take_ids(struct round *r, const PGresult *res)
         for (size_t i = 0; i < r->n; i++)
             for (size_t k = 0; k < r->q[i]->nids; k++)
                 if (uuid_equal(&r->q[i]->ids[k], &id))
-                    add_candidate(r->q[i], TE_IN_REPLY_TO, NULL, res, row);
+                    add_candidate(r->q[i], TE_IN_REPLY_TO, res, row);
     }
 }
 
@@ -255,6 +307,7 @@ struct lookup *lookup_new(struct event_base *base, const struct config *c)
                              .setup = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan",
                              .statements = statements,
                              .max_in_flight = 2,
+                             .answer_limit_us = CD_SEC(10),
                              .reconnect_max_us = c->database_reconnect_max_us,
                              .ready = on_ready,
                              .arg = l,

@@ -8,6 +8,7 @@
 #include "daemon/triage/thread.h"
 
 #define LOOKUP_MAX_CANDIDATES 8
+#define LOOKUP_MAX_KEYS 66
 struct lookup_request {
     TAILQ_ENTRY(lookup_request) entry;
     void (*done)(struct lookup_request *q, bool ok); /* once, never from inside lookup_put */
@@ -25,7 +26,8 @@ struct lookup_request {
     struct uuid customer_id;
     struct strlist customer_flags;
     char *customer_language;
-    struct thread_candidate candidates[LOOKUP_MAX_CANDIDATES];
+    bool key_known[LOOKUP_MAX_KEYS]; /* keys[i] belongs to a complaint already */
+    struct thread_candidate candidates[LOOKUP_MAX_CANDIDATES]; /* each complaint once, with its strongest evidence */
     size_t ncandidates;
 };
 void lookup_clear(struct lookup_request *q);

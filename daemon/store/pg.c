@@ -13,6 +13,7 @@
 
 #define CONNECT_TIMEOUT_US CD_SEC(5)
 #define BACKOFF_FIRST_US CD_MSEC(50)
+#define ANSWER_LIMIT_US CD_SEC(30)
 
 enum state { WAITING, CONNECTING, SETTING_UP, PREPARING, READY };
 
@@ -29,6 +30,7 @@ struct pg {
     unsigned in_flight;
     int prepares_left;
     bool not_durable, closing, announced_down;
+    bool broken; /* a send failed: libpq may have closed the socket, so nothing more will be heard; the timer drops it */
     struct pg_unit *head, *tail; /* open units, oldest first */
     struct pg_unit *building;
 };
@@ -36,9 +38,26 @@ struct pg {
 static void on_io(evutil_socket_t fd, short what, void *arg);
 static void read_results(struct pg *c);
 
+static void set_timer(struct pg *c, int64_t us)
+{
+    struct timeval tv = {us / 1000000, us % 1000000};
+    event_add(c->timer, &tv);
+}
+
+/* To be dropped from the loop, not from inside the call that noticed. */
+static void give_up(struct pg *c)
+{
+    c->broken = true;
+    set_timer(c, 0);
+}
+
 static void watch(struct pg *c, short want)
 {
     int fd = PQsocket(c->conn);
+    if (fd < 0) {
+        give_up(c);
+        return;
+    }
     if (c->io && fd == c->fd && want == c->want)
         return;
     if (c->io)
@@ -49,10 +68,15 @@ static void watch(struct pg *c, short want)
     cd_assert(c->io && event_add(c->io, NULL) == 0);
 }
 
-static void set_timer(struct pg *c, int64_t us)
+/* While units are open the timer waits for the oldest one's limit. */
+static void set_answer_timer(struct pg *c)
 {
-    struct timeval tv = {us / 1000000, us % 1000000};
-    event_add(c->timer, &tv);
+    if (c->broken)
+        return;
+    if (c->head)
+        set_timer(c, CD_MAX(c->head->sent_us + c->o.answer_limit_us - clock_mono_us(), 0));
+    else
+        event_del(c->timer);
 }
 
 static void answer_head(struct pg *c)
@@ -92,7 +116,7 @@ static void drop(struct pg *c, const char *why)
     PQfinish(c->conn);
     c->conn = NULL;
     c->state = WAITING;
-    c->not_durable = false;
+    c->not_durable = c->broken = false;
     if (!c->closing) {
         set_timer(c, c->backoff_us);
         c->backoff_us = CD_MIN(c->backoff_us * 2, c->o.reconnect_max_us);
@@ -129,8 +153,9 @@ static void notice(void *arg, const PGresult *r)
 
 static void start_connect(struct pg *c)
 {
-    static const char *const keys[] = {"dbname", "application_name", "client_encoding", "tcp_user_timeout", NULL};
-    const char *values[] = {c->dsn, "complaintd", "UTF8", "10000", NULL};
+    static const char *const keys[] = {"dbname", "application_name", "client_encoding", "tcp_user_timeout", "keepalives_idle",
+                                       "keepalives_interval", "keepalives_count", NULL};
+    const char *values[] = {c->dsn, "complaintd", "UTF8", "10000", "10", "5", "3", NULL};
     c->conn = PQconnectStartParams(keys, values, 1);
     cd_assert(c->conn);
     if (PQstatus(c->conn) == CONNECTION_BAD) {
@@ -268,6 +293,7 @@ static void take_unit_result(struct pg *c, PGresult *r)
         }
         c->not_durable = false;
         finish_unit(c);
+        set_answer_timer(c);
         return;
     }
     if (s == PGRES_FATAL_ERROR && u->status == PG_OK)
@@ -331,6 +357,12 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         start_connect(c);
     else if (c->state != READY)
         drop(c, "timed out while connecting");
+    else if (c->broken)
+        fault(c);
+    else if (c->head && clock_mono_us() - c->head->sent_us >= c->o.answer_limit_us)
+        drop(c, "no answer in time");
+    else
+        set_answer_timer(c);
 }
 
 struct pg *pg_new(struct event_base *base, const struct pg_options *o)
@@ -338,6 +370,8 @@ struct pg *pg_new(struct event_base *base, const struct pg_options *o)
     struct pg *c = cd_alloc(sizeof *c);
     c->base = base;
     c->o = *o;
+    if (!c->o.answer_limit_us)
+        c->o.answer_limit_us = ANSWER_LIMIT_US;
     c->dsn = cd_strdup(o->dsn);
     c->fd = -1;
     c->backoff_us = BACKOFF_FIRST_US;
@@ -363,12 +397,12 @@ void pg_free(struct pg **pc)
 
 bool pg_usable(const struct pg *c)
 {
-    return c && c->state == READY;
+    return c && c->state == READY && !c->broken;
 }
 
 bool pg_can_send(const struct pg *c)
 {
-    return c && c->state == READY && c->in_flight < c->o.max_in_flight && !c->building;
+    return c && c->state == READY && !c->broken && c->in_flight < c->o.max_in_flight && !c->building;
 }
 
 bool pg_idle(const struct pg *c)
@@ -390,7 +424,13 @@ void pg_begin(struct pg *c, struct pg_unit *u, pg_unit_done done)
 
 void pg_step(struct pg *c, const struct pg_stmt *s, const struct pg_params *p)
 {
+    static const struct pg_stmt refuse = {"", "select 1/0"}; /* so that nothing of the unit is kept */
     const char *values[PG_MAX_PARAMS];
+    if (p && p->data.failed) {
+        log_event(LOG_L_ERROR, "store.too-large", "connection=%s statement=%s", c->o.name, s->name);
+        s = &refuse;
+        p = NULL;
+    }
     int n = p ? p->n : 0;
     cd_assert(c->building && c->building->nsteps < PG_UNIT_MAX);
     for (int i = 0; i < n; i++)
@@ -398,8 +438,10 @@ void pg_step(struct pg *c, const struct pg_stmt *s, const struct pg_params *p)
     const int *len = p ? p->len : NULL, *format = p ? p->format : NULL;
     int ok = s->name[0] ? PQsendQueryPrepared(c->conn, s->name, n, values, len, format, 0)
                         : PQsendQueryParams(c->conn, s->sql, n, NULL, values, len, format, 0);
-    if (!ok) /* out of memory or a closed connection; the read side will say so, the unit fails with it */
+    if (!ok) {
         log_event(LOG_L_ERROR, "store.send-failed", "connection=%s error=%s", c->o.name, log_quote(PQerrorMessage(c->conn)));
+        give_up(c);
+    }
     c->building->nsteps++;
 }
 
@@ -413,9 +455,14 @@ void pg_send(struct pg *c)
         c->head = u;
     c->tail = u;
     c->in_flight++;
+    u->sent_us = clock_mono_us();
     int ok = PQpipelineSync(c->conn), r = ok ? PQflush(c->conn) : -1;
-    if (r != 0) /* not all written, or a fault: both are looked at from the loop, never from inside this call */
+    if (r < 0)
+        give_up(c);
+    else if (r > 0)
         watch(c, EV_READ | EV_WRITE);
+    if (c->head == u)
+        set_answer_timer(c);
 }
 
 const char *pg_text(const PGresult *r, int row, int col)

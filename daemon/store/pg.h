@@ -66,6 +66,7 @@ struct pg_unit {
     /* private */
     int got;
     enum pg_status status;
+    int64_t sent_us;
     struct pg_unit *next;
 };
 
@@ -77,6 +78,7 @@ struct pg_options {
     const struct pg_stmt *const *statements; /* NULL-terminated; prepared at connect */
     unsigned max_in_flight; /* units */
     int64_t reconnect_max_us;
+    int64_t answer_limit_us; /* a unit without an answer for so long means a dead connection; 0: 30 s */
     void (*ready)(void *arg); /* connected, or a place for a unit became free */
     void *arg;
 };
@@ -87,7 +89,7 @@ bool pg_can_send(const struct pg *c);
 bool pg_idle(const struct pg *c);
 
 /* Starts a unit: pg_begin, pg_step for each statement (parameters are copied to the connection's buffer), pg_send. Only when
- * pg_can_send(); a step may be a statement of `statements` or, with stmt->name "", an unprepared one. */
+ * pg_can_send(). A step whose parameters went over their cap makes the whole unit fail with PG_POISON. A step may be a statement of `statements` or, with stmt->name "", an unprepared one. */
 void pg_begin(struct pg *c, struct pg_unit *u, pg_unit_done done);
 void pg_step(struct pg *c, const struct pg_stmt *s, const struct pg_params *p);
 void pg_send(struct pg *c);

@@ -7,6 +7,9 @@
 #include "daemon/store/batch_sql.h"
 #include "daemon/store/columns.h"
 
+/* The largest mail (mail.max_message, config/options.c) with its decoded text fits several times. */
+#define PARAMS_CAP CD_MIB(192)
+
 static size_t count_if(const struct run *r, bool (*want)(const struct store_item *))
 {
     size_t n = 0;
@@ -142,7 +145,7 @@ typedef void (*add_step)(struct pg *pg, const struct run *r, struct pg_params *p
 static void with_params(struct pg *pg, const struct run *r, add_step add)
 {
     struct pg_params p;
-    pg_params_init(&p, CD_MIB(64));
+    pg_params_init(&p, PARAMS_CAP);
     add(pg, r, &p);
     pg_params_free(&p);
 }
@@ -157,7 +160,7 @@ static void step_store(struct pg *pg, const struct run *r, struct pg_params *p)
 static void step_pending(struct pg *pg, const struct run *r, struct pg_params *p)
 {
     struct buf frame;
-    buf_init(&frame, CD_MIB(64));
+    buf_init(&frame, PARAMS_CAP);
 #define PENDING_COLUMN(type, add)                                                                                                          \
     pg_array_begin(p, type);                                                                                                               \
     for (size_t i = 0; i < r->n; i++) {                                                                                                    \
@@ -172,7 +175,7 @@ static void step_pending(struct pg *pg, const struct run *r, struct pg_params *p
     PENDING_COLUMN(PG_BYTEA, pg_el_bytes(p, it->env->digest, sizeof it->env->digest))
     PENDING_COLUMN(PG_TIMESTAMPTZ, pg_el_time(p, it->env->received_at_us))
     PENDING_COLUMN(PG_TEXT, pg_el_text(p, it->env->desks.v[0]))
-    PENDING_COLUMN(PG_BYTEA, (buf_reset(&frame), envelope_write(it->env, &frame), pg_el_bytes(p, frame.data, frame.len)))
+    PENDING_COLUMN(PG_BYTEA, (buf_reset(&frame), envelope_write(it->env, &frame), p->data.failed |= frame.failed, pg_el_bytes(p, frame.data, frame.len)))
     PENDING_COLUMN(PG_TEXT, pg_el_text(p, it->pending_reason))
 #undef PENDING_COLUMN
     buf_free(&frame);

@@ -16,8 +16,6 @@ struct thread_candidate {
     bool closed;
     int64_t closed_at_us;
     struct strlist participants; /* normalized addresses and numbers */
-    bool has_key;
-    uint8_t key[16]; /* the thread key that led here (LEDGER_KEY_SIZE), when has_key */
 };
 
 enum thread_action {

@@ -291,7 +291,7 @@ static void test_describe(void **state CD_UNUSED)
     config_describe(&out);
     assert_false(out.failed);
     assert_non_null(
-        strstr(buf_str(&out), "\nmail.max_message\n    size; default 25MB; 16kB to 1GB; reloadable\n"));
+        strstr(buf_str(&out), "\nmail.max_message\n    size; default 25MB; 16kB to 48MB; reloadable\n"));
     assert_non_null(strstr(buf_str(&out), "\ndesks[].addresses\n"));
     assert_non_null(
         strstr(buf_str(&out), "\npolicies[].ladder[].tell[].by\n    list of words: mail|sms|webhook"));

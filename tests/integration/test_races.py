@@ -1,0 +1,102 @@
+"""Things that come at the same moment, or that look alike: twins of a key, copies for several desks, long threads, a silent database."""
+import json
+import os
+import secrets
+import signal
+import threading
+
+import pytest
+
+import letters
+from model import settle, wait_for
+from test_threads import message_of, send
+
+TWO_DESKS = {
+    "desks": [
+        {"name": "care", "addresses": ["care@example.com"]},
+        {"name": "shop", "addresses": ["shop@example.com"], "default_team": "general", "policy": "standard"},
+        {"name": "web", "addresses": ["web@example.com"], "default_team": "general", "policy": "standard"},
+    ]
+}
+
+
+def test_a_reused_key_is_refused_for_every_copy(box):
+    """Two equal requests under a key that the ledger has for other content: neither is told that it was taken."""
+    key = secrets.token_hex(8)
+    with box.line() as line:
+        word, first, _ = line.request("SUBMIT", key=key, text="The first content of this key")
+        assert word == "OK"
+        other = json.dumps({"key": key, "text": "Quite another content of this key"})
+        line.send_raw(f"SUBMIT {other}\nSUBMIT {other}\n".encode())
+        for _ in range(2):
+            word, body, _ = line.answer()
+            assert (word, body["code"]) == ("ERR", "key-reused"), body
+    assert box.db.value("select count(*) from messages where body like 'Quite another%%'") == 0
+
+
+def test_copies_for_other_desks_add_them(make_box):
+    box = make_box(overlay=TWO_DESKS)
+    mark, sender = letters.mark(), "copies@shop.example"
+    raw = letters.mail("For several desks", f"text {mark}", sender=f"A <{sender}>", message_id=f"{mark}@shop.example")
+    answers = []
+    def one(to):
+        answers.append(box.mail(raw, sender, (to,))[0])
+    threads = [threading.Thread(target=one, args=(f"{d}@example.com",)) for d in ("care", "shop")]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert answers == [250, 250]
+    assert box.mail(raw, sender, ("care@example.com", "web@example.com", "shop@example.com"))[0] == 250
+    c = box.complaint_of(mark)
+    assert sorted(box.db.value("select desks from complaints where id = %s", c["id"])) == ["care", "shop", "web"]
+    assert box.db.value("select count(*) from complaints where subject = 'For several desks'") == 1
+
+
+def test_a_long_thread_of_many_complaints_costs_only_itself(box):
+    """A mail that refers to twenty complaints of others is a new one, and does not make its neighbours wait."""
+    ids = [f"{secrets.token_hex(6)}@shop.example" for _ in range(20)]
+    for i, message_id in enumerate(ids):
+        send(box, letters.mark(), f"someone{i}@shop.example", message_id)
+    retries = box.metric("complaintd_store_batch_retries_total")
+    mark = letters.mark()
+    references = " ".join(f"<{i}>" for i in ids)
+    send(box, mark, "colleague@other.example", f"{secrets.token_hex(6)}@other.example", [("References", references)])
+    assert message_of(box, mark)["outcome"] == "new"
+    assert box.metric("complaintd_store_batch_retries_total") == retries
+    assert "CD001" not in box.log()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may stop the database's processes")
+def test_a_silent_database_is_noticed(make_box):
+    """The connections stand, but nobody answers: senders are told to try again, and all is well when it wakes."""
+    box = make_box()
+    send(box, letters.mark(), "before@shop.example")
+    pids = [r["pid"] for r in box.db.rows("select pid from pg_stat_activity where application_name = 'complaintd'")]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        mark = letters.mark()
+        raw = letters.mail("Silence", f"text {mark}", sender="A <during@shop.example>", message_id=f"{mark}@shop.example")
+        code, text = box.mail(raw, "during@shop.example")
+        assert code // 100 == 4, (code, text)
+    finally:
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+    wait_for(lambda: box.mail(raw, "during@shop.example")[0] == 250, 30, "taken after the database woke")
+    assert box.db.value("select count(*) from messages where message_id = %s", f"{mark}@shop.example") == 1
+
+
+def test_slow_relay_and_short_lease_send_once(make_box):
+    """Sending takes longer than the lease: a living sender keeps its rows."""
+    box = make_box(overlay={"notify": {"lease": "5s"}, "mail": {"workers": 1}})
+    box.inject(mail_delay=1.0)
+    marks = [letters.mark() for _ in range(12)]
+    for m in marks:
+        send(box, m, f"{m}@shop.example")
+    settle(box.db, 90)
+    got = [str(m["Delivered-To"]) for m in box.mails()]
+    assert sorted(a for a in got if a.startswith("mark-")) == sorted(f"{m}@shop.example" for m in marks)
