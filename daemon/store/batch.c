@@ -285,7 +285,7 @@ static void send_run(struct batch *b, struct run *r)
 static void arm(struct batch *b, int64_t us)
 {
     struct timeval tv = {us / 1000000, us % 1000000};
-    if (!evtimer_pending(b->timer, NULL))
+    if (us == 0 || !evtimer_pending(b->timer, NULL)) /* a guard that is far off must not hold up what could go now */
         event_add(b->timer, &tv);
 }
 

@@ -265,7 +265,7 @@ static void kick(struct lookup *l)
 static void arm(struct lookup *l, int64_t us)
 {
     struct timeval tv = {us / 1000000, us % 1000000};
-    if (!evtimer_pending(l->timer, NULL))
+    if (us == 0 || !evtimer_pending(l->timer, NULL)) /* a guard that is far off must not hold up what could go now */
         event_add(l->timer, &tv);
 }
 
