@@ -35,10 +35,11 @@ struct ceiling {
 };
 
 static const char decision[] =
-    "{\"rules\":[{\"id\":\"billing-double-charge\",\"gave\":{\"tags\":[\"double-charge\"],\"category\":\"billing\",\"priority\":\"high\"},"
-    "\"words\":[\"charged twice\"]},{\"id\":\"billing-invoice\",\"gave\":{\"tags\":[\"invoice\"],\"category\":\"billing\"},\"words\":[\"invoice\"]},"
-    "{\"id\":\"after-sales-refund\",\"gave\":{\"tags\":[\"refund\"],\"category\":\"after-sales\"},\"words\":[\"money back\"]}],\"thread\":[],"
-    "\"team_from\":\"category\",\"category_from\":\"rule:billing-double-charge\",\"priority_from\":\"rule:billing-double-charge\","
+    "{\"rules\":[{\"id\":\"billing-double-charge\",\"gave\":{\"tags\":[\"double-charge\"],\"category\":\"billing\","
+    "\"priority\":\"high\"},\"words\":[\"charged twice\"]},{\"id\":\"billing-invoice\",\"gave\":{\"tags\":[\"invoice\"],"
+    "\"category\":\"billing\"},\"words\":[\"invoice\"]},{\"id\":\"after-sales-refund\",\"gave\":{\"tags\":[\"refund\"],"
+    "\"category\":\"after-sales\"},\"words\":[\"money back\"]}],\"thread\":[],\"team_from\":\"category\","
+    "\"category_from\":\"rule:billing-double-charge\",\"priority_from\":\"rule:billing-double-charge\","
     "\"rules_version\":\"0000000000000000\",\"acknowledgement\":\"pending\"}";
 
 /* ---- a row as the front would have decided it ---- */
@@ -77,20 +78,9 @@ static void make_message(struct ceiling *c, struct row *r, uint64_t i, const str
 
 static void make_steps(struct store_item *it, int64_t at_us)
 {
-    static const int minutes[] = {210, 240, 270, 300, 360, 4080, 4320, 5760, 7200};
-    struct buf due;
-    char when[CLOCK_TEXT_SIZE];
-    buf_init(&due, CD_KIB(4));
-    for (size_t i = 0; i < ARRAY_LEN(minutes); i++) {
-        clock_format(at_us + CD_MIN_US(minutes[i]), when);
-        buf_printf(&due, "%c%s", i ? ',' : '{', when);
-    }
-    buf_append_char(&due, '}');
-    it->step_due = buf_steal(&due);
-    it->step_level = cd_strdup("{2,3,3,3,4,5,6,6,6}");
-    it->step_repeat = cd_strdup("{0,0,1,2,0,0,0,1,2}");
-    it->step_stops = cd_strdup("{15,15,15,15,12,8,8,8,8}");
-    it->next_at_us = at_us + CD_MIN_US(minutes[0]);
+    it->steps = cd_strdup("{{12600,2,0,15},{14400,3,0,15},{16200,3,1,15},{18000,3,2,15},{21600,4,0,12},{244800,5,0,8},"
+                          "{259200,6,0,8},{345600,6,1,8},{432000,6,2,8}}");
+    it->next_at_us = at_us + CD_SEC(12600);
     it->due_us[0] = at_us + CD_HOUR(1);
     it->due_us[1] = at_us + CD_HOUR(4);
     it->due_us[2] = at_us + CD_HOUR(72);
