@@ -1,7 +1,7 @@
-/* complaint-ceiling: what the database alone would take. Writes the rows of new mail complaints with the product's own
- * statements, `--batch` at a time, one transaction after the other on one connection: no session, no look-up, no decoding,
- * no rules. Also fills a database with complaints (--count 2000000 --batch 1000). Prints one line of JSON; ends with 1 at
- * the first batch that the database refuses. */
+/* complaint-ceiling: what the database alone would take. Writes the rows of new mail complaints with the
+ * product's own statements, `--batch` at a time, one transaction after the other on one connection: no
+ * session, no look-up, no decoding, no rules. Also fills a database with complaints (--count 2000000 --batch
+ * 1000). Prints one line of JSON; ends with 1 at the first batch that the database refuses. */
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,9 +35,12 @@ struct ceiling {
 };
 
 static const char decision[] =
-    "{\"rules\":[{\"id\":\"billing-double-charge\",\"gave\":{\"tags\":[\"double-charge\"],\"category\":\"billing\","
-    "\"priority\":\"high\"},\"words\":[\"charged twice\"]},{\"id\":\"billing-invoice\",\"gave\":{\"tags\":[\"invoice\"],"
-    "\"category\":\"billing\"},\"words\":[\"invoice\"]},{\"id\":\"after-sales-refund\",\"gave\":{\"tags\":[\"refund\"],"
+    "{\"rules\":[{\"id\":\"billing-double-charge\",\"gave\":{\"tags\":[\"double-charge\"],\"category\":"
+    "\"billing\","
+    "\"priority\":\"high\"},\"words\":[\"charged "
+    "twice\"]},{\"id\":\"billing-invoice\",\"gave\":{\"tags\":[\"invoice\"],"
+    "\"category\":\"billing\"},\"words\":[\"invoice\"]},{\"id\":\"after-sales-refund\",\"gave\":{\"tags\":["
+    "\"refund\"],"
     "\"category\":\"after-sales\"},\"words\":[\"money back\"]}],\"thread\":[],\"team_from\":\"category\","
     "\"category_from\":\"rule:billing-double-charge\",\"priority_from\":\"rule:billing-double-charge\","
     "\"rules_version\":\"0000000000000000\",\"acknowledgement\":\"pending\"}";
@@ -60,7 +63,8 @@ static void make_message(struct ceiling *c, struct row *r, uint64_t i, const str
     clock_format_mail(e->received_at_us, when);
     uuid_format(&e->id, id);
     buf_printf(&e->raw,
-               "Return-Path: <%s>\r\nReceived: from load.example ([127.0.0.1])\r\n\tby complaints.example.com with ESMTP id %s;\r\n\t%s\r\n",
+               "Return-Path: <%s>\r\nReceived: from load.example ([127.0.0.1])\r\n\tby "
+               "complaints.example.com with ESMTP id %s;\r\n\t%s\r\n",
                who->sender, id, when);
     text_mail(&c->text, i, who, &e->raw);
     keys_of_mail(e->raw.data, e->raw.len, &e->key, e->digest);
@@ -78,8 +82,9 @@ static void make_message(struct ceiling *c, struct row *r, uint64_t i, const str
 
 static void make_steps(struct store_item *it, int64_t at_us)
 {
-    it->steps = cd_strdup("{{12600,2,0,15},{14400,3,0,15},{16200,3,1,15},{18000,3,2,15},{21600,4,0,12},{244800,5,0,8},"
-                          "{259200,6,0,8},{345600,6,1,8},{432000,6,2,8}}");
+    it->steps = cd_strdup(
+        "{{12600,2,0,15},{14400,3,0,15},{16200,3,1,15},{18000,3,2,15},{21600,4,0,12},{244800,5,0,8},"
+        "{259200,6,0,8},{345600,6,1,8},{432000,6,2,8}}");
     it->next_at_us = at_us + CD_SEC(12600);
     it->due_us[0] = at_us + CD_HOUR(1);
     it->due_us[1] = at_us + CD_HOUR(4);
@@ -90,9 +95,11 @@ static void make_event(struct store_item *it)
 {
     char digest[2 * SHA256_SIZE + 1];
     hex_encode(it->env->digest, SHA256_SIZE, digest);
-    it->event = cd_asprintf("{\"channel\":\"mail\",\"class\":\"person\",\"digest\":\"%s\",\"desk\":\"care\",\"category\":\"billing\","
-                            "\"priority\":\"high\",\"team\":\"billing\",\"policy\":\"standard@0000000000000000\"}",
-                            digest);
+    it->event =
+        cd_asprintf("{\"channel\":\"mail\",\"class\":\"person\",\"digest\":\"%s\",\"desk\":\"care\","
+                    "\"category\":\"billing\","
+                    "\"priority\":\"high\",\"team\":\"billing\",\"policy\":\"standard@0000000000000000\"}",
+                    digest);
     it->event_kind = "message-received";
     it->actor = "intake";
     it->decision = cd_strdup(decision);
@@ -212,14 +219,15 @@ static void run_all(struct ceiling *c, const char *dsn)
     c->rows = cd_alloc(c->batch * sizeof *c->rows);
     c->customers = cd_alloc(c->text.senders * sizeof *c->customers);
     report_begin(&c->report, c->count, NULL);
-    c->pg = pg_new(c->base, &(struct pg_options){.name = "ceiling",
-                                                 .dsn = dsn,
-                                                 .setup = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan",
-                                                 .statements = statements,
-                                                 .max_in_flight = 2,
-                                                 .reconnect_max_us = CD_SEC(1),
-                                                 .ready = on_ready,
-                                                 .arg = c});
+    c->pg = pg_new(c->base, &(struct pg_options){
+                                .name = "ceiling",
+                                .dsn = dsn,
+                                .setup = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan",
+                                .statements = statements,
+                                .max_in_flight = 2,
+                                .reconnect_max_us = CD_SEC(1),
+                                .ready = on_ready,
+                                .arg = c});
     event_base_loopexit(c->base, &limit);
     event_base_dispatch(c->base);
     pg_free(&c->pg);
@@ -232,10 +240,15 @@ static void run_all(struct ceiling *c, const char *dsn)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"dsn", 1, NULL, 'd'},  {"count", 1, NULL, 'n'}, {"batch", 1, NULL, 'b'},
-                                            {"size", 1, NULL, 's'}, {"seed", 1, NULL, 'e'},  {"senders", 1, NULL, 'w'},
+    static const struct option options[] = {{"dsn", 1, NULL, 'd'},
+                                            {"count", 1, NULL, 'n'},
+                                            {"batch", 1, NULL, 'b'},
+                                            {"size", 1, NULL, 's'},
+                                            {"seed", 1, NULL, 'e'},
+                                            {"senders", 1, NULL, 'w'},
                                             {0}};
-    struct ceiling c = {.batch = 50, .count = 10000, .text = {.seed = 1, .size = 1500, .senders = TEXT_SENDERS}};
+    struct ceiling c = {
+        .batch = 50, .count = 10000, .text = {.seed = 1, .size = 1500, .senders = TEXT_SENDERS}};
     const char *dsn = NULL;
     int opt;
     while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -253,8 +266,11 @@ int main(int argc, char **argv)
         else if (opt == 'w')
             c.text.senders = (unsigned)v;
     }
-    if (!dsn || !c.count || c.batch < 1 || c.batch > RUN_MAX || c.text.senders < 1 || c.text.senders > 100000000) {
-        fprintf(stderr, "usage: complaint-ceiling --dsn DSN [--count N] [--batch 1..%d] [--size BYTES] [--seed N] [--senders N]\n",
+    if (!dsn || !c.count || c.batch < 1 || c.batch > RUN_MAX || c.text.senders < 1 ||
+        c.text.senders > 100000000) {
+        fprintf(stderr,
+                "usage: complaint-ceiling --dsn DSN [--count N] [--batch 1..%d] [--size BYTES] [--seed N] "
+                "[--senders N]\n",
                 RUN_MAX);
         return 2;
     }

@@ -1,8 +1,9 @@
 /* complaint-load: puts load on a complaintd, or on another mail server, and prints one line of JSON about it.
  *
- * Closed loop: each connection sends its next one as soon as it has its answer. Open loop (--rate): they fall due at
- * random (exponential gaps) whatever the server does, and a latency counts from when it was due. It ends after --count
- * answers, after --limit seconds, or when nothing is answered for --stall seconds; what has no answer then is an error. */
+ * Closed loop: each connection sends its next one as soon as it has its answer. Open loop (--rate): they fall
+ * due at random (exponential gaps) whatever the server does, and a latency counts from when it was due. It
+ * ends after --count answers, after --limit seconds, or when nothing is answered for --stall seconds; what
+ * has no answer then is an error. */
 #include "tests/bench/load.h"
 
 #include <arpa/inet.h>
@@ -122,7 +123,8 @@ static void on_watch(evutil_socket_t fd, short what, void *arg)
     int64_t now = clock_mono_us();
     (void)fd;
     (void)what;
-    if (report_done(&l->report) != l->reported_at_watch || (l->o.rate > 0 && l->taken == report_done(&l->report))) {
+    if (report_done(&l->report) != l->reported_at_watch ||
+        (l->o.rate > 0 && l->taken == report_done(&l->report))) {
         l->reported_at_watch = report_done(&l->report);
         l->quiet_since_us = now;
     }
@@ -156,11 +158,13 @@ static void run(struct load *l, const char *log)
         event_base_dispatch(l->base);
     l->report.errors += l->o.count - report_done(&l->report);
     snprintf(more, sizeof more,
-             ",\"mode\":\"%s\",\"count\":%llu,\"connections\":%u,\"new\":%s,\"pipelining\":%s,\"window\":%u,\"size\":%zu,"
+             ",\"mode\":\"%s\",\"count\":%llu,\"connections\":%u,\"new\":%s,\"pipelining\":%s,\"window\":%u,"
+             "\"size\":%zu,"
              "\"seed\":%llu,\"offered_rate\":%.0f",
-             l->o.mode->name, (unsigned long long)l->o.count, l->o.connections, l->o.new_each ? "true" : "false",
-             l->o.pipelining ? "true" : "false", l->o.mode == &load_line ? l->o.window : 1, l->o.text.size,
-             (unsigned long long)l->o.text.seed, l->o.rate);
+             l->o.mode->name, (unsigned long long)l->o.count, l->o.connections,
+             l->o.new_each ? "true" : "false", l->o.pipelining ? "true" : "false",
+             l->o.mode == &load_line ? l->o.window : 1, l->o.text.size, (unsigned long long)l->o.text.seed,
+             l->o.rate);
     report_end(&l->report, more);
 }
 
@@ -195,11 +199,16 @@ static double number(const char *name, const char *s, double min, double max)
 }
 
 static const struct option options[] = {
-    {"peer", 1, NULL, 'p'},   {"count", 1, NULL, 'n'},  {"connections", 1, NULL, 'c'}, {"size", 1, NULL, 's'},
-    {"seed", 1, NULL, 'e'},   {"rate", 1, NULL, 'r'},   {"new", 0, NULL, 'N'},         {"pipelining", 0, NULL, 'P'},
-    {"rcpt", 1, NULL, 't'},   {"url", 1, NULL, 'u'},    {"account", 1, NULL, 'a'},     {"number", 1, NULL, 'o'},
-    {"token", 1, NULL, 'k'},  {"window", 1, NULL, 'w'}, {"log", 1, NULL, 'l'},         {"stall", 1, NULL, 'S'},
-    {"limit", 1, NULL, 'L'},  {"senders", 1, NULL, 'd'}, {"help", 0, NULL, 'h'},       {0},
+    {"peer", 1, NULL, 'p'},        {"count", 1, NULL, 'n'},
+    {"connections", 1, NULL, 'c'}, {"size", 1, NULL, 's'},
+    {"seed", 1, NULL, 'e'},        {"rate", 1, NULL, 'r'},
+    {"new", 0, NULL, 'N'},         {"pipelining", 0, NULL, 'P'},
+    {"rcpt", 1, NULL, 't'},        {"url", 1, NULL, 'u'},
+    {"account", 1, NULL, 'a'},     {"number", 1, NULL, 'o'},
+    {"token", 1, NULL, 'k'},       {"window", 1, NULL, 'w'},
+    {"log", 1, NULL, 'l'},         {"stall", 1, NULL, 'S'},
+    {"limit", 1, NULL, 'L'},       {"senders", 1, NULL, 'd'},
+    {"help", 0, NULL, 'h'},        {0},
 };
 
 /* Texts that are kept as they are; NULL: the option is another. */
@@ -293,8 +302,14 @@ static const char *read_options(int argc, char **argv, struct load_options *o)
 int main(int argc, char **argv)
 {
     struct rlimit files;
-    struct load l = {.o = {.connections = 1, .window = 50, .count = 1000, .rcpt = "care@example.com", .stall_s = 30,
-                           .limit_s = 600, .account = "AC55555555555555555555555555555555", .number = "+18005551212",
+    struct load l = {.o = {.connections = 1,
+                           .window = 50,
+                           .count = 1000,
+                           .rcpt = "care@example.com",
+                           .stall_s = 30,
+                           .limit_s = 600,
+                           .account = "AC55555555555555555555555555555555",
+                           .number = "+18005551212",
                            .text = {.seed = 1, .size = 1500, .senders = TEXT_SENDERS}}};
     const char *log = read_options(argc, argv, &l.o);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {

@@ -1,6 +1,7 @@
 #pragma once
-/* The load generator: one thread, one event loop. The driver (load.c) says which number is to be sent when; a mode (SMTP,
- * HTTP, line) sends it and reports the answer. Connections belong to their mode and live as long as the process. */
+/* The load generator: one thread, one event loop. The driver (load.c) says which number is to be sent when; a
+ * mode (SMTP, HTTP, line) sends it and reports the answer. Connections belong to their mode and live as long
+ * as the process. */
 #include <event2/event.h>
 #include <netinet/in.h>
 #include <sys/queue.h>
@@ -29,7 +30,8 @@ struct load_mode {
     const char *name;
     struct load_conn *(*start)(struct load *l); /* makes a connection that takes jobs by itself */
     void (*wake)(struct load_conn *c);          /* a job is due: take it */
-    void (*key)(const struct load_options *o, uint64_t i, struct text_item *ret); /* what identifies number `i` */
+    void (*key)(const struct load_options *o, uint64_t i,
+                struct text_item *ret); /* what identifies number `i` */
 };
 extern const struct load_mode load_smtp, load_http, load_line;
 

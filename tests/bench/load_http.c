@@ -1,4 +1,5 @@
-/* Twilio's webhook: a signed form in a POST, a connection each, since the server ends it after its answer. 200 is accepted. */
+/* Twilio's webhook: a signed form in a POST, a connection each, since the server ends it after its answer.
+ * 200 is accepted. */
 #include <stdio.h>
 #include <string.h>
 
@@ -42,7 +43,8 @@ static const char *path_of(const char *url)
 static void key(const struct load_options *o, uint64_t i, struct text_item *ret)
 {
     text_item(&o->text, "", i, ret);
-    snprintf(ret->key, sizeof ret->key, "SM%016llx%016llx", (unsigned long long)o->text.seed, (unsigned long long)i);
+    snprintf(ret->key, sizeof ret->key, "SM%016llx%016llx", (unsigned long long)o->text.seed,
+             (unsigned long long)i);
 }
 
 static void make_request(struct http_conn *k)
@@ -71,7 +73,8 @@ static void make_request(struct http_conn *k)
     hmac_sha1(o->token, strlen(o->token), k->signed_text.data, k->signed_text.len, mac);
     CD_CLEANUP_FREE char *signature = base64_encode(mac, sizeof mac);
     buf_printf(&k->out,
-               "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded; charset=UTF-8\r\n"
+               "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-www-form-urlencoded; "
+               "charset=UTF-8\r\n"
                "X-Twilio-Signature: %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
                path_of(o->url), signature, k->form.len);
     buf_append(&k->out, k->form.data, k->form.len);

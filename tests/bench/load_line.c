@@ -1,5 +1,5 @@
-/* The line protocol: AUTH once a connection, then SUBMITs with up to `window` of them unanswered. Answers come in the
- * order of the requests. OK is accepted, ERR is refused. */
+/* The line protocol: AUTH once a connection, then SUBMITs with up to `window` of them unanswered. Answers
+ * come in the order of the requests. OK is accepted, ERR is refused. */
 #include <stdio.h>
 #include <string.h>
 
@@ -9,7 +9,7 @@
 struct line_conn {
     struct load_conn c; /* first */
     struct sock s;
-    bool ready; /* AUTH was answered */
+    bool ready;            /* AUTH was answered */
     struct load_job *jobs; /* a ring of `window` */
     unsigned first, open;
     struct buf text, out;
@@ -42,8 +42,11 @@ static void add_submit(struct line_conn *k, const struct load_job *job)
     key(&k->c.load->o, job->i, &item);
     buf_reset(&k->text);
     text_plain(t, job->i, &item, t->size, &k->text);
-    buf_printf(&k->out, "SUBMIT {\"key\":\"%s\",\"channel\":\"phone\",\"customer\":{\"email\":\"%s\",\"name\":\"%s\"},\"subject\":",
-               item.key, item.sender, item.name);
+    buf_printf(
+        &k->out,
+        "SUBMIT "
+        "{\"key\":\"%s\",\"channel\":\"phone\",\"customer\":{\"email\":\"%s\",\"name\":\"%s\"},\"subject\":",
+        item.key, item.sender, item.name);
     add_json_string(&k->out, item.subject);
     buf_append_str(&k->out, ",\"text\":");
     add_json_string(&k->out, buf_str(&k->text));
@@ -122,7 +125,8 @@ static struct load_conn *start(struct load *l)
 {
     struct line_conn *k = cd_alloc(sizeof *k);
     k->c.load = l;
-    k->s = (struct sock){.base = l->base, .fd = -1, .on_line = on_line, .on_pause = on_pause, .on_close = on_close};
+    k->s = (struct sock){
+        .base = l->base, .fd = -1, .on_line = on_line, .on_pause = on_pause, .on_close = on_close};
     k->jobs = cd_alloc(l->o.window * sizeof *k->jobs);
     buf_init(&k->text, CD_MIB(1));
     buf_init(&k->out, CD_MIB(64));

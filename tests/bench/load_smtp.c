@@ -1,6 +1,6 @@
-/* SMTP: one command at a time (or MAIL, RCPT and DATA in one go with --pipelining), over kept connections or a new one
- * for each mail. A mail answered with other than 2xx counts as refused, one whose connection broke as an error; neither
- * is sent again. */
+/* SMTP: one command at a time (or MAIL, RCPT and DATA in one go with --pipelining), over kept connections or
+ * a new one for each mail. A mail answered with other than 2xx counts as refused, one whose connection broke
+ * as an error; neither is sent again. */
 #include <stdio.h>
 #include <string.h>
 

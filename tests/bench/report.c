@@ -1,4 +1,5 @@
-/* Counting and latencies. A latency takes four bytes, so that millions fit; percentiles are taken from the sorted list. */
+/* Counting and latencies. A latency takes four bytes, so that millions fit; percentiles are taken from the
+ * sorted list. */
 #include "tests/bench/report.h"
 
 #include <string.h>
@@ -64,11 +65,12 @@ void report_end(struct report *r, const char *more)
     double seconds = (double)(r->last_us - r->begin_us) / 1e6;
     double cpu = report_cpu_s() - r->cpu_begin_s;
     qsort(r->latency_us, r->accepted, sizeof *r->latency_us, by_value);
-    printf("{\"accepted\":%llu,\"refused\":%llu,\"errors\":%llu,\"seconds\":%.4f,\"rate\":%.1f,\"p50_ms\":%.3f,\"p99_ms\":%.3f,"
+    printf("{\"accepted\":%llu,\"refused\":%llu,\"errors\":%llu,\"seconds\":%.4f,\"rate\":%.1f,\"p50_ms\":%."
+           "3f,\"p99_ms\":%.3f,"
            "\"p999_ms\":%.3f,\"max_ms\":%.3f,\"cpu_seconds\":%.3f%s",
-           (unsigned long long)r->accepted, (unsigned long long)r->refused, (unsigned long long)r->errors, seconds,
-           seconds > 0 ? (double)r->accepted / seconds : 0, percentile_ms(r, 0.5), percentile_ms(r, 0.99),
-           percentile_ms(r, 0.999), percentile_ms(r, 1), cpu, more);
+           (unsigned long long)r->accepted, (unsigned long long)r->refused, (unsigned long long)r->errors,
+           seconds, seconds > 0 ? (double)r->accepted / seconds : 0, percentile_ms(r, 0.5),
+           percentile_ms(r, 0.99), percentile_ms(r, 0.999), percentile_ms(r, 1), cpu, more);
     if (r->first_fault[0]) {
         printf(",\"first_fault\":\"");
         for (const char *c = r->first_fault; *c; c++)

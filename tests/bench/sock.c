@@ -1,5 +1,6 @@
-/* Sockets of the generator, straight on send() and recv(): it shares the cores with what it measures, so it must not
- * spend more system calls a message than it has to. Failures reach the owner through on_close, once. */
+/* Sockets of the generator, straight on send() and recv(): it shares the cores with what it measures, so it
+ * must not spend more system calls a message than it has to. Failures reach the owner through on_close, once.
+ */
 #include "tests/bench/sock.h"
 
 #include <errno.h>

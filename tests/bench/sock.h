@@ -1,5 +1,6 @@
 #pragma once
-/* A non-blocking client socket that hands out lines. Embedded in its owner; callbacks may close it and open it again. */
+/* A non-blocking client socket that hands out lines. Embedded in its owner; callbacks may close it and open
+ * it again. */
 #include <event2/event.h>
 #include <netinet/in.h>
 
@@ -13,9 +14,10 @@ struct sock {
     char in[8192];
     size_t nin;
     struct buf out; /* what the kernel did not take yet */
-    void (*on_line)(struct sock *s, const char *line, size_t n); /* without its end; cut when longer than `in` */
-    void (*on_pause)(struct sock *s);                            /* after the lines of one read; may be NULL */
-    void (*on_close)(struct sock *s, const char *why);           /* the peer closed or it failed; already closed */
+    void (*on_line)(struct sock *s, const char *line,
+                    size_t n);                         /* without its end; cut when longer than `in` */
+    void (*on_pause)(struct sock *s);                  /* after the lines of one read; may be NULL */
+    void (*on_close)(struct sock *s, const char *why); /* the peer closed or it failed; already closed */
 };
 
 int sock_open(struct sock *s, const struct sockaddr_in *peer) CD_MUSTUSE;

@@ -215,8 +215,9 @@ class OpenSmtpd(Peer):
             self.prepare()
             conf, resolv = os.path.join(folder, "smtpd.conf"), os.path.join(folder, "resolv.conf")
             with open(conf, "w", encoding="utf-8") as f:
-                f.write(f'smtp max-message-size 30M\nsmtp limit max-mails 1000000\nlisten on 127.0.0.1 port {self.port} '
-                        f'hostname peer.example\naction "keep" relay host smtp://127.0.0.1:9\nmatch from any for any action "keep"\n')
+                f.write('smtp max-message-size 30M\nsmtp limit max-mails 1000000\n'
+                        f'listen on 127.0.0.1 port {self.port} hostname peer.example\n'
+                        'action "keep" relay host smtp://127.0.0.1:9\nmatch from any for any action "keep"\n')
             with open(resolv, "w", encoding="utf-8") as f:  # look-ups of the peer's name must fail at once
                 f.write("lookup file\nnameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
             with open(os.path.join(folder, "log"), "wb") as log:
@@ -234,8 +235,10 @@ class OpenSmtpd(Peer):
 
     @staticmethod
     def unpack(folder):
-        subprocess.run(["apt-get", "download", "-qq", "opensmtpd"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        subprocess.run(["dpkg", "-x", *glob.glob(os.path.join(folder, "opensmtpd_*.deb")), os.path.join(folder, "root")], check=True)
+        subprocess.run(["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", "opensmtpd"], cwd=folder, check=True,
+                       stdout=subprocess.DEVNULL)
+        package = glob.glob(os.path.join(folder, "opensmtpd_*.deb"))[0]
+        subprocess.run(["dpkg", "-x", package, os.path.join(folder, "root")], check=True)
         return os.path.join(folder, "root", "usr", "sbin", "smtpd")
 
     def prepare(self):

@@ -1,5 +1,6 @@
-/* The texts of the generator. Nothing here depends on time or on what was made before: number `i` can be made again by
- * itself. Sentences are ASCII, or UTF-8 that is written as quoted-printable when it goes into a mail. */
+/* The texts of the generator. Nothing here depends on time or on what was made before: number `i` can be made
+ * again by itself. Sentences are ASCII, or UTF-8 that is written as quoted-printable when it goes into a
+ * mail. */
 #include "tests/bench/text.h"
 
 #include <stdio.h>
@@ -9,11 +10,14 @@
 /* Date headers count seconds from here: the digest of a mail covers its Date. 2026-11-01T08:00:00Z. */
 #define FIRST_DATE 1793520000
 
-static const char *const first_names[] = {"Ana", "Bo", "Chen", "Dora", "Emil", "Fatima", "Goran", "Hui", "Ines", "Jan"};
-static const char *const last_names[] = {"Berg", "Costa", "Dahl", "Evans", "Fischer", "Gao", "Haas", "Ivanov", "Jansen", "Li"};
+static const char *const first_names[] = {"Ana",    "Bo",    "Chen", "Dora", "Emil",
+                                          "Fatima", "Goran", "Hui",  "Ines", "Jan"};
+static const char *const last_names[] = {"Berg", "Costa", "Dahl",   "Evans",  "Fischer",
+                                         "Gao",  "Haas",  "Ivanov", "Jansen", "Li"};
 static const char *const subjects[] = {
-    "Wrong amount on invoice %llu", "Parcel %llu never arrived",    "Device %llu stopped working", "Refund for order %llu",
-    "Rude answer about case %llu",  "App fails after update (%llu)", "Charged twice, order %llu",   "Question on contract %llu",
+    "Wrong amount on invoice %llu", "Parcel %llu never arrived",   "Device %llu stopped working",
+    "Refund for order %llu",        "Rude answer about case %llu", "App fails after update (%llu)",
+    "Charged twice, order %llu",    "Question on contract %llu",
 };
 static const char *const sentences[] = {
     "I am writing about an order that I placed last week.",
@@ -64,14 +68,16 @@ void text_item(const struct text *t, const char *prefix, uint64_t i, struct text
     const char *first = first_names[who % ARRAY_LEN(first_names)];
     const char *last = last_names[who / 10 % ARRAY_LEN(last_names)];
 
-    snprintf(ret->key, sizeof ret->key, "%s%llu-%llu", prefix, (unsigned long long)t->seed, (unsigned long long)i);
+    snprintf(ret->key, sizeof ret->key, "%s%llu-%llu", prefix, (unsigned long long)t->seed,
+             (unsigned long long)i);
     snprintf(ret->mark, sizeof ret->mark, "mark-%016llx", (unsigned long long)text_random(&s));
     snprintf(ret->sender, sizeof ret->sender, "%s.%s%u@shop%u.example", first, last, who, who % 7);
     snprintf(ret->name, sizeof ret->name, "%s %s", first, last);
     snprintf(ret->phone, sizeof ret->phone, "+8613%09u", 100000000 + who);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    snprintf(ret->subject, sizeof ret->subject, subjects[text_random(&s) % ARRAY_LEN(subjects)], (unsigned long long)number);
+    snprintf(ret->subject, sizeof ret->subject, subjects[text_random(&s) % ARRAY_LEN(subjects)],
+             (unsigned long long)number);
 #pragma GCC diagnostic pop
     for (char *c = ret->sender; *c; c++)
         if (*c >= 'A' && *c <= 'Z')

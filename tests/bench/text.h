@@ -1,6 +1,7 @@
 #pragma once
-/* What the generator sends: the bytes of mail, SMS or SUBMIT number `i` depend on the seed and on nothing else, so that
- * every server compared gets the same. A small vocabulary, TEXT_SENDERS senders, a mark and a Message-ID of its own each. */
+/* What the generator sends: the bytes of mail, SMS or SUBMIT number `i` depend on the seed and on nothing
+ * else, so that every server compared gets the same. A small vocabulary, TEXT_SENDERS senders, a mark and a
+ * Message-ID of its own each. */
 #include "daemon/core/buf.h"
 
 #define TEXT_SENDERS 1000
@@ -13,11 +14,11 @@ struct text {
 
 /* What identifies number `i`, and who writes it. */
 struct text_item {
-    char key[64];     /* Message-ID without <>, MessageSid, or the key of a SUBMIT */
-    char mark[24];    /* "mark-" and 16 hex digits: stands in the text */
-    char sender[96];  /* mail address, under 64 characters */
+    char key[64];    /* Message-ID without <>, MessageSid, or the key of a SUBMIT */
+    char mark[24];   /* "mark-" and 16 hex digits: stands in the text */
+    char sender[96]; /* mail address, under 64 characters */
     char name[32];
-    char phone[20];   /* E.164 */
+    char phone[20]; /* E.164 */
     char subject[96];
 };
 
