@@ -97,7 +97,7 @@ void load_answered(struct load_conn *c, const struct load_job *job, enum report_
     if (l->report.log && r == REPORT_ACCEPTED) {
         struct text_item item;
         l->o.mode->key(&l->o, job->i, &item);
-        fprintf(l->report.log, "%s\t%s\t%s\n", l->o.mode->name, item.key, item.mark);
+        fprintf(l->report.log, "%s\t%s\t%s\n", l->o.mode->channel, item.key, item.mark);
     }
     if (report_done(&l->report) == l->o.count)
         event_base_loopbreak(l->base);

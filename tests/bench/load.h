@@ -27,7 +27,7 @@ struct load_conn {
 TAILQ_HEAD(load_conns, load_conn);
 
 struct load_mode {
-    const char *name;
+    const char *name, *channel;
     struct load_conn *(*start)(struct load *l); /* makes a connection that takes jobs by itself */
     void (*wake)(struct load_conn *c);          /* a job is due: take it */
     void (*key)(const struct load_options *o, uint64_t i,

@@ -136,4 +136,4 @@ static struct load_conn *start(struct load *l)
     return &k->c;
 }
 
-const struct load_mode load_http = {"http", start, wake, key};
+const struct load_mode load_http = {"http", "sms", start, wake, key};

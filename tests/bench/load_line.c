@@ -134,4 +134,4 @@ static struct load_conn *start(struct load *l)
     return &k->c;
 }
 
-const struct load_mode load_line = {"line", start, wake, key};
+const struct load_mode load_line = {"line", "line", start, wake, key};

@@ -187,4 +187,4 @@ static struct load_conn *start(struct load *l)
     return &k->c;
 }
 
-const struct load_mode load_smtp = {"smtp", start, wake, key};
+const struct load_mode load_smtp = {"smtp", "mail", start, wake, key};
