@@ -46,6 +46,8 @@ PORT_NAMES = ("smtp", "http", "line", "metrics", "sink_smtp", "sink_http")
 class Sandbox:
     """One folder's sandbox; its facts are kept in DIR/sandbox.json between calls."""
 
+    postgres_settings = {}  # beyond those of every sandbox; the benchmarks have some
+
     def __init__(self, directory):
         self.dir = os.path.realpath(directory)
         self.state_file = os.path.join(self.dir, "sandbox.json")
@@ -262,6 +264,7 @@ class Sandbox:
             "log_error_verbosity": "terse",
             "log_checkpoints": "off",
             "logging_collector": "off",
+            **self.postgres_settings,
         }
         with open(os.path.join(cluster, "postgresql.auto.conf"), "w", encoding="utf-8") as f:
             f.writelines("{} = '{}'\n".format(k, v.replace("'", "''")) for k, v in settings.items())
