@@ -135,10 +135,12 @@ static int open_database(struct front *f)
         buf_reset(&text);
         r = migrate_run(f->cfg->database_dsn, &text);
         if (r == CD_EAGAIN && i == 0)
-            log_event(LOG_L_WARN, "start.waiting-for-database", "seconds=%d error=%s", DATABASE_WAIT_S, log_quote(buf_str(&text)));
+            log_event(LOG_L_WARN, EV_START_WAITING_FOR_DATABASE, "seconds=%d error=%s", DATABASE_WAIT_S, log_quote(buf_str(&text)));
     }
-    for (char *line = (char *)text.data; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
-        log_event(r ? LOG_L_ERROR : LOG_L_NOTICE, "start.migrate", "text=%.*s", (int)strcspn(line, "\n"), line);
+    for (char *line = (char *)text.data; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+        char *first CD_CLEANUP_FREE = cd_strndup(line, strcspn(line, "\n"));
+        log_event(r ? LOG_L_ERROR : LOG_L_NOTICE, EV_START_MIGRATE, "text=%s", log_text(first));
+    }
     buf_free(&text);
     if (r < 0)
         return r;
@@ -162,7 +164,7 @@ static void begin_drain(struct front *f)
         return;
     f->draining = true;
     f->drain_until_us = clock_mono_us() + DRAIN_LIMIT_US;
-    log_event(LOG_L_NOTICE, "front.draining", "in_flight=%zu", pipeline_in_flight(f->pipeline));
+    log_event(LOG_L_NOTICE, EV_FRONT_DRAINING, "in_flight=%zu", pipeline_in_flight(f->pipeline));
     sd_notify(0, "STOPPING=1\nSTATUS=finishing what is in progress");
     pending_free(&f->pending); /* they can wait for the next start */
     outbox_drain(f->outbox);
@@ -176,7 +178,7 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
     struct front *f = arg;
     (void)what;
     if (sig == SIGHUP) {
-        log_event(LOG_L_NOTICE, "front.reload", "text=%s", log_quote("the configuration is read at start; restart to apply changes"));
+        log_event(LOG_L_NOTICE, EV_FRONT_RELOAD, "text=%s", log_quote("the configuration is read at start; restart to apply changes"));
         return;
     }
     if (f->draining) /* asked twice: now */
@@ -202,6 +204,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     (void)what;
     metrics_set(M_LOOP_LAG_US, f->next_tick_us ? CD_MAX(now - f->next_tick_us, 0) : 0);
     f->next_tick_us = now + TICK_US;
+    log_tick();
     if (f->watchdog_us && now >= f->next_watchdog_us) {
         f->next_watchdog_us = now + f->watchdog_us / 2;
         sd_notify(0, "WATCHDOG=1");
@@ -215,7 +218,7 @@ static int start_channels(struct front *f)
     for (size_t i = 0; i < ARRAY_LEN(channels); i++) {
         int r = channels[i]->start(&f->host, &f->state[i]);
         if (r < 0) {
-            log_event(LOG_L_ERROR, "front.channel-failed", "channel=%s error=%s", channels[i]->name, log_quote(cd_strerror(r)));
+            log_event(LOG_L_ERROR, EV_FRONT_CHANNEL_FAILED, "channel=%s error=%s", channels[i]->name, log_quote(cd_strerror(r)));
             return r;
         }
         if (channels[i]->http_prefix)
@@ -294,22 +297,26 @@ int front_run(const struct config *c)
     static struct front f;
     f.cfg = c;
     signal(SIGPIPE, SIG_IGN);
+    log_open();
     log_set_level((enum log_level)c->log_level);
     log_set_pii(c->log_pii);
     name_metrics();
     int r = open_database(&f);
-    if (r < 0)
+    if (r < 0) {
+        log_close();
         return r == CD_ECONFLICT ? EXIT_CONFIG : EXIT_TEMPORARY;
+    }
     f.base = event_base_new();
     cd_assert(f.base);
     int status = start(&f);
     if (status == 0) {
-        log_event(LOG_L_NOTICE, "front.ready", "version=%s instance=%s config=%s sandbox=%s", CD_VERSION, c->instance, c->hash,
+        log_event(LOG_L_NOTICE, EV_FRONT_READY, "version=%s instance=%s config=%s sandbox=%s", CD_VERSION, log_quote(c->instance), c->hash,
                   f.sandbox ? "yes" : "no");
         sd_notify(0, "READY=1\nSTATUS=taking complaints in");
         event_base_dispatch(f.base);
     }
     stop(&f);
-    log_event(LOG_L_NOTICE, "front.ended", "status=%d", status);
+    log_event(LOG_L_NOTICE, EV_FRONT_ENDED, "status=%d", status);
+    log_close();
     return status;
 }

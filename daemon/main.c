@@ -6,6 +6,7 @@
 #include "channels/mail/mail.h"
 #include "config/config.h"
 #include "daemon/check.h"
+#include "daemon/core/events.h"
 #include "daemon/front.h"
 #include "daemon/triage_worker.h"
 
@@ -16,6 +17,7 @@
 static const char usage[] = "usage: complaintd [--config FILE]            run (default FILE: " DEFAULT_CONFIG ")\n"
                             "       complaintd --check [--config FILE]    check the configuration and its rule tests; exit 0 or 78\n"
                             "       complaintd --describe-config          print every option with type, default and bounds\n"
+                            "       complaintd --describe-events          print every log event (=catalog: for the journal)\n"
                             "       complaintd --version\n"
                             "Send it mail, SMS webhooks or lines; see it with complaintctl, its log and /metrics.\n";
 
@@ -59,10 +61,25 @@ static int describe(void)
     return 0;
 }
 
+static int describe_events(const char *form)
+{
+    if (form && strcmp(form, "catalog") != 0) {
+        fprintf(stderr, "complaintd: --describe-events=%s is not known: leave the form out, or write catalog\n", form);
+        return EXIT_USAGE;
+    }
+    struct buf b;
+    buf_init(&b, CD_MIB(1));
+    (form ? events_catalog : events_describe)(&b);
+    fputs(buf_str(&b), stdout);
+    buf_free(&b);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
-                                            {"describe-config", no_argument, NULL, 'd'}, {"worker", required_argument, NULL, 'w'},
+                                            {"describe-config", no_argument, NULL, 'd'},
+                                            {"describe-events", optional_argument, NULL, 'e'}, {"worker", required_argument, NULL, 'w'},
                                             {"version", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'}, {0}};
     const char *path = DEFAULT_CONFIG;
     bool check = false;
@@ -77,6 +94,8 @@ int main(int argc, char **argv)
             break;
         case 'd':
             return describe();
+        case 'e':
+            return describe_events(optarg);
         case 'w':
             return run_worker(optarg);
         case 'v':

@@ -33,7 +33,7 @@ static void take(struct pending_reader *r, const PGresult *res, int row)
     unsigned char *frame = PQunescapeBytea((const unsigned char *)PQgetvalue(res, row, 1), &n);
     struct envelope *e = NULL;
     if (!frame || envelope_read(frame, n, &e) < 0) {
-        log_event(LOG_L_ERROR, "pending.unreadable", "bytes=%zu advice=%s", n, log_quote("the raw bytes stay in complaintd.pending"));
+        log_event(LOG_L_ERROR, EV_PENDING_UNREADABLE, "bytes=%zu advice=%s", n, log_quote("the raw bytes stay in complaintd.pending"));
         PQfreemem(frame);
         return;
     }

@@ -62,14 +62,31 @@ static void free_job(struct pipeline *p, struct job *j)
     free(j);
 }
 
+static const char *or_dash(const char *s)
+{
+    return s && *s ? log_quote(s) : "-";
+}
+
+static const char *sender_text(const struct envelope *e)
+{
+    if (e->channel == CH_MAIL && e->sender && !e->sender[0])
+        return "<>";
+    return e->sender ? log_addr(e->sender) : "-";
+}
+
+/* The one line of an accepted message: whatever an operator is asked about, from the id or reference that the sender quotes on.
+ * What was accepted as pending gets a second one, of another event, when it is triaged. */
 static void log_accepted(const struct job *j, const struct ack_result *r)
 {
+    const struct envelope *e = j->env;
     char id[UUID_TEXT_SIZE];
-    uuid_format(&j->env->id, id);
-    log_event(LOG_L_INFO, "intake.accepted", "id=%s channel=%s outcome=%s ref=%s category=%s priority=%s team=%s bytes=%zu ms=%lld", id,
-              channel_name(j->env->channel), outcome_name(r->outcome), r->ref[0] ? r->ref : "-", r->category ? r->category : "-",
-              r->priority ? r->priority : "-", r->team ? r->team : "-", j->env->raw.len,
-              (long long)((clock_mono_us() - j->since_mono_us) / 1000));
+    uuid_format(&e->id, id);
+    log_event(LOG_L_INFO, e->from_pending ? EV_INTAKE_TRIAGED : EV_INTAKE_ACCEPTED,
+              "id=%s ref=%s channel=%s outcome=%s peer=%s from=%s to=%s recipients=%zu size=%zu category=%s priority=%s team=%s ms=%lld%s",
+              id, r->ref[0] ? r->ref : "-", channel_name(e->channel), outcome_name(r->outcome), or_dash(e->client), sender_text(e),
+              e->recipients.n ? log_addr(e->recipients.v[0]) : "-", e->recipients.n, e->raw.len, or_dash(r->category),
+              r->priority ? r->priority : "-", or_dash(r->team), (long long)((clock_mono_us() - j->since_mono_us) / 1000),
+              e->line_ends_mended ? " notes=line_ends" : "");
 }
 
 static void fill_result(const struct job *j, enum ack_verdict v, struct ack_result *r)
@@ -179,6 +196,7 @@ static void on_stored(struct store_item *it, enum store_verdict v)
 {
     struct job *j = (struct job *)((char *)it - offsetof(struct job, item));
     struct pipeline *p = the_pipeline;
+    char id[UUID_TEXT_SIZE];
     switch (v) {
     case STORE_DONE:
         finish(p, j, ACK_STORED);
@@ -195,7 +213,8 @@ static void on_stored(struct store_item *it, enum store_verdict v)
             decide_again(p, j);
             break;
         }
-        log_event(LOG_L_ERROR, "intake.unstorable", "channel=%s bytes=%zu", channel_name(j->env->channel), j->env->raw.len);
+        uuid_format(&j->env->id, id);
+        log_event(LOG_L_ERROR, EV_INTAKE_UNSTORABLE, "id=%s channel=%s size=%zu", id, channel_name(j->env->channel), j->env->raw.len);
         finish(p, j, ACK_RETRY_LATER);
         break;
     case STORE_RETRY:
@@ -252,9 +271,12 @@ static void decide_again(struct pipeline *p, struct job *j)
 
 static void triaged(struct pipeline *p, struct job *j)
 {
+    char id[UUID_TEXT_SIZE];
     if (j->rec->flags & REC_DEGRADED) {
         metrics_inc(M_DEGRADED);
-        log_event(LOG_L_WARN, "intake.degraded", "channel=%s reason=%s", channel_name(j->env->channel), log_quote(j->rec->degraded_reason));
+        uuid_format(&j->env->id, id);
+        log_event(LOG_L_WARN, EV_INTAKE_DEGRADED, "id=%s channel=%s reason=%s", id, channel_name(j->env->channel),
+                  log_text(j->rec->degraded_reason));
     }
     job_prepare(j);
     look_up(p, j);
@@ -328,14 +350,14 @@ static void watch_workers(struct pipeline *p, int64_t now)
 {
     if (worker_pool_alive(p->workers)) {
         if (p->alarmed)
-            log_event(LOG_L_NOTICE, "triage.workers-back", "workers=%u", worker_pool_alive(p->workers));
+            log_event(LOG_L_NOTICE, EV_TRIAGE_WORKERS_BACK, "workers=%u", worker_pool_alive(p->workers));
         p->no_worker_since_us = 0;
         p->alarmed = false;
     } else if (!p->no_worker_since_us) {
         p->no_worker_since_us = now;
     } else if (!p->alarmed && now - p->no_worker_since_us > NO_WORKER_ALARM_US) {
         p->alarmed = true;
-        log_event(LOG_L_ERROR, "triage.no-worker", "seconds=%lld advice=%s", (long long)(NO_WORKER_ALARM_US / 1000000),
+        log_event(LOG_L_ERROR, EV_TRIAGE_NO_WORKER, "seconds=%lld advice=%s", (long long)(NO_WORKER_ALARM_US / 1000000),
                   log_quote("complaints are stored as pending; look above for why the workers die"));
     }
 }

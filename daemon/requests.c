@@ -98,7 +98,7 @@ static void on_case(struct pg_unit *u, enum pg_status s)
         rows[i] = pg_text(u->result[0], i, 0) ? pg_text(u->result[0], i, 0) : "null";
     bool failed = s != PG_OK;
     if (failed && s != PG_LOST && u->sqlstate[0] && strncmp(u->sqlstate, "CD", 2) != 0)
-        log_event(LOG_L_ERROR, "requests.failed", "verb=%s sqlstate=%s error=%s", p->rq.verb, u->sqlstate, log_quote(u->error));
+        log_event(LOG_L_ERROR, EV_REQUESTS_FAILED, "verb=%s sqlstate=%s error=%s", p->rq.verb, u->sqlstate, log_text(u->error));
     cases_finish(&p->rq, rows, (size_t)n, failed ? u->sqlstate : NULL, u->error, &r);
     free(rows);
     if (r.ok && strcmp(p->rq.verb, "STATS") == 0) /* what only this process knows stands beside what the database says */

@@ -43,7 +43,7 @@ static int compile_into(const struct config *c, int fd)
     buf_init(&out, CONFIG_CAP);
     if (match_compile(&c->rules, &patterns, &faults) < 0) {
         for (size_t i = 0; i < faults.n; i++)
-            log_event(LOG_L_ERROR, "triage.bad-pattern", "file=%s line=%d error=%s", faults.v[i].file ? faults.v[i].file : "-",
+            log_event(LOG_L_ERROR, EV_TRIAGE_BAD_PATTERN, "file=%s line=%d error=%s", faults.v[i].file ? faults.v[i].file : "-",
                       faults.v[i].line, log_quote(faults.v[i].text));
         return 1;
     }
@@ -60,7 +60,7 @@ int triage_config_fd(const struct config *c)
 {
     int fd = memfd_create("complaintd-triage", MFD_CLOEXEC | MFD_ALLOW_SEALING), status;
     if (fd < 0) {
-        log_event(LOG_L_ERROR, "triage.memfd", "error=%s", log_quote(strerror(errno)));
+        log_event(LOG_L_ERROR, EV_TRIAGE_MEMFD, "error=%s", log_quote(strerror(errno)));
         return CD_EIO;
     }
     pid_t pid = fork();
@@ -69,7 +69,7 @@ int triage_config_fd(const struct config *c)
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     if (pid < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        log_event(LOG_L_ERROR, "triage.compile-failed", "advice=%s", log_quote("run complaintd --check to see which pattern is at fault"));
+        log_event(LOG_L_ERROR, EV_TRIAGE_COMPILE_FAILED, "advice=%s", log_quote("run complaintd --check to see which pattern is at fault"));
         close(fd);
         return CD_ECONFIG;
     }
@@ -142,7 +142,9 @@ static int read_config(struct triage *t)
     t->limits.memory_bytes = wire_read_u64(&r);
     t->limits.cpu_seconds = wire_read_u32(&r);
     t->match_bytes = wire_read_u64(&r);
-    log_set_level((enum log_level)wire_read_u8(&r));
+    enum log_level level = (enum log_level)wire_read_u8(&r);
+    if (known && !r.failed) /* else there is something to say below */
+        log_set_level(level);
     size_t size;
     const uint8_t *patterns = wire_read_bytes(&r, &size);
     int result = !known || r.failed || b.failed ? CD_EINVAL : matcher_new(patterns, size, &t->matcher);
@@ -153,15 +155,16 @@ static int read_config(struct triage *t)
 int triage_worker_main(void)
 {
     static struct triage t;
+    log_open();
     log_set_process(worker_child_name());
     buf_init(&t.answer, CD_MIB(48));
     t.limits.filter_log_only = worker_sanitized();
     if (read_config(&t) < 0) {
-        log_event(LOG_L_ERROR, "triage.bad-config", "advice=%s", log_quote("started by hand? triage workers are started by complaintd itself"));
+        log_event(LOG_L_ERROR, EV_TRIAGE_BAD_CONFIG, "advice=%s", log_quote("started by hand? triage workers are started by complaintd itself"));
         return 78;
     }
     if (mail_decode_prepare() < 0 || worker_lock_in(&t.limits) < 0) {
-        log_event(LOG_L_ERROR, "triage.lock-in-failed", "error=%s", log_quote(strerror(errno)));
+        log_event(LOG_L_ERROR, EV_TRIAGE_LOCK_IN_FAILED, "error=%s", log_quote(strerror(errno)));
         return 70;
     }
     _exit(worker_child_run(on_job, &t)); /* exit handlers of the libraries may want files */

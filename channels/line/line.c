@@ -70,7 +70,7 @@ static void on_accept_error(struct evconnlistener *ev, void *arg)
     const struct timeval rest = {0, REST_US};
 
     metrics_inc(M_LINE_REFUSED);
-    log_event(LOG_L_ERROR, "line.accept-failed", "error=%s remedy=%s", log_quote(strerror(e)),
+    log_event(LOG_L_ERROR, EV_LINE_ACCEPT_FAILED, "error=%s remedy=%s", log_quote(strerror(e)),
               log_quote("raise LimitNOFILE or lower line.max_connections"));
     evconnlistener_disable(ev);
     event_add(l->wake, &rest);
@@ -166,7 +166,7 @@ static int open_listener(struct line_state *st, const struct listen_addr *a, str
     l->state = st;
     int fd = a->path ? open_unix(a, &what) : open_tcp(a, &what);
     if (fd < 0) {
-        log_event(LOG_L_ERROR, "line.listen-failed", "address=%s step=%s error=%s remedy=%s",
+        log_event(LOG_L_ERROR, EV_LINE_LISTEN_FAILED, "address=%s step=%s error=%s remedy=%s",
                   log_quote(a->text), what, log_quote(strerror(errno)),
                   log_quote("free the address or change line.listen"));
         return CD_EIO;
@@ -181,7 +181,7 @@ static int open_listener(struct line_state *st, const struct listen_addr *a, str
         return CD_ENOMEM;
     }
     evconnlistener_set_error_cb(l->ev, on_accept_error);
-    log_event(LOG_L_NOTICE, "line.listening", "address=%s", log_quote(a->text));
+    log_event(LOG_L_NOTICE, EV_LINE_LISTENING, "address=%s", log_quote(a->text));
     return 0;
 }
 

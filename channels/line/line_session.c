@@ -93,7 +93,7 @@ static void session_free(struct line_session *s)
     struct line_slot *slot;
     while ((slot = TAILQ_FIRST(&s->queue)))
         slot_free(slot);
-    log_event(LOG_L_DEBUG, "line.closed", "peer=%s client=%s reason=%s", log_quote(s->peer),
+    log_event(LOG_L_DEBUG, EV_LINE_CLOSED, "peer=%s client=%s reason=%s", log_quote(s->peer),
               s->client ? log_quote(s->client) : "-", s->reason ? s->reason : "end");
     TAILQ_REMOVE(&s->server->sessions, s, link);
     if (s->woken)

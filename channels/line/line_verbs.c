@@ -85,7 +85,7 @@ static enum verb_result verb_auth(struct line_session *s, struct line_slot *slot
     const struct cfg_client *client = client_of_token(s->server->host->cfg, token);
     if (!client) {
         metrics_inc(M_LINE_AUTH_FAILURES);
-        log_event(LOG_L_WARN, "line.auth-failed", "peer=%s failures=%u", log_quote(s->peer),
+        log_event(LOG_L_WARN, EV_LINE_AUTH_FAILED, "peer=%s failures=%u", log_quote(s->peer),
                   s->auth_failures + 1);
         line_answer_err(slot, "auth-failed", "unknown token", NULL, false);
         if (++s->auth_failures >= LINE_MAX_AUTH_FAILURES) {

@@ -341,7 +341,7 @@ static void on_job(void *arg, struct worker_child *c, uint64_t job, const uint8_
         run_session(&s, error, sizeof error);
     if (s.injected)
         log_event(
-            LOG_L_ERROR, "mail.reply-injection", "relay=%s hint=%s", log_quote(s.relay->host),
+            LOG_L_ERROR, EV_MAIL_REPLY_INJECTION, "relay=%s hint=%s", log_quote(s.relay->host),
             log_quote("text before TLS: somebody between us and the relay; nothing of this session counts"));
     for (int i = 0; i < s.n; i++)
         if (s.injected)
@@ -358,9 +358,10 @@ int mail_worker_main(void)
     struct stat st;
 
     signal(SIGPIPE, SIG_IGN);
+    log_open();
     log_set_process("mail");
     if (relay_read(WORKER_CONFIG_FD, &relay) < 0) {
-        log_event(LOG_L_ERROR, "mail.worker-config", "error=unreadable");
+        log_event(LOG_L_ERROR, EV_MAIL_WORKER_CONFIG, "error=unreadable");
         return 78;
     }
     /* libesmtp looks for certificates below HOME and takes every error but "does not exist" for its own

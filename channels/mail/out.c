@@ -145,7 +145,7 @@ static void batch_part(struct mail_out *o, struct out_batch *b, const uint8_t *d
     struct part p;
 
     if (part_read(data, n, &p) < 0 || p.index >= b->n || !b->items[p.index]) {
-        log_event(LOG_L_WARN, "mail.worker-answer", "error=malformed");
+        log_event(LOG_L_WARN, EV_MAIL_WORKER_ANSWER, "error=malformed");
         return;
     }
     if (p.kind == PART_BEGUN) {
@@ -218,7 +218,7 @@ int mail_out_start(const struct channel_host *host, struct mail_out **ret)
     static const char *const argv[] = {"complaintd", "--worker=mail", NULL};
 
     if (strchr(host->cfg->mail_relay_host, ':')) { /* libesmtp ends the name at the first colon */
-        log_event(LOG_L_ERROR, "mail.relay-address", "host=%s hint=%s", log_quote(host->cfg->mail_relay_host),
+        log_event(LOG_L_ERROR, EV_MAIL_RELAY_ADDRESS, "host=%s hint=%s", log_quote(host->cfg->mail_relay_host),
                   log_quote("mail.relay.host cannot be a numeric IPv6 address: write a name"));
         return CD_ECONFIG;
     }
@@ -241,7 +241,7 @@ int mail_out_start(const struct channel_host *host, struct mail_out **ret)
         .arg = o,
     };
     if (!o->flush || o->config_fd < 0 || worker_pool_new(host->base, &options, &o->pool) < 0) {
-        log_event(LOG_L_ERROR, "mail.workers-failed", "hint=%s",
+        log_event(LOG_L_ERROR, EV_MAIL_WORKERS_FAILED, "hint=%s",
                   log_quote("the mail workers could not be started; see the lines above"));
         mail_out_stop(&o);
         return CD_EIO;

@@ -62,9 +62,9 @@ struct smtp_session {
     struct smtp_dots dots;
     struct ack ack;
     bool has_ack;
-    size_t message_bytes, recipients; /* of the message submitted, for its log line */
+    size_t message_bytes; /* of the message submitted, for its log line */
     char id[UUID_TEXT_SIZE];
-    char log_from[96], log_to[96];
+    char log_from[96];
     char peer_text[INET6_ADDRSTRLEN];
     struct smtp_peer *peer; /* NULL when trusted */
     char helo[SMTP_HELO_SIZE];
@@ -79,12 +79,6 @@ struct smtp_listener {
     struct smtp_server *srv;
     int fd;
     struct event ev;
-};
-
-/* At most one log line a second of a kind; the next one says how many were held back. */
-struct smtp_log_gate {
-    int64_t next_us;
-    unsigned suppressed;
 };
 
 struct smtp_server {
@@ -103,7 +97,6 @@ struct smtp_server {
     bool draining;
     char *greeting, *ehlo; /* made once */
     struct buf replies;    /* of the session that is running; empty whenever none is */
-    struct smtp_log_gate log_refused, log_accept, log_ended;
     uint8_t rbuf[SMTP_READ_BYTES];
 };
 
@@ -117,8 +110,6 @@ bool smtp_server_idle(const struct smtp_server *srv); /* no session is left */
 void smtp_server_free(struct smtp_server **srv);
 /* Sets the session's deadline: `kind` from now on. */
 void smtp_deadline_set(struct smtp_session *s, enum smtp_deadline kind);
-/* true when a line may be logged now; *ret_held: lines held back since the last. */
-bool smtp_log_allowed(struct smtp_log_gate *g, unsigned *ret_held);
 
 /* ---- smtp_listen.c, smtp_peers.c ---- */
 

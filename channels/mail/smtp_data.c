@@ -109,9 +109,7 @@ static void remember_for_log(struct smtp_session *s)
 {
     const struct envelope *e = s->env;
     s->message_bytes = s->dots.bytes;
-    s->recipients = e->recipients.n;
     snprintf(s->log_from, sizeof s->log_from, "%s", e->sender[0] ? log_addr(e->sender) : "\"<>\"");
-    snprintf(s->log_to, sizeof s->log_to, "%s", log_addr(e->recipients.v[0]));
 }
 
 static void hand_over(struct smtp_session *s)
@@ -119,6 +117,7 @@ static void hand_over(struct smtp_session *s)
     const struct channel_host *host = s->srv->host;
     struct envelope *e = s->env;
     e->received_at_us = clock_service_us();
+    e->line_ends_mended = s->dots.bare_lf || s->dots.bare_cr;
     keys_of_mail(e->raw.data + s->trace_bytes, e->raw.len - s->trace_bytes, &e->key, e->digest);
     remember_for_log(s);
     s->state = SMTP_READY;
@@ -152,7 +151,7 @@ static void data_end(struct smtp_session *s)
         hand_over(s);
         return;
     }
-    log_event(LOG_L_DEBUG, "smtp.refused", "peer=%s from=%s size=%zu reply=%s", s->peer_text,
+    log_event(LOG_L_DEBUG, EV_SMTP_REFUSED, "peer=%s from=%s size=%zu reply=%s", s->peer_text,
               log_addr(s->env->sender), s->dots.bytes, log_quote(no));
     smtp_message_drop(s);
     s->state = SMTP_READY;
@@ -189,9 +188,6 @@ static void accepted(struct smtp_session *s)
     metrics_inc(M_SMTP_MESSAGES);
     s->mails++;
     s->errors = s->junk = 0; /* it has shown that it brings mail */
-    log_event(LOG_L_INFO, "smtp.accepted", "id=%s size=%zu peer=%s from=%s to=%s recipients=%zu%s", s->id,
-              s->message_bytes, s->peer_text, s->log_from, s->log_to, s->recipients,
-              s->dots.bare_lf || s->dots.bare_cr ? " notes=line_ends" : "");
     smtp_replyf(s, "250 2.0.0 Ok: id %s", s->id);
 }
 
@@ -218,7 +214,7 @@ void smtp_on_ack(void *server, struct ack a, const struct ack_result *r)
         break;
     }
     if (r->verdict != ACK_STORED)
-        log_event(LOG_L_NOTICE, "smtp.not_stored", "id=%s size=%zu peer=%s from=%s reason=%s", s->id,
+        log_event(LOG_L_NOTICE, EV_SMTP_NOT_STORED, "id=%s size=%zu peer=%s from=%s reason=%s", s->id,
                   s->message_bytes, s->peer_text, s->log_from, log_quote(r->reason));
     smtp_session_resume_later(s);
     smtp_session_settle(s);

@@ -18,15 +18,13 @@
 #define ACCEPTS_A_TURN 128 /* then the loop serves those who are in */
 #define PAUSE_US CD_MSEC(200)
 
-static void refuse(struct smtp_server *srv, int fd, const char *peer, const char *line, const char *why)
+static void refuse(int fd, const char *peer, const char *line, const char *why)
 {
-    unsigned held;
     ssize_t r = send(fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL);
     (void)r; /* a courtesy */
     close(fd);
     metrics_inc(M_SMTP_REFUSED);
-    if (smtp_log_allowed(&srv->log_refused, &held))
-        log_event(LOG_L_WARN, "smtp.connection_refused", "peer=%s limit=%s suppressed=%u", peer, why, held);
+    log_event(LOG_L_WARN, EV_SMTP_CONNECTION_REFUSED, "peer=%s limit=%s", peer, why);
 }
 
 /* IPv4 addresses are mapped into IPv6; the text is in the family that people know. */
@@ -52,12 +50,12 @@ static void admit(struct smtp_server *srv, int fd, const struct sockaddr_storage
     struct smtp_peer *peer = NULL;
     peer_of(ss, &addr, text);
     if (srv->nsessions >= srv->cfg->mail_max_connections) {
-        refuse(srv, fd, text, "421 4.7.0 Too many connections, try again later\r\n", "max_connections");
+        refuse(fd, text, "421 4.7.0 Too many connections, try again later\r\n", "max_connections");
         return;
     }
     bool trusted = config_trusted(srv->cfg, text);
     if (!trusted && !(peer = smtp_peer_enter(srv, &addr))) {
-        refuse(srv, fd, text, "421 4.7.0 Too many connections from your address\r\n",
+        refuse(fd, text, "421 4.7.0 Too many connections from your address\r\n",
                "max_connections_per_address");
         return;
     }
@@ -82,15 +80,13 @@ static void on_accept_again(evutil_socket_t fd, short what, void *arg)
 
 static void pause_accepting(struct smtp_server *srv, int error)
 {
-    unsigned held;
     struct timeval tv = {.tv_usec = PAUSE_US};
     listeners_on(srv, false);
     event_add(srv->accept_again, &tv);
     metrics_inc(M_SMTP_ACCEPT_PAUSES);
-    if (smtp_log_allowed(&srv->log_accept, &held))
-        log_event(LOG_L_ERROR, "smtp.accept_paused",
-                  "error=%s open=%zu suppressed=%u hint=\"raise LimitNOFILE or lower mail.max_connections\"",
-                  log_quote(strerror(error)), srv->nsessions, held);
+    log_event(LOG_L_ERROR, EV_SMTP_ACCEPT_PAUSED,
+              "error=%s open=%zu hint=\"raise LimitNOFILE or lower mail.max_connections\"", log_quote(strerror(error)),
+              srv->nsessions);
 }
 
 static void on_accept(evutil_socket_t lfd, short what, void *arg)
@@ -164,18 +160,18 @@ static int open_one(struct smtp_server *srv, const struct listen_addr *a)
     struct sockaddr_storage ss;
     socklen_t len = 0;
     if (srv->nlisteners == SMTP_MAX_LISTENERS) {
-        log_event(LOG_L_ERROR, "smtp.listen_failed", "hint=\"mail.listen takes at most %d addresses\"",
+        log_event(LOG_L_ERROR, EV_SMTP_LISTEN_FAILED, "hint=\"mail.listen takes at most %d addresses\"",
                   SMTP_MAX_LISTENERS);
         return CD_ELIMIT;
     }
     if (address_of(a, &ss, &len) < 0) {
-        log_event(LOG_L_ERROR, "smtp.listen_failed",
+        log_event(LOG_L_ERROR, EV_SMTP_LISTEN_FAILED,
                   "address=%s hint=\"write a numeric address and a port: 127.0.0.1:25\"", log_quote(a->text));
         return CD_ECONFIG;
     }
     int fd = open_socket(&ss, len, a->port);
     if (fd < 0) {
-        log_event(LOG_L_ERROR, "smtp.listen_failed", "address=%s error=%s hint=\"%s\"", log_quote(a->text),
+        log_event(LOG_L_ERROR, EV_SMTP_LISTEN_FAILED, "address=%s error=%s hint=\"%s\"", log_quote(a->text),
                   log_quote(strerror(errno)),
                   errno == EACCES ? "ports under 1024 need CAP_NET_BIND_SERVICE"
                                   : "change mail.listen or free the address");
@@ -185,7 +181,7 @@ static int open_one(struct smtp_server *srv, const struct listen_addr *a)
     *l = (struct smtp_listener){.srv = srv, .fd = fd};
     event_assign(&l->ev, srv->host->base, fd, EV_READ | EV_PERSIST, on_accept, l);
     event_add(&l->ev, NULL);
-    log_event(LOG_L_NOTICE, "smtp.listening", "address=%s port=%u", log_quote(a->text),
+    log_event(LOG_L_NOTICE, EV_SMTP_LISTENING, "address=%s port=%u", log_quote(a->text),
               smtp_listen_port(srv, srv->nlisteners - 1));
     return 0;
 }

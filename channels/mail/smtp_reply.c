@@ -59,15 +59,12 @@ void smtp_replyf(struct smtp_session *s, const char *fmt, ...)
 
 void smtp_reply_end(struct smtp_session *s, const char *line, const char *why)
 {
-    unsigned held;
     if (s->state == SMTP_CLOSED || s->ending)
         return;
     smtp_reply_raw(s, line);
     smtp_reply_raw(s, "\r\n");
     s->ending = s->cut = true;
-    if (smtp_log_allowed(&s->srv->log_ended, &held))
-        log_event(LOG_L_INFO, "smtp.ended", "peer=%s state=%s why=%s suppressed=%u", s->peer_text,
-                  smtp_state_name(s->state), why, held);
+    log_event(LOG_L_INFO, EV_SMTP_ENDED, "peer=%s state=%s why=%s", s->peer_text, smtp_state_name(s->state), why);
 }
 
 static void keep(struct smtp_session *s, const uint8_t *p, size_t n)

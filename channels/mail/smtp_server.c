@@ -7,18 +7,6 @@
 #include "daemon/core/err.h"
 #include "daemon/core/log.h"
 
-bool smtp_log_allowed(struct smtp_log_gate *g, unsigned *ret_held)
-{
-    int64_t now = clock_mono_us();
-    if (now < g->next_us) {
-        g->suppressed++;
-        return false;
-    }
-    *ret_held = g->suppressed;
-    *g = (struct smtp_log_gate){.next_us = now + CD_SEC(1)};
-    return true;
-}
-
 void smtp_deadline_set(struct smtp_session *s, enum smtp_deadline kind)
 {
     struct smtp_server *srv = s->srv;
@@ -114,7 +102,7 @@ int smtp_server_new(const struct channel_host *host, struct smtp_server **ret)
     if (!r)
         r = smtp_listen_open(srv);
     if (r < 0) {
-        log_event(LOG_L_ERROR, "smtp.start_failed", "error=%s", log_quote(cd_strerror(r)));
+        log_event(LOG_L_ERROR, EV_SMTP_START_FAILED, "error=%s", log_quote(cd_strerror(r)));
         smtp_server_free(&srv);
         return r;
     }

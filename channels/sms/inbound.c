@@ -202,7 +202,7 @@ void sms_on_http(void *state, const struct http_exchange *x)
     int r = form_parse(x->body, x->nbody, &f);
     if (r < 0 || !signature_holds(p, x, f)) {
         metrics_inc(M_SMS_UNSIGNED);
-        log_event(LOG_L_NOTICE, "sms.unsigned", "provider=%s peer=%s form=%s", p->name, log_quote(x->peer),
+        log_event(LOG_L_NOTICE, EV_SMS_UNSIGNED, "provider=%s peer=%s form=%s", p->name, log_quote(x->peer),
                   r < 0 ? "bad" : "ok");
         problem(s, x->token, 403, "signature", "the signature does not hold");
     } else {

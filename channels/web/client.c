@@ -313,7 +313,7 @@ int web_client_start(struct event_base *base, unsigned max, struct web_client **
     LIST_INIT(&c->transfers);
     c->timer = event_new(base, -1, 0, on_timer, c);
     if (!c->timer || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(c->multi = curl_multi_init())) {
-        log_event(LOG_L_ERROR, "http.client-failed", "error=%s", log_quote("libcurl cannot be initialized"));
+        log_event(LOG_L_ERROR, EV_HTTP_CLIENT_FAILED, "error=%s", log_quote("libcurl cannot be initialized"));
         web_client_stop(&c);
         return CD_EIO;
     }

@@ -23,7 +23,6 @@
 #define BODY_SLACK                                                                                           \
     CD_KIB(64) /* over max_body we answer 413 ourselves, over this as well evhttp does before reading it */
 #define ACCEPT_PAUSE_US 200000
-#define FULL_LOG_EVERY CD_SEC(10)
 
 struct exchange {
     struct http_exchange pub; /* first: header() casts back */
@@ -42,7 +41,6 @@ struct web_server {
     struct event *resume;
     bool full, paused, draining;
     unsigned pending; /* exchanges without an answer */
-    int64_t next_full_log_us;
 };
 
 static LIST_HEAD(, web_server) servers = LIST_HEAD_INITIALIZER(servers);
@@ -246,7 +244,7 @@ static void on_request(struct evhttp_request *req, void *arg)
     struct problem p = check_request(s, req, fault);
     if (p.status) {
         metrics_inc(M_HTTP_BAD);
-        log_event(LOG_L_INFO, "http.bad-request", "status=%d why=%s peer=%s", p.status, log_quote(p.message),
+        log_event(LOG_L_INFO, EV_HTTP_BAD_REQUEST, "status=%d why=%s peer=%s", p.status, log_quote(p.message),
                   log_quote(x->pub.peer));
         web_server_problem(s->slots, x->pub.token, p.status, p.code, p.message);
         return;
@@ -270,17 +268,13 @@ static void set_listening(struct web_server *s)
 static void on_full(void *arg, bool full)
 {
     struct web_server *s = arg;
-    int64_t now = clock_mono_us();
 
     s->full = full;
     set_listening(s);
     if (!full)
         return;
     metrics_inc(M_HTTP_REFUSED);
-    if (now < s->next_full_log_us) /* under load the gate swings many times a second */
-        return;
-    s->next_full_log_us = now + FULL_LOG_EVERY;
-    log_event(LOG_L_WARN, "http.full", "listener=%s max_connections=%u", s->o.name, s->o.max_connections);
+    log_event(LOG_L_WARN, EV_HTTP_FULL, "listener=%s max_connections=%u", s->o.name, s->o.max_connections);
 }
 
 static void on_resume(evutil_socket_t fd, short what, void *arg)
@@ -305,7 +299,7 @@ static void on_accept_error(struct evconnlistener *lev, void *arg)
     LIST_FOREACH(s, &servers, link)
     for (size_t i = 0; i < s->nlisteners; i++)
         if (s->listeners[i] == lev && !s->paused) {
-            log_event(LOG_L_WARN, "http.accept-failed", "listener=%s error=%s", s->o.name,
+            log_event(LOG_L_WARN, EV_HTTP_ACCEPT_FAILED, "listener=%s error=%s", s->o.name,
                       log_quote(strerror(e)));
             s->paused = true;
             set_listening(s);
@@ -334,7 +328,7 @@ static int listen_on(struct web_server *s, struct event_base *base, const struct
 
     if (!a->host || inet_pton(AF_INET, a->host, &in4.sin_addr) != 1) {
         if (!a->host || inet_pton(AF_INET6, a->host, &in6.sin6_addr) != 1) {
-            log_event(LOG_L_ERROR, "http.listen-failed", "listener=%s address=%s hint=%s", s->o.name,
+            log_event(LOG_L_ERROR, EV_HTTP_LISTEN_FAILED, "listener=%s address=%s hint=%s", s->o.name,
                       log_quote(a->text), log_quote("write ADDRESS:PORT with a numeric address"));
             return CD_EIO;
         }
@@ -344,7 +338,7 @@ static int listen_on(struct web_server *s, struct event_base *base, const struct
     struct evconnlistener *lev = evconnlistener_new_bind(
         base, NULL, NULL, flags | (size == sizeof in6 ? LEV_OPT_BIND_IPV6ONLY : 0), 512, sa, size);
     if (!lev || !evhttp_bind_listener(s->http, lev)) {
-        log_event(LOG_L_ERROR, "http.listen-failed", "listener=%s address=%s error=%s hint=%s", s->o.name,
+        log_event(LOG_L_ERROR, EV_HTTP_LISTEN_FAILED, "listener=%s address=%s error=%s hint=%s", s->o.name,
                   log_quote(a->text), log_quote(strerror(errno)),
                   log_quote("is another program on this port?"));
         if (lev)

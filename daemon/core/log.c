@@ -1,34 +1,41 @@
-/* logfmt on standard error; one write() a line, so that lines of several processes do not mix. Written without waiting: when the
- * reader is slower than we are the line is dropped, never the loop held up. */
+/* From event to line: level, rate, text. Everything is static: one thread a process logs, and nothing is allocated but what
+ * waits in log_sink.c. A line that does not fit is cut at a character, its last quote closed. */
 #include "daemon/core/log.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "daemon/core/clock.h"
+#include "daemon/core/log_impl.h"
+#include "daemon/core/metrics.h"
 #include "daemon/core/str.h"
 
 static enum log_level max_level = LOG_L_INFO;
-static bool full_pii;
 static char process[32];
-static const char *const level_name[] = {"", "", "", "error", "warn", "notice", "info", "debug"};
+
+/* Of each event: when its allowance is used up to (the later, the less is left), and what was suppressed. */
+static struct rate {
+    int64_t used_until_us;
+    unsigned suppressed;
+    enum log_level level; /* of the last that was */
+} rates[EV_COUNT];
+static int64_t next_summary_us; /* 0: nothing is suppressed */
+
+static const struct {
+    int64_t every_us;
+    unsigned at_once;
+} limits[] = {
+    [EVENT_ORDINARY] = {CD_MSEC(50), 200},
+    [EVENT_STORM] = {CD_SEC(10), 3},
+    [EVENT_SECURITY] = {CD_MSEC(50), 200},
+    [EVENT_LOSS] = {0, 0},
+};
 
 void log_set_level(enum log_level level)
 {
     max_level = level;
-}
-
-void log_set_pii(bool full)
-{
-    full_pii = full;
-}
-
-bool log_pii(void)
-{
-    return full_pii;
 }
 
 void log_set_process(const char *name)
@@ -36,70 +43,161 @@ void log_set_process(const char *name)
     snprintf(process, sizeof process, "%s", name);
 }
 
-void log_event(enum log_level level, const char *event, const char *fmt, ...)
+/* ---- text ---- */
+
+/* One event, one line, valid UTF-8, whatever a caller passed. */
+static void make_clean(char *s, size_t n)
 {
-    char line[4096], when[CLOCK_TEXT_SIZE];
-    static int under_journal = -1;
+    bool valid = utf8_valid(s, n);
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)s[i];
+        if (c < ' ' || c == 0x7f)
+            s[i] = ' ';
+        else if (c >= 0x80 && !valid)
+            s[i] = '?';
+    }
+}
+
+/* Whether `s` ends inside a quoted value. */
+static bool quote_is_open(const char *s)
+{
+    bool open = false;
+    for (; *s; s++)
+        if (*s == '\\' && open && s[1])
+            s++;
+        else if (*s == '"')
+            open = !open;
+    return open;
+}
+
+static void format_fields(char *out, size_t size, const char *fmt, va_list ap)
+{
+    int k = vsnprintf(out, size - 1, fmt, ap);
+    size_t n = strlen(out);
+    if (k >= (int)size - 1) {
+        n = utf8_cut(out, n - 1);
+        out[n] = '\0';
+        if (n && out[n - 1] == '\\')
+            out[--n] = '\0';
+        if (quote_is_open(out)) {
+            out[n++] = '"';
+            out[n] = '\0';
+        }
+    }
+    make_clean(out, n);
+}
+
+static void write_line(const struct log_record *r)
+{
+    static const char *const names[] = {"", "", "", "error", "warn", "notice", "info", "debug"};
+    char line[LOG_LINE_SIZE], when[CLOCK_TEXT_SIZE], prefix[8] = "";
+    if (log_sink_stderr_is_journal()) /* its socket could not be used: the level goes as sd-daemon(3) says */
+        snprintf(prefix, sizeof prefix, "<%d>", (int)r->level);
+    clock_format(clock_real_us(), when);
+    int n = snprintf(line, sizeof line - 1, "%s%.23sZ %s %s%s%s %s", prefix, when, names[r->level], r->event->name,
+                     r->process[0] ? " proc=" : "", r->process, r->fields);
+    size_t len = CD_MIN((size_t)CD_MAX(n, 0), sizeof line - 2);
+    line[len++] = '\n';
+    log_sink_put(line, len);
+}
+
+static void write_fields(enum log_level level, enum log_event_id event, const char *fields)
+{
+    static char datagram[LOG_DATAGRAM_SIZE];
+    struct log_record r = {level, event_info(event), process, fields};
+    if (log_sink_is_journal())
+        log_sink_put(datagram, log_journal_format(&r, datagram));
+    else
+        write_line(&r);
+}
+
+/* ---- rate ---- */
+
+/* A full allowance is `at_once` lines; each costs every_us, which time gives back. */
+static bool allowed(enum log_level level, enum log_event_id event, int64_t now)
+{
+    if ((unsigned)event >= EV_COUNT || event_info(event)->class == EVENT_LOSS)
+        return true;
+    struct rate *r = &rates[event];
+    int64_t every = limits[event_info(event)->class].every_us, most = every * limits[event_info(event)->class].at_once;
+    int64_t used = CD_MAX(r->used_until_us, now) + every;
+    if (used - now <= most) {
+        r->used_until_us = used;
+        return true;
+    }
+    metrics_inc(M_LOG_SUPPRESSED);
+    r->suppressed++;
+    r->level = level;
+    if (!next_summary_us)
+        next_summary_us = now + LOG_SUMMARY_US;
+    return false;
+}
+
+void log_summarize(void)
+{
+    char fields[48];
+    next_summary_us = 0;
+    for (size_t i = 0; i < EV_COUNT; i++) {
+        if (!rates[i].suppressed)
+            continue;
+        snprintf(fields, sizeof fields, "suppressed=%u", rates[i].suppressed);
+        rates[i].suppressed = 0;
+        write_fields(rates[i].level, (enum log_event_id)i, fields);
+    }
+}
+
+void log_forget_rates(void)
+{
+    memset(rates, 0, sizeof rates);
+    next_summary_us = 0;
+}
+
+static void look_after(int64_t now)
+{
+    char fields[48];
+    uint64_t dropped = log_sink_take_dropped();
+    if (next_summary_us && now >= next_summary_us)
+        log_summarize();
+    if (!dropped)
+        return;
+    snprintf(fields, sizeof fields, "lines=%llu", (unsigned long long)dropped);
+    write_fields(LOG_L_ERROR, EV_LOG_DROPPED, fields);
+}
+
+/* ---- outside ---- */
+
+void log_event(enum log_level level, enum log_event_id event, const char *fmt, ...)
+{
+    char fields[LOG_LINE_SIZE - 160]; /* leaves room for time, level and name */
+    int error = errno;
     if (level > max_level)
         return;
-    if (under_journal < 0)
-        under_journal = getenv("JOURNAL_STREAM") != NULL;
-    clock_format(clock_real_us(), when);
-    size_t n = 0, size = sizeof line - 1;
-    if (under_journal)
-        n = (size_t)snprintf(line, size, "<%d>", level);
-    n += (size_t)snprintf(line + n, size - n, "%.23sZ %s %s%s%s ", when, level_name[level], event, process[0] ? " proc=" : "", process);
-    va_list ap;
-    va_start(ap, fmt);
-    int k = vsnprintf(line + n, size - n, fmt, ap);
-    va_end(ap);
-    n = CD_MIN(n + (size_t)CD_MAX(k, 0), size - 1);
-    for (size_t i = 0; i < n; i++)
-        if ((unsigned char)line[i] < ' ') /* one event, one line, whatever a caller passed */
-            line[i] = ' ';
-    line[n++] = '\n';
-    ssize_t w = write(STDERR_FILENO, line, n);
-    (void)w;
-}
-
-static char *rotating(void)
-{
-    static char v[8][512];
-    static unsigned next;
-    return v[next++ % 8];
-}
-
-const char *log_quote(const char *s)
-{
-    char *out = rotating();
-    size_t n = 0;
-    if (!s)
-        s = "";
-    bool plain = *s != '\0';
-    for (const char *p = s; *p && plain; p++)
-        plain = (unsigned char)*p > ' ' && *p != '"' && *p != '=' && *p != 0x7f;
-    if (plain && strlen(s) < 500) {
-        snprintf(out, 512, "%s", s);
-        return out;
+    int64_t now = clock_mono_us();
+    if (allowed(level, event, now)) {
+        va_list ap;
+        va_start(ap, fmt);
+        format_fields(fields, sizeof fields, fmt, ap);
+        va_end(ap);
+        write_fields(level, event, fields);
     }
-    out[n++] = '"';
-    for (; *s && n < 500; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c == '"' || c == '\\')
-            out[n++] = '\\';
-        out[n++] = c < ' ' || c == 0x7f ? ' ' : (char)c;
-    }
-    n = 1 + utf8_cut(out + 1, n - 1);
-    out[n++] = '"';
-    out[n] = '\0';
-    return out;
+    look_after(now);
+    errno = error;
 }
 
-const char *log_addr(const char *s)
+void log_open(void)
 {
-    if (full_pii)
-        return log_quote(s);
-    char masked[320];
-    str_mask(s, masked, sizeof masked);
-    return log_quote(masked);
+    log_sink_open();
+}
+
+void log_tick(void)
+{
+    log_sink_drain();
+    look_after(clock_mono_us());
+}
+
+void log_close(void)
+{
+    log_summarize();
+    log_sink_drain_for(CD_SEC(1));
+    look_after(clock_mono_us());
 }

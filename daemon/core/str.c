@@ -176,18 +176,6 @@ void str_mask(const char *address, char *out, size_t size)
         snprintf(out, size, "***");
 }
 
-void str_mask_text(char *text)
-{
-    for (char *p = text; *p;) {
-        size_t n = strcspn(p, " \t<>()\"',;"), digits = 0;
-        for (size_t i = 0; i < n; i++)
-            digits += p[i] >= '0' && p[i] <= '9';
-        if (n && (memchr(p, '@', n) || digits >= 7))
-            memset(p, '*', n);
-        p += n ? n : 1;
-    }
-}
-
 void strlist_take(struct strlist *l, char *s)
 {
     if ((l->n & (l->n - 1)) == 0) /* the size is the next power of two */

@@ -22,8 +22,6 @@ CD_MUSTUSE char *utf8_clean(const char *s, size_t n, bool *ret_changed);
 size_t utf8_cut(const char *s, size_t n);
 /* "ma***@example.com", "+8613*****00": for logs. Writes at most size bytes. */
 void str_mask(const char *address, char *out, size_t size);
-/* In place: words that hold an '@' or seven digits become asterisks. For texts of others that go to the log. */
-void str_mask_text(char *text);
 
 /* A list of strings that owns its elements. */
 struct strlist {

@@ -76,7 +76,7 @@ static void suspect(struct scheduler *s)
         return;
     }
     uuid_format(&s->claimed, id);
-    log_event(LOG_L_ERROR, "escalation.stuck", "complaint=%s advice=%s", id, log_quote("its steps cannot be written; tried again in an hour"));
+    log_event(LOG_L_ERROR, EV_ESCALATION_STUCK, "complaint=%s advice=%s", id, log_quote("its steps cannot be written; tried again in an hour"));
     if (s->nbad < BAD_MAX)
         s->bad[s->nbad++] = s->claimed;
     s->bad_until_us = clock_mono_us() + BAD_LIFE_US;
@@ -86,7 +86,7 @@ static void on_written(struct pg_unit *u, enum pg_status st)
 {
     struct scheduler *s = (struct scheduler *)((char *)u - offsetof(struct scheduler, unit));
     if (st != PG_OK)
-        log_event(LOG_L_WARN, "escalation.write-failed", "sqlstate=%s error=%s", u->sqlstate, log_quote(u->error));
+        log_event(LOG_L_WARN, EV_ESCALATION_WRITE_FAILED, "sqlstate=%s error=%s", u->sqlstate, log_text(u->error));
     if (st == PG_OK && s->singly && ++s->good > CLAIM_ROWS)
         s->singly = false;
     if (s->wrote && (st == PG_POISON || st == PG_RACE))
@@ -128,9 +128,9 @@ static void fire_row(struct scheduler *s, const PGresult *res, int row, struct f
         metrics_inc(M_ESCALATION_FIRED);
         if (!told)
             metrics_inc(M_ESCALATION_NOBODY);
-        log_event(told ? LOG_L_NOTICE : LOG_L_ERROR, told ? "escalation.fired" : "escalation.nobody",
-                  "ref=%s policy=%s level=%d repeat=%d step=%s told=%zu", pg_text(res, row, 1), in.policy, in.level, in.repeat,
-                  name[0] ? name : "-", told);
+        log_event(told ? LOG_L_NOTICE : LOG_L_ERROR, told ? EV_ESCALATION_FIRED : EV_ESCALATION_NOBODY,
+                  "ref=%s policy=%s level=%d repeat=%d step=%s told=%zu", pg_text(res, row, 1), log_quote(in.policy), in.level,
+                  in.repeat, name[0] ? log_quote(name) : "-", told);
         json_array_append_new(steps, json_pack("{s:i, s:i, s:s, s:i}", "level", in.level, "repeat", in.repeat, "step", name, "told", (int)told));
     }
     buf_append_char(&f->positions, '}');
@@ -207,7 +207,7 @@ static void on_claimed(struct pg_unit *u, enum pg_status st)
         return;
     }
     if (st != PG_OK)
-        log_event(LOG_L_WARN, "escalation.claim-failed", "sqlstate=%s error=%s", u->sqlstate, log_quote(u->error));
+        log_event(LOG_L_WARN, EV_ESCALATION_CLAIM_FAILED, "sqlstate=%s error=%s", u->sqlstate, log_text(u->error));
     pg_begin(s->pg, &s->unit, on_written);
     pg_step(s->pg, &sql_rollback, NULL);
     pg_send(s->pg);

@@ -133,13 +133,10 @@ void outbox_send_done(struct outbox *o, const struct uuid *id, const struct send
         again = 0;
     uuid_format(id, text);
     bool bad = strcmp(state, "failed") == 0 || strcmp(state, "dead") == 0;
-    char detail[sizeof r->detail];
-    snprintf(detail, sizeof detail, "%s", r->detail);
-    if (!log_pii())
-        str_mask_text(detail); /* relays like to repeat the address */
-    log_event(bad ? LOG_L_ERROR : strcmp(state, "sent") == 0 ? LOG_L_INFO : LOG_L_WARN, "notify.outcome",
+    bool sent = strcmp(state, "sent") == 0;
+    log_event(bad ? LOG_L_ERROR : sent ? LOG_L_INFO : LOG_L_WARN, bad ? EV_NOTIFY_FAILED : sent ? EV_NOTIFY_SENT : EV_NOTIFY_AGAIN,
               "notification=%s transport=%s state=%s attempts=%u detail=%s", text, transport_name(f->transport), state, f->attempts,
-              log_quote(detail));
+              log_text(r->detail));
     count(state);
     land(o, f, state, r->outcome == SEND_SENT ? NULL : r->detail, again);
 }
@@ -156,7 +153,7 @@ static void on_recorded(struct pg_unit *u, enum pg_status s)
     TAILQ_FOREACH(f, &o->flights, entry)
         n += f->recording;
     if (s != PG_OK)
-        log_event(LOG_L_WARN, "notify.record-failed", "rows=%zu sqlstate=%s error=%s", n, u->sqlstate, log_quote(u->error));
+        log_event(LOG_L_WARN, EV_NOTIFY_RECORD_FAILED, "rows=%zu sqlstate=%s error=%s", n, u->sqlstate, log_text(u->error));
     o->one_by_one = s != PG_OK && !again && n > 1;
     for (f = TAILQ_FIRST(&o->flights); f; f = next) {
         next = TAILQ_NEXT(f, entry);
@@ -224,11 +221,11 @@ static void dispatch(struct outbox *o, const PGresult *res, int row)
     f->transport = x.out.transport;
     const struct outbox_route *route = &o->routes[f->transport];
     if (r < 0) {
-        log_event(LOG_L_ERROR, "notify.cannot-render", "notification=%s error=%s", pg_text(res, row, CC_ID), log_quote(why));
+        log_event(LOG_L_ERROR, EV_NOTIFY_CANNOT_RENDER, "notification=%s error=%s", pg_text(res, row, CC_ID), log_quote(why));
         land(o, f, "failed", why, 0);
         count("failed");
     } else if (str_eq(pg_text(res, row, CC_EXPIRED), "t")) {
-        log_event(LOG_L_ERROR, "notify.expired", "notification=%s purpose=%s", pg_text(res, row, CC_ID), pg_text(res, row, CC_PURPOSE));
+        log_event(LOG_L_ERROR, EV_NOTIFY_EXPIRED, "notification=%s purpose=%s", pg_text(res, row, CC_ID), pg_text(res, row, CC_PURPOSE));
         land(o, f, "expired", "not sent in time", 0);
         count("expired");
     } else if (!route->channel || !route->channel->send) {
@@ -251,7 +248,7 @@ static void on_claimed(struct pg_unit *u, enum pg_status s)
     o->claiming = false;
     if (s != PG_OK) {
         if (s != PG_LOST)
-            log_event(LOG_L_WARN, "notify.claim-failed", "sqlstate=%s error=%s", u->sqlstate, log_quote(u->error));
+            log_event(LOG_L_WARN, EV_NOTIFY_CLAIM_FAILED, "sqlstate=%s error=%s", u->sqlstate, log_text(u->error));
         return;
     }
     int n = PQntuples(u->result[0]);
@@ -289,12 +286,12 @@ static void on_released(struct pg_unit *u, enum pg_status s)
     struct outbox *o = (struct outbox *)((char *)u - offsetof(struct outbox, release));
     o->releasing = false;
     if (s == PG_OK && pg_i64(u->result[0], 0, 1, 0) > 0)
-        log_event(LOG_L_NOTICE, "notify.leases-released", "rows=%lld", (long long)pg_i64(u->result[0], 0, 1, 0));
+        log_event(LOG_L_NOTICE, EV_NOTIFY_LEASES_RELEASED, "rows=%lld", (long long)pg_i64(u->result[0], 0, 1, 0));
     if (s == PG_OK && str_eq(pg_text(u->result[0], 0, 0), "t"))
         o->released = true;
     else if (s == PG_OK && !o->released && !o->name_told && clock_mono_us() - o->born_us > NAME_US) {
         o->name_told = true;
-        log_event(LOG_L_ERROR, "notify.name-taken", "instance=%s advice=%s", o->cfg->instance,
+        log_event(LOG_L_ERROR, EV_NOTIFY_NAME_TAKEN, "instance=%s advice=%s", o->cfg->instance,
                   log_quote("another process runs under this name: give each its own `instance`"));
     }
 }

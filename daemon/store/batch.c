@@ -245,7 +245,7 @@ static void run_failed(struct run *r, enum pg_status s)
 {
     struct batch *b = r->batch;
     const struct pg_unit *u = &r->unit;
-    log_event(LOG_L_WARN, "store.batch-failed", "rows=%zu sqlstate=%s error=%s", r->n, u->sqlstate[0] ? u->sqlstate : "-", log_quote(u->error));
+    log_event(LOG_L_WARN, EV_STORE_BATCH_FAILED, "rows=%zu sqlstate=%s error=%s", r->n, u->sqlstate[0] ? u->sqlstate : "-", log_text(u->error));
     if ((s == PG_RACE || s == PG_POISON) && r->n > 1) {
         split(r);
     } else if (s == PG_RACE) {

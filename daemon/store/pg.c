@@ -105,7 +105,7 @@ static void drop(struct pg *c, const char *why)
 {
     if (c->conn) {
         if (!c->announced_down)
-            log_event(LOG_L_ERROR, "store.connection-lost", "connection=%s error=%s retry_in_ms=%lld", c->o.name, log_quote(why),
+            log_event(LOG_L_ERROR, EV_STORE_CONNECTION_LOST, "connection=%s error=%s retry_in_ms=%lld", c->o.name, log_quote(why),
                       (long long)(c->backoff_us / 1000));
         c->announced_down = true;
         metrics_inc(M_STORE_LOST);
@@ -148,7 +148,7 @@ static void notice(void *arg, const PGresult *r)
     if (str_eq(state, "01000") && str_eq(fn, "SyncRepWaitForLSN"))
         c->not_durable = true;
     else
-        log_event(LOG_L_DEBUG, "store.notice", "connection=%s sqlstate=%s", c->o.name, state ? state : "");
+        log_event(LOG_L_DEBUG, EV_STORE_NOTICE, "connection=%s sqlstate=%s", c->o.name, state ? state : "-");
 }
 
 static void start_connect(struct pg *c)
@@ -202,7 +202,7 @@ static void become_ready(struct pg *c)
     c->state = READY;
     c->backoff_us = BACKOFF_FIRST_US;
     metrics_inc(M_STORE_CONNECTS);
-    log_event(c->announced_down ? LOG_L_NOTICE : LOG_L_INFO, "store.connected", "connection=%s", c->o.name);
+    log_event(c->announced_down ? LOG_L_NOTICE : LOG_L_INFO, EV_STORE_CONNECTED, "connection=%s", c->o.name);
     c->announced_down = false;
     c->o.ready(c->o.arg);
 }
@@ -427,7 +427,7 @@ void pg_step(struct pg *c, const struct pg_stmt *s, const struct pg_params *p)
     static const struct pg_stmt refuse = {"", "select 1/0"}; /* so that nothing of the unit is kept */
     const char *values[PG_MAX_PARAMS];
     if (p && p->data.failed) {
-        log_event(LOG_L_ERROR, "store.too-large", "connection=%s statement=%s", c->o.name, s->name);
+        log_event(LOG_L_ERROR, EV_STORE_TOO_LARGE, "connection=%s statement=%s", c->o.name, s->name);
         s = &refuse;
         p = NULL;
     }
@@ -439,7 +439,7 @@ void pg_step(struct pg *c, const struct pg_stmt *s, const struct pg_params *p)
     int ok = s->name[0] ? PQsendQueryPrepared(c->conn, s->name, n, values, len, format, 0)
                         : PQsendQueryParams(c->conn, s->sql, n, NULL, values, len, format, 0);
     if (!ok) {
-        log_event(LOG_L_ERROR, "store.send-failed", "connection=%s error=%s", c->o.name, log_quote(PQerrorMessage(c->conn)));
+        log_event(LOG_L_ERROR, EV_STORE_SEND_FAILED, "connection=%s error=%s", c->o.name, log_quote(PQerrorMessage(c->conn)));
         give_up(c);
     }
     c->building->nsteps++;

@@ -198,7 +198,7 @@ int worker_child_run(worker_handler fn, void *arg)
         close(c.fds[--c.nfds]);
     int status = -1 - r;
     if (status != EXIT_SUCCESS)
-        log_event(LOG_L_ERROR, "worker.stop", "status=%d errno=%d", status, errno);
+        log_event(LOG_L_ERROR, EV_WORKER_STOP, "status=%d errno=%d", status, errno);
     return status;
 }
 

@@ -60,7 +60,7 @@ static bool take_frame(struct process *p, const struct frame_header *h, const ui
             return false;
         p->state = PROCESS_READY;
         evtimer_del(p->timer);
-        log_event(LOG_L_DEBUG, "worker.ready", "worker=%s pid=%d", p->name, (int)p->pid);
+        log_event(LOG_L_DEBUG, EV_WORKER_READY, "worker=%s pid=%d", p->name, (int)p->pid);
         return true;
     }
     struct worker_job *j = find_sent(p, h->job);
@@ -184,7 +184,7 @@ static void process_fail(struct process *p, const char *reason, enum worker_outc
     struct worker_job *head = TAILQ_FIRST(&p->jobs);
     int64_t lived = clock_mono_us() - p->started_us;
 
-    log_event(LOG_L_WARN, "worker.lost", "worker=%s pid=%d reason=%s jobs=%u lived_ms=%lld", p->name,
+    log_event(LOG_L_WARN, EV_WORKER_LOST, "worker=%s pid=%d reason=%s jobs=%u lived_ms=%lld", p->name,
               (int)p->pid, reason, p->njobs, (long long)(lived / 1000));
     close_socket(p);
     /* At the end of its socket it is about to be gone, or still there without one: no use any more. A process
@@ -218,13 +218,13 @@ static void count_death(const struct process *p, int status)
     } else if (sig == SIGSYS) {
         metrics_inc(M_WORKER_SECCOMP);
         /* An attack, or a call that the filter's list lacks: a person must look. */
-        log_event(LOG_L_ERROR, "worker.filtered", "worker=%s pid=%d alarm=seccomp", p->name, (int)p->pid);
+        log_event(LOG_L_ERROR, EV_WORKER_FILTERED, "worker=%s pid=%d alarm=seccomp", p->name, (int)p->pid);
     } else if (sig == SIGXCPU) {
         metrics_inc(M_WORKER_CPU);
     } else if (sig != 0 && sig != SIGKILL) {
         metrics_inc(M_WORKER_CRASHES);
     }
-    log_event(LOG_L_WARN, "worker.died", "worker=%s pid=%d signal=%d status=%d restart_ms=%lld", p->name,
+    log_event(LOG_L_WARN, EV_WORKER_DIED, "worker=%s pid=%d signal=%d status=%d restart_ms=%lld", p->name,
               (int)p->pid, sig, code, (long long)(p->backoff_us / 1000));
 }
 
@@ -295,7 +295,7 @@ int process_start(struct process *p)
     if (!p->timer)
         p->timer = evtimer_new(p->pool->base, on_timer, p);
     if (!p->timer || worker_start(&s, &p->pid, &p->fd) < 0) {
-        log_event(LOG_L_ERROR, "worker.start", "worker=%s error=%s", p->name, log_quote(strerror(errno)));
+        log_event(LOG_L_ERROR, EV_WORKER_START, "worker=%s error=%s", p->name, log_quote(strerror(errno)));
         return CD_EIO;
     }
     p->readable = event_new(p->pool->base, p->fd, EV_READ | EV_PERSIST, on_readable, p);

@@ -139,7 +139,7 @@ static int limit_resources(const struct worker_limits *l)
 
     if (!SANITIZED && l->memory_bytes > 0) {
         if (l->memory_bytes < used + MIN_ROOM) {
-            log_event(LOG_L_ERROR, "worker.memory", "limit_mb=%llu needed_mb=%llu advice=%s",
+            log_event(LOG_L_ERROR, EV_WORKER_MEMORY, "limit_mb=%llu needed_mb=%llu advice=%s",
                       (unsigned long long)(l->memory_bytes >> 20),
                       (unsigned long long)((used + MIN_ROOM) >> 20),
                       log_quote("raise the memory option of these workers"));
@@ -233,7 +233,7 @@ static int filter_calls(bool log_only)
         seccomp_release(ctx);
     if (r == 0)
         return 0;
-    log_event(log_only ? LOG_L_WARN : LOG_L_ERROR, "worker.filter", "error=%s", log_quote(strerror(-r)));
+    log_event(log_only ? LOG_L_WARN : LOG_L_ERROR, EV_WORKER_FILTER, "error=%s", log_quote(strerror(-r)));
     return log_only ? 0 : CD_EIO; /* valgrind, for one, takes no filter */
 }
 
@@ -251,6 +251,6 @@ int worker_lock_in(const struct worker_limits *l)
     else if ((r = make_timers(l)) == 0 && (r = limit_resources(l)) == 0)
         r = filter_calls(l->filter_log_only);
     if (r < 0)
-        log_event(LOG_L_ERROR, "worker.lock_in", "error=%s errno=%d", log_quote(cd_strerror(r)), errno);
+        log_event(LOG_L_ERROR, EV_WORKER_LOCK_IN, "error=%s errno=%d", log_quote(cd_strerror(r)), errno);
     return r;
 }

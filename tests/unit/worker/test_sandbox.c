@@ -93,7 +93,7 @@ static void work(struct buf *out)
         iconv_close(none);
     signal(SIGUSR1, SIG_IGN);
     raise(SIGUSR1);
-    log_event(LOG_L_ERROR, "test.line", "expected=yes");
+    log_event(LOG_L_ERROR, EV_WORKER_START, "expected=yes");
     buf_printf(out, "worked %zu %d %d", total, none == (iconv_t)-1, t != 0);
 }
 
