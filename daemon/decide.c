@@ -3,8 +3,10 @@
 #include <string.h>
 
 #include "daemon/core/clock.h"
+#include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
 #include "daemon/escalation/plan.h"
+#include "daemon/escalation/tell.h"
 #include "daemon/job.h"
 
 /* A message whose keys were lost to others this often is stored without claiming any: rather unthreaded than late. */
@@ -206,6 +208,33 @@ static void fill_customer(struct job *j)
     it->handle_is_new = true;
 }
 
+/* Steps that are due at receipt are fired by intake itself: their people learn at once, and the database does not have to take the complaint
+ * up a second time for them. */
+static void tell_at_receipt(const struct config *c, struct store_item *it, const struct cfg_policy *policy, const struct plan *p,
+                            int64_t received_us)
+{
+    char id[UUID_TEXT_SIZE];
+    json_t *told = json_array();
+    const char *step;
+    uuid_format(&it->complaint_id, id);
+    while ((size_t)it->steps_fired < p->nsteps && p->steps[it->steps_fired].due_us == received_us)
+        it->steps_fired++;
+    for (int i = it->steps_fired; i-- > 0;) { /* the highest level first, as the scheduler does */
+        struct tell_input in = {.complaint_id = id, .policy = policy->name, .team = it->team, .level = p->steps[i].level,
+                                .repeat = (int)p->steps[i].n, .due_us = received_us};
+        it->told_level = CD_MAX(it->told_level, in.level);
+        metrics_inc(M_ESCALATION_FIRED);
+        if (tell_step(c, &in, told, &step) == 0) {
+            metrics_inc(M_ESCALATION_NOBODY);
+            log_event(LOG_L_ERROR, EV_ESCALATION_NOBODY, "ref=%s policy=%s level=%d repeat=%d step=%s told=0", it->ref, policy->name, in.level,
+                      in.repeat, step[0] ? step : "-");
+        }
+    }
+    if (json_array_size(told))
+        it->told = json_dumps(told, JSON_COMPACT);
+    json_decref(told);
+}
+
 static void fill_plan(const struct config *c, struct store_item *it, const struct cfg_policy *policy, enum priority prio, int64_t received_us)
 {
     struct plan p;
@@ -213,7 +242,8 @@ static void fill_plan(const struct config *c, struct store_item *it, const struc
     plan_make(c, policy, prio, received_us, &p);
     for (int k = 0; k < TARGET_COUNT; k++)
         it->due_us[k] = p.due_us[k];
-    it->next_at_us = p.nsteps ? p.steps[0].due_us : 0;
+    tell_at_receipt(c, it, policy, &p, received_us);
+    it->next_at_us = (size_t)it->steps_fired < p.nsteps ? p.steps[it->steps_fired].due_us : 0;
     buf_init(&steps, CD_KIB(16));
     buf_append_char(&steps, '{');
     for (size_t i = 0; i < p.nsteps; i++)
@@ -287,6 +317,7 @@ static void fill_texts(struct job *j, json_t *thread)
         json_object_set_new(e, "priority", json_string(it->priority));
         json_object_set_new(e, "team", json_string(it->team));
         json_object_set_new(e, "policy", json_string(it->policy_version));
+        json_object_set_new(e, "level", json_integer(it->told_level));
     }
     if (j->rec->flags & REC_DEGRADED)
         json_object_set_new(e, "degraded", json_string(j->rec->degraded_reason ? j->rec->degraded_reason : "yes"));

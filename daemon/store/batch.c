@@ -339,9 +339,9 @@ static void on_ready(void *arg)
 
 struct batch *batch_new(struct event_base *base, const struct config *c)
 {
-    static const struct pg_stmt *statements[8];
+    static const struct pg_stmt *statements[9];
     struct batch *b = cd_alloc(sizeof *b);
-    const struct pg_stmt *all[] = {batch_sql_store(), &batch_sql_attach, &batch_sql_attachments, &batch_sql_links, &batch_sql_unpend,
+    const struct pg_stmt *all[] = {batch_sql_store(), &batch_sql_attach, &batch_sql_attachments, &batch_sql_told, &batch_sql_links, &batch_sql_unpend,
                                    &batch_sql_pending, &batch_sql_duplicates, NULL};
     memcpy(statements, all, sizeof all);
     b->cfg = c;

@@ -26,9 +26,9 @@ static const char store_tail[] =
     " k as (insert into complaintd.thread_keys as t (key, complaint_id) select key, complaint_id from tk order by key"
     "  on conflict (key) do update set key = excluded.key returning t.key, t.complaint_id),"
     " c as (insert into complaintd.complaint (id, ref, desk, desks, channel, category, priority, language, team, tags, policy, customer_id,"
-    "       customer_name, customer_email, customer_phone, received_at, degraded, decision)"
+    "       customer_name, customer_email, customer_phone, received_at, escalation_level, degraded, decision)"
     "  select n.id, n.ref, n.desk, n.desks::text[], n.said_channel, n.category, n.priority, n.language, n.team, n.tags::text[], n.policy,"
-    "         coalesce(h.customer_id, n.customer_id), n.customer_name, n.customer_email, n.customer_phone, n.received_at, n.degraded,"
+    "         coalesce(h.customer_id, n.customer_id), n.customer_name, n.customer_email, n.customer_phone, n.received_at, n.told_level, n.degraded,"
     "         n.decision"
     "  from n left join h on h.handle = n.handle where n.is_new and (select count(*) from k) >= 0),"
     " m as (insert into complaintd.messages (id, complaint_id, channel, desk, class, sender, recipients, subject, body, message_id,"
@@ -38,9 +38,11 @@ static const char store_tail[] =
     " e as (insert into complaintd.event (id, complaint_id, seq, at, actor, kind, data, prev_hash, hash)"
     "  select id, id, 1, received_at, actor, 'received', event, '', event_hash from n where is_new),"
     " t as (insert into complaintd.timers (complaint_id, next_at, policy, calendar, anchor_at, acknowledge_due, first_response_due,"
-    "       resolve_due, steps)"
-    "  select id, next_at, policy, calendar, received_at, acknowledge_due, first_response_due, resolve_due, steps::integer[]"
-    "  from n where is_new),"
+    "       resolve_due, steps, step_fired)"
+    "  select n.id, n.next_at, n.policy, n.calendar, n.received_at, n.acknowledge_due, n.first_response_due, n.resolve_due, s.steps,"
+    "         case when n.steps_fired > 0 then array_fill(n.received_at, array[n.steps_fired])"
+    "           || array_fill(null::timestamptz, array[array_length(s.steps, 1) - n.steps_fired]) else '{}' end"
+    "  from n cross join lateral (select n.steps::integer[] as steps) as s where n.is_new),"
     " o as (insert into complaintd.notifications (id, complaint_id, purpose, class, transport, recipient, language, state, created_at,"
     "       next_attempt_at, not_after, last_error, idempotency_key)"
     "  select n_id, id, 'acknowledgement', 'statutory', n_transport, n_recipient, language, n_state, received_at, received_at, n_not_after,"
@@ -86,6 +88,16 @@ const struct pg_stmt batch_sql_attachments = {
     " from unnest($1::text[]) as u(list) cross join lateral jsonb_to_recordset(u.list::jsonb) as a(message uuid, n integer, filename text,"
     "   type text, encoding text, at bigint, length bigint, size bigint, sha256 text, inline boolean)"
     " join complaintd.messages m on m.id = a.message on conflict do nothing"};
+
+const struct pg_stmt batch_sql_told = {
+    "told",
+    "insert into complaintd.notifications (id, complaint_id, purpose, class, level, transport, recipient, language, payload, created_at,"
+    "   next_attempt_at, not_after, idempotency_key)"
+    " select t.id, c.id, t.purpose, t.class, t.level, t.transport, t.recipient, t.language, t.payload, c.received_at, c.received_at,"
+    "   c.received_at + t.life, t.idempotency_key"
+    " from unnest($1::uuid[], $2::text[]) as u(complaint, list) join complaintd.complaint c on c.id = u.complaint"
+    " cross join lateral jsonb_to_recordset(u.list::jsonb) as t(id uuid, purpose text, class text, level integer, transport text,"
+    "   recipient text, language text, payload jsonb, life interval, idempotency_key text) on conflict (id) do nothing"};
 
 const struct pg_stmt batch_sql_links = {
     "links",

@@ -7,6 +7,7 @@
 const struct pg_stmt *batch_sql_store(void);
 extern const struct pg_stmt batch_sql_attach;      /* messages of complaints that exist */
 extern const struct pg_stmt batch_sql_attachments; /* places of attachments, as one JSON array */
+extern const struct pg_stmt batch_sql_told; /* what the steps that are due at receipt tell */
 extern const struct pg_stmt batch_sql_links;
 extern const struct pg_stmt batch_sql_unpend;      /* removes envelopes that are triaged now */
 extern const struct pg_stmt batch_sql_pending;     /* raw and receipt only */

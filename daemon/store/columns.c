@@ -62,6 +62,8 @@ GETTER(first_response_due) { pg_el_time(p, it->due_us[1]); }
 GETTER(resolve_due) { pg_el_time(p, it->due_us[2]); }
 GETTER(next_at) { pg_el_time(p, it->next_at_us); }
 GETTER(steps) { pg_el_text(p, it->steps); }
+GETTER(steps_fired) { pg_el_int4(p, it->steps_fired); }
+GETTER(told_level) { pg_el_int4(p, it->told_level); }
 GETTER(n_id) { pg_el_uuid(p, &it->notification_id); }
 GETTER(n_transport) { pg_el_text(p, it->notify_transport); }
 GETTER(n_recipient) { pg_el_text(p, it->notify_recipient); }
@@ -85,7 +87,7 @@ static const struct column {
     COLUMN(recipients, PG_TEXT) COLUMN(subject, PG_TEXT) COLUMN(body, PG_TEXT) COLUMN(message_id, PG_TEXT)
     COLUMN(in_reply_to, PG_TEXT) COLUMN(sent_at, PG_TIMESTAMPTZ) COLUMN(raw, PG_BYTEA) COLUMN(acknowledge_due, PG_TIMESTAMPTZ)
     COLUMN(first_response_due, PG_TIMESTAMPTZ) COLUMN(resolve_due, PG_TIMESTAMPTZ) COLUMN(next_at, PG_TIMESTAMPTZ)
-    COLUMN(steps, PG_TEXT) COLUMN(event_hash, PG_BYTEA)
+    COLUMN(steps, PG_TEXT) COLUMN(steps_fired, PG_INT4) COLUMN(told_level, PG_INT4) COLUMN(event_hash, PG_BYTEA)
     COLUMN(n_id, PG_UUID) COLUMN(n_transport, PG_TEXT) COLUMN(n_recipient, PG_TEXT) COLUMN(n_state, PG_TEXT)
     COLUMN(n_reason, PG_TEXT) COLUMN(n_not_after, PG_TIMESTAMPTZ)
 #undef COLUMN

@@ -54,6 +54,9 @@ struct store_item {
     size_t nlinks;
     /* timers, for a new complaint */
     int64_t due_us[3], next_at_us;
+    int steps_fired;     /* of the first steps: due at receipt, told in the same transaction */
+    int told_level;
+    char *told;          /* JSON array of their notifications (escalation/tell.h), owned; NULL: none */
     char *steps; /* array literal, four integers a step: seconds after receipt, level, repeat, stops; owned */
     /* the acknowledgement */
     bool notify;

@@ -116,6 +116,23 @@ static void step_attachments(struct pg *pg, const struct run *r, struct pg_param
     pg_step(pg, &batch_sql_attachments, p);
 }
 
+static bool has_told(const struct store_item *it)
+{
+    return it->told != NULL;
+}
+
+static void step_told(struct pg *pg, const struct run *r, struct pg_params *p)
+{
+    const struct store_item *it;
+    pg_array_begin(p, PG_UUID);
+    EACH(r, it, has_told) pg_el_uuid(p, &it->complaint_id);
+    pg_array_end(p);
+    pg_array_begin(p, PG_TEXT);
+    EACH(r, it, has_told) pg_el_text(p, it->told);
+    pg_array_end(p);
+    pg_step(pg, &batch_sql_told, p);
+}
+
 static void step_links(struct pg *pg, const struct run *r, struct pg_params *p)
 {
     const struct store_item *it;
@@ -190,6 +207,8 @@ void run_write(const struct run *r, struct pg *pg)
             with_params(pg, r, step_attach);
         if (count_if(r, has_attachments))
             with_params(pg, r, step_attachments);
+        if (count_if(r, has_told))
+            with_params(pg, r, step_told);
         if (count_if(r, has_links))
             with_params(pg, r, step_links);
         if (count_if(r, was_pending))

@@ -417,11 +417,12 @@ static void test_general(void **state CD_UNUSED)
     assert_faults(
         "mail:\n"
         "  listen: [\"127.0.0.1:25\"]\n"
-        "  max_message: 200MB\n"
+        "  max_message: 40MB\n"
         "  relay: {host: relay.example.com, user: u, ca_file: none.pem}\n"
         "notify: {retry_base: 1h, retry_max: 1min}\n"
         "rules: [nothing/*.yaml, 5]\n"
-        "policies: policies/*.yaml\n",
+        "policies: policies/*.yaml\n"
+        "intake: {max_bytes: 32MB}\n",
         "c.yaml:2:11: mail.listen is given but there is no desk: write `desks:` with a name and addresses\n"
         "c.yaml:2:11: mail.from is missing: write below `mail:` a line such as from: complaints@example.com\n"
         "c.yaml:3:16: mail.max_message is bigger than intake.max_bytes, no such mail would ever be taken: "
