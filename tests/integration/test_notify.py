@@ -102,7 +102,7 @@ def test_a_sink_that_comes_back_gets_everything_once(make_box):
         complain(box, sender)
     for sender in phones:
         assert box.sms(clients.sms_params(f"Wrong bill {letters.mark()}", sender))[0] // 100 == 2
-    wait_for(lambda: box.db.value("select count(*) from notifications where attempts > 0") == 30, 60)
+    wait_for(lambda: box.db.value("select count(*) from notifications where attempts > 0 and purpose = 'acknowledgement'") == 30, 60)
     box.inject()
     box.advance("10min")
     settle(box.db)
