@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "daemon/intake/ack.h"
 #include "daemon/intake/envelope.h"
+#include "daemon/intake/gate.h"
 #include "daemon/intake/record.h"
 
 /* ---- requests: verbs of the line protocol and of complaintctl ---- */
@@ -109,8 +110,11 @@ struct channel_host {
     /* Takes ownership when it returns 0: exactly one ack_resolve() follows, never from inside this call.
      * CD_EAGAIN: over budget or no durable place, the caller answers "try again" and keeps the envelope. */
     int (*submit)(void *front, struct envelope *e);
-    /* true when a submit of about `bytes` has a chance now; asked before reading a body. */
+    /* true when a submit of about `bytes` has a chance now; asked before reading a body. A channel that says no to its peer for
+     * it, or for a submit that was not taken, counts that in its row of M_INTAKE_BUSY. */
     bool (*ready)(void *front, size_t bytes);
+    /* How full the intake is. Tight: shorten deadlines. Shed: turn new peers away. For nobody an exception: memory is memory. */
+    enum gate_mode (*gate)(void *front);
     /* Exactly one on_reply() of the channel in slot.channel follows, never from inside this call. */
     void (*request)(void *front, const struct request *rq);
     /* An outcome of send(); exactly once for each send that returned 0. */

@@ -267,6 +267,26 @@ static void check_mail(struct loader *l)
                    "write a smaller one");
 }
 
+/* Without a distance between entering and leaving a mode, the daemon would flicker between the two. */
+static void check_gate(struct loader *l)
+{
+    const struct config *c = l->c;
+    const struct {
+        uint64_t less, more;
+        const char *name, *other;
+    } pairs[] = {
+        {c->intake_tight_until, c->intake_tight_at, "intake.tight_until", "intake.tight_at"},
+        {c->intake_shed_until, c->intake_shed_at, "intake.shed_until", "intake.shed_at"},
+        {c->intake_tight_at, c->intake_shed_at, "intake.tight_at", "intake.shed_at"},
+        {c->intake_tight_until, c->intake_shed_until, "intake.tight_until", "intake.shed_until"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++)
+        if (pairs[i].less >= pairs[i].more)
+            faults_add(l->f, root_mark(l, root_given(l, pairs[i].name) ? pairs[i].name : pairs[i].other),
+                       "%s must be under %s: write a number under %llu", pairs[i].name, pairs[i].other,
+                       (unsigned long long)pairs[i].more);
+}
+
 /* The same address for two servers. */
 static void check_listeners(struct loader *l)
 {
@@ -315,6 +335,7 @@ void check_general(struct loader *l)
 {
     const struct config *c = l->c;
     check_mail(l);
+    check_gate(l);
     check_listeners(l);
     check_clients(l);
     if (c->state_dir[0] != '/' && root_given(l, "state_dir") && !*l->dir)

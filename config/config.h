@@ -187,9 +187,12 @@ struct config {
     uint64_t database_batch_rows, database_batch_bytes;
     /* intake */
     uint64_t intake_max_items, intake_max_bytes;
+    uint64_t intake_tight_at, intake_tight_until, intake_shed_at, intake_shed_until; /* percent */
+    uint64_t intake_large_bytes;
+    int64_t intake_tight_timeout_us;
     /* triage */
     uint64_t triage_workers; /* 0 = one per core */
-    uint64_t triage_in_flight, triage_queue;
+    uint64_t triage_in_flight, triage_large_in_flight, triage_queue;
     int64_t triage_deadline_us, triage_budget_us; /* job in a worker; until stored as pending */
     uint64_t triage_memory_bytes, triage_cpu_seconds, triage_match_bytes;
     char *default_language, *fallback_team;

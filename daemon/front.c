@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <libpq-fe.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
 #include "daemon/escalation/scheduler.h"
+#include "daemon/intake/gate.h"
 #include "daemon/notify/outbox.h"
 #include "daemon/pending.h"
 #include "daemon/pipeline.h"
@@ -29,6 +31,7 @@
 #define DATABASE_WAIT_S 30
 #define DRAIN_LIMIT_US CD_SEC(20)
 #define TICK_US CD_MSEC(100)
+#define LARGE_BLOCK (2 << 20) /* bytes */
 
 /* Started in this order: web last of those that take in, because the others give it their routes. */
 static const struct channel *const channels[] = {&channel_mail, &channel_sms, &channel_line, &channel_web};
@@ -59,6 +62,12 @@ static bool host_ready(void *arg, size_t bytes)
 {
     struct front *f = arg;
     return !f->draining && pipeline_ready(f->pipeline, bytes);
+}
+
+static enum gate_mode host_gate(void *arg)
+{
+    (void)arg;
+    return gate_mode();
 }
 
 static void host_request(void *arg, const struct request *rq)
@@ -109,11 +118,11 @@ static bool quiet(void *arg)
 static json_t *stats(void *arg)
 {
     struct front *f = arg;
-    return json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "server", "complaintd", "version", CD_VERSION, "in_flight",
+    return json_pack("{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:s}", "server", "complaintd", "version", CD_VERSION, "in_flight",
                      (int)pipeline_in_flight(f->pipeline), "smtp_connections", (json_int_t)metrics_get(M_SMTP_OPEN), "line_connections",
                      (json_int_t)metrics_get(M_LINE_OPEN), "batches", (json_int_t)metrics_get(M_STORE_BATCHES), "rows",
                      (json_int_t)metrics_get(M_STORE_ROWS), "worker_deaths", (json_int_t)metrics_get(M_WORKER_DEATHS), "degraded",
-                     (json_int_t)metrics_get(M_DEGRADED));
+                     (json_int_t)metrics_get(M_DEGRADED), "gate", gate_mode_name(gate_mode()));
 }
 
 static void on_fired(void *arg)
@@ -202,7 +211,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     int64_t now = clock_mono_us();
     (void)fd;
     (void)what;
-    metrics_set(M_LOOP_LAG_US, f->next_tick_us ? CD_MAX(now - f->next_tick_us, 0) : 0);
+    if (f->next_tick_us)
+        metrics_observe(H_LOOP_LAG, now - f->next_tick_us);
     f->next_tick_us = now + TICK_US;
     log_tick();
     if (f->watchdog_us && now >= f->next_watchdog_us) {
@@ -249,7 +259,7 @@ static int start(struct front *f)
     int fd = triage_config_fd(f->cfg);
     if (fd < 0)
         return EXIT_CONFIG;
-    f->host = (struct channel_host){.base = f->base, .cfg = f->cfg, .front = f, .submit = host_submit, .ready = host_ready,
+    f->host = (struct channel_host){.base = f->base, .cfg = f->cfg, .front = f, .submit = host_submit, .ready = host_ready, .gate = host_gate,
                                     .request = host_request, .send_done = host_send_done, .fetch = host_fetch,
                                     .http_answer = host_http_answer};
     int r = pipeline_new(f->base, f->cfg, fd, &f->pipeline); /* fd stays open: workers that are started again read it too */
@@ -282,6 +292,15 @@ static void stop(struct front *f)
     event_base_free(f->base);
 }
 
+/* A buffer of a large mail grows in place (mremap) and goes back to the kernel when it is freed. By itself malloc would move its
+ * threshold up to the largest block ever freed, after which such buffers are copied to grow and leave holes in the heap. Those of
+ * usual batches stay in the heap, and the heap is not trimmed after each of them. */
+static void settle_malloc(void)
+{
+    mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
+    mallopt(M_TRIM_THRESHOLD, 2 * LARGE_BLOCK);
+}
+
 static void name_metrics(void)
 {
     static const char *channel_names[CH_COUNT], *outcome_names[OUT_COUNT];
@@ -297,10 +316,12 @@ int front_run(const struct config *c)
     static struct front f;
     f.cfg = c;
     signal(SIGPIPE, SIG_IGN);
+    settle_malloc();
     log_open();
     log_set_level((enum log_level)c->log_level);
     log_set_pii(c->log_pii);
     name_metrics();
+    metrics_name_instance(c->instance);
     int r = open_database(&f);
     if (r < 0) {
         log_close();

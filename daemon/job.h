@@ -5,18 +5,26 @@
 #include "daemon/store/lookup.h"
 #include "daemon/triage/rules.h"
 
-enum job_stage { JOB_WORKER, JOB_LOOKUP, JOB_STORE, JOB_WAITING /* for another job with the same key */ };
+enum job_stage {
+    JOB_TURN, /* large, waits for its turn at the workers */
+    JOB_WORKER,
+    JOB_LOOKUP,
+    JOB_STORE,
+    JOB_WAITING, /* for another job with the same key */
+};
 
 #define JOB_MAX_KEYS STORE_MAX_KEYS
 TAILQ_HEAD(waiters, job);
 #define JOB_MAX_OWN_IDS 4
 struct job {
     TAILQ_ENTRY(job) entry;   /* all jobs, oldest first */
+    TAILQ_ENTRY(job) turn;    /* among large ones, in JOB_TURN */
     TAILQ_ENTRY(job) waiter;  /* behind the job with the same ledger key */
     struct waiters waiters;
     uint64_t number;
     enum job_stage stage;
     int64_t since_mono_us;
+    int64_t worker_since_us;  /* monotonic; given to the workers */
     size_t charged_bytes;     /* at the gate */
     unsigned rounds;          /* how often it was decided */
     struct envelope *env;

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "daemon/core/log.h"
+#include "daemon/core/metrics.h"
+#include "daemon/intake/gate.h"
 #include "daemon/store/pg.h"
 
 #define POLL_US CD_SEC(1)
@@ -20,11 +22,17 @@ struct pending_reader {
     bool claiming;
 };
 
+/* The oldest, up to 20 or 1 MB: an envelope takes twice its size on its way here, and one always fits. Those left out stay as they
+ * were. */
 static const struct pg_stmt sql_claim = {
-    "claim", "update complaintd.pending p set next_attempt_at = clock_timestamp() + interval '15 s', attempts = attempts + 1"
-             " where id in (select id from complaintd.pending where next_attempt_at <= clock_timestamp()"
+    "claim", "with due as materialized (select id, received_at, octet_length(envelope) as bytes from complaintd.pending"
+             "   where next_attempt_at <= clock_timestamp()"
              "   and ($1::boolean or recorded_at < clock_timestamp() - interval '" WAIT_FOR_WORKERS "') order by received_at limit 20"
-             "   for update skip locked) returning attempts, envelope"};
+             "   for update skip locked),"
+             " sized as (select id, row_number() over w as place, sum(bytes) over w as total from due"
+             "   window w as (order by received_at, id))"
+             " update complaintd.pending p set next_attempt_at = clock_timestamp() + interval '15 s', attempts = attempts + 1"
+             " where id in (select id from sized where place = 1 or total <= 1048576) returning attempts, envelope"};
 static const struct pg_stmt *const statements[] = {&sql_claim, NULL};
 
 static void take(struct pending_reader *r, const PGresult *res, int row)
@@ -60,6 +68,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (r->claiming || !pg_can_send(r->pg))
         return;
+    if (gate_mode() != GATE_NORMAL)
+        return; /* whoever waits outside comes first, and what is stored can wait */
     struct pg_params p;
     pg_params_init(&p, CD_KIB(1));
     pg_param_text(&p, pipeline_has_worker(r->pipeline) ? "true" : "false");

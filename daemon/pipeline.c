@@ -14,11 +14,13 @@
 #include "daemon/intake/gate.h"
 #include "daemon/job.h"
 #include "daemon/store/batch.h"
+#include "daemon/turns.h"
 #include "daemon/worker/worker.h"
 
 #define SWEEP_US CD_MSEC(100)
 #define NO_WORKER_ALARM_US CD_SEC(5)
 #define MAX_ROUNDS 8
+#define TURN_WAIT_US CD_SEC(30) /* a large envelope that had no turn by then is stored as pending */
 
 TAILQ_HEAD(job_list, job);
 
@@ -32,6 +34,7 @@ struct pipeline {
     struct job_list jobs;
     size_t njobs;
     uint64_t next_number;
+    struct turns turns;   /* of large jobs */
     struct job **by_number; /* ring of jobs in the worker stage, indexed by number modulo ring_size */
     size_t ring_size;
     struct event *sweep;
@@ -127,8 +130,10 @@ static void answer(struct job *j, enum ack_verdict v)
         r.reason = "key-reused";
     }
     if (r.verdict == ACK_STORED) {
-        if (!j->env->from_pending) /* counted when it was accepted */
+        if (!j->env->from_pending) { /* counted when it was accepted */
             metrics_intake(j->env->channel, r.outcome);
+            metrics_observe(H_ACCEPT_MAIL + j->env->channel, clock_mono_us() - j->since_mono_us);
+        }
         log_accepted(j, &r);
     }
     if (!j->env->from_pending)
@@ -294,26 +299,56 @@ static void take_record(struct pipeline *p, struct job *j, enum worker_outcome o
     triaged(p, j);
 }
 
+/* Where the bytes of a large mail are copied, and why: (1) from the socket into the envelope, where dots and line ends are put right;
+ * (2) here, into the memfd that the worker reads, because the worker may not see the front's memory: one at a time by the turns;
+ * (3) in the worker, out of the memfd and into its own envelope; (4) into the parameters of the batch and (5) from there into
+ * libpq's buffer, whose interface wants an array in one piece and keeps the buffer at its largest size: one at a time, because a
+ * large mail fills a batch. The envelope itself stays until the commit, for the batch may have to be sent again. */
 static int give_to_worker(struct pipeline *p, struct job *j)
 {
-    struct buf frame;
-    buf_init(&frame, j->env->raw.len + CD_MIB(1));
-    wire_u8(&frame, 0);
-    envelope_write(j->env, &frame);
-    int r = frame.failed ? CD_ENOMEM : worker_pool_send(p->workers, j->number, frame.data, frame.len);
-    buf_free(&frame);
+    struct buf head;
+    buf_init(&head, CD_MIB(1));
+    wire_u8(&head, 0);
+    envelope_write_head(j->env, &head);
+    const struct iovec parts[] = {{head.data, head.len}, {j->env->raw.data, j->env->raw.len}};
+    int r = head.failed ? CD_ENOMEM : worker_pool_sendv(p->workers, j->number, parts, ARRAY_LEN(parts));
+    buf_free(&head);
     return r;
+}
+
+static bool start_worker(struct pipeline *p, struct job *j)
+{
+    j->stage = JOB_WORKER;
+    j->worker_since_us = clock_mono_us();
+    return give_to_worker(p, j) == 0; /* else every queue is full, or no memory for a frame: the sweep stores it as pending */
+}
+
+static void start_large(struct pipeline *p)
+{
+    struct job *j;
+    while (!p->closing && (j = turns_next(&p->turns)))
+        if (!start_worker(p, j))
+            turns_done(&p->turns, j->number);
+}
+
+static void worker_is_free_of(struct pipeline *p, uint64_t number)
+{
+    turns_done(&p->turns, number);
+    start_large(p);
 }
 
 static void on_worker(void *arg, uint64_t number, enum worker_outcome o, const uint8_t *data, size_t n)
 {
     struct pipeline *p = arg;
     struct job **slot = &p->by_number[number % p->ring_size], *j = *slot;
-    if (!j || j->number != number)
-        return; /* stored as pending meanwhile */
+    if (!j || j->number != number) { /* stored as pending meanwhile */
+        worker_is_free_of(p, number);
+        return;
+    }
     if (o == WORKER_DIED && ++j->env->worker_deaths < 2 && !p->closing && give_to_worker(p, j) == 0)
         return; /* once may be bad luck; what was in a worker when it died twice skips the decoder */
     *slot = NULL;
+    worker_is_free_of(p, number);
     if (o == WORKER_CLOSED)
         finish(p, j, ACK_RETRY_LATER);
     else
@@ -340,6 +375,8 @@ static void give_up_triage(struct pipeline *p, struct job *j)
 {
     if (j->number && p->by_number[j->number % p->ring_size] == j)
         p->by_number[j->number % p->ring_size] = NULL;
+    if (j->stage == JOB_TURN)
+        turns_forget(&p->turns, j);
     if (j->env->from_pending)
         finish(p, j, ACK_RETRY_LATER);
     else
@@ -372,7 +409,9 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     watch_workers(p, now);
     for (j = TAILQ_FIRST(&p->jobs); j && now - j->since_mono_us > p->cfg->triage_budget_us; j = next) {
         int64_t limit = j->env->from_pending ? p->cfg->triage_deadline_us : p->cfg->triage_budget_us;
-        bool late = j->stage == JOB_WORKER && now - j->since_mono_us > limit, ends = late && j->env->from_pending;
+        bool late = (j->stage == JOB_WORKER && now - j->worker_since_us > limit) ||
+                    (j->stage == JOB_TURN && now - j->since_mono_us > TURN_WAIT_US);
+        bool ends = late && j->env->from_pending;
         next = TAILQ_NEXT(j, entry);
         if (late)
             give_up_triage(p, j);
@@ -401,13 +440,21 @@ int pipeline_new(struct event_base *base, const struct config *c, int worker_con
     TAILQ_INIT(&p->jobs);
     p->ring_size = c->intake_max_items + 1;
     p->by_number = cd_alloc(p->ring_size * sizeof *p->by_number);
-    gate_init(&(struct gate_limits){c->intake_max_items, c->intake_max_bytes});
+    turns_init(&p->turns, c->triage_large_in_flight);
+    gate_init(&(struct gate_limits){.max_items = c->intake_max_items,
+                                    .max_bytes = c->intake_max_bytes,
+                                    .tight_on = (unsigned)c->intake_tight_at,
+                                    .tight_off = (unsigned)c->intake_tight_until,
+                                    .shed_on = (unsigned)c->intake_shed_at,
+                                    .shed_off = (unsigned)c->intake_shed_until,
+                                    .large_bytes = c->intake_large_bytes});
     int r = worker_pool_new(base, &(struct worker_pool_options){
                                       .name = "triage",
                                       .argv = argv,
                                       .workers = c->triage_workers ? (unsigned)c->triage_workers : core_count(),
                                       .in_flight = (unsigned)c->triage_in_flight,
                                       .max_queued = (unsigned)c->triage_queue,
+                                      .job_seconds = H_WORKER_TRIAGE,
                                       .deadline_us = c->triage_deadline_us,
                                       .config_fd = worker_config_fd,
                                       .answer = on_worker,
@@ -436,6 +483,11 @@ void pipeline_free(struct pipeline **pp)
     p->closing = true;
     event_free(p->sweep);
     worker_pool_free(&p->workers);
+    for (struct job *j; (j = TAILQ_FIRST(&p->turns.waiting));) {
+        turns_forget(&p->turns, j);
+        p->by_number[j->number % p->ring_size] = NULL;
+        finish(p, j, ACK_RETRY_LATER);
+    }
     close(p->worker_config_fd);
     lookup_free(&p->lookup);
     batch_free(&p->batch);
@@ -484,19 +536,24 @@ static void enter(struct pipeline *p, struct job *j)
         triaged(p, j);
         return;
     }
-    j->stage = JOB_WORKER;
-    j->since_mono_us = clock_mono_us();
-    if (!take_number(p, j) || give_to_worker(p, j) < 0) /* no room or no memory for a frame: the sweep stores it as pending */
+    if (!take_number(p, j)) { /* no room: the sweep stores it as pending */
         metrics_inc(M_WORKER_QUEUE_FULL);
+        j->stage = JOB_WORKER;
+        j->worker_since_us = clock_mono_us();
+        return;
+    }
+    j->stage = JOB_TURN;
+    if (!gate_large(j->env->raw.len))
+        (void)start_worker(p, j);
+    else if (turns_take(&p->turns, j) && !start_worker(p, j))
+        turns_done(&p->turns, j->number);
 }
 
 int pipeline_submit(struct pipeline *p, struct envelope *e)
 {
     size_t bytes = envelope_bytes(e);
-    if (p->closing || !gate_open(bytes) || (!batch_usable(p->batch) && !e->from_pending)) {
-        metrics_inc(M_INTAKE_BUSY);
+    if (p->closing || !gate_fits(bytes) || (!batch_usable(p->batch) && !e->from_pending))
         return CD_EAGAIN;
-    }
     struct job *j = cd_alloc(sizeof *j);
     TAILQ_INIT(&j->waiters);
     j->env = e;
@@ -512,10 +569,7 @@ int pipeline_submit(struct pipeline *p, struct envelope *e)
 
 bool pipeline_ready(struct pipeline *p, size_t bytes)
 {
-    bool open = !p->closing && batch_usable(p->batch) && gate_open(bytes);
-    if (!open)
-        metrics_inc(M_INTAKE_BUSY);
-    return open;
+    return !p->closing && batch_usable(p->batch) && gate_admits(bytes);
 }
 
 bool pipeline_has_worker(const struct pipeline *p)

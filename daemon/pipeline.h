@@ -11,6 +11,7 @@ int pipeline_new(struct event_base *base, const struct config *c, int worker_con
 void pipeline_free(struct pipeline **p); /* what is under way is answered with "try again" */
 /* Takes ownership when it returns 0; one ack_resolve() follows, later. CD_EAGAIN: no room or no durable place now. */
 int pipeline_submit(struct pipeline *p, struct envelope *e) CD_MUSTUSE;
+/* One envelope of about `bytes`, not read yet, could be taken now. */
 bool pipeline_ready(struct pipeline *p, size_t bytes);
 bool pipeline_has_worker(const struct pipeline *p); /* a triage worker could take a job now */
 bool pipeline_idle(const struct pipeline *p);

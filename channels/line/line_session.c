@@ -17,6 +17,7 @@
 #include "daemon/core/metrics.h"
 
 #define MAX_SLOTS (1u << 20)
+#define TICK_US CD_MSEC(250)
 
 /* ---- slots ---- */
 
@@ -276,8 +277,30 @@ static void on_wake(evutil_socket_t fd CD_UNUSED, short what CD_UNUSED, void *ar
     }
 }
 
+static void set_timeouts(struct line_session *s)
+{
+    const struct config *c = s->server->host->cfg;
+    int64_t us = s->server->tight ? CD_MIN(c->line_idle_timeout_us, c->intake_tight_timeout_us) : c->line_idle_timeout_us;
+    struct timeval idle = {us / 1000000, us % 1000000};
+    bufferevent_set_timeouts(s->bev, &idle, &idle);
+}
+
+/* Sessions that wait for an answer of ours are not idle: on_event() sees to that. */
+static void on_tick(evutil_socket_t fd CD_UNUSED, short what CD_UNUSED, void *arg)
+{
+    struct line_server *srv = arg;
+    struct line_session *s;
+    bool tight = srv->host->gate(srv->host->front) != GATE_NORMAL;
+    if (tight == srv->tight)
+        return;
+    srv->tight = tight;
+    TAILQ_FOREACH(s, &srv->sessions, link)
+    set_timeouts(s);
+}
+
 int line_server_init(struct line_server *s, const struct channel_host *host)
 {
+    const struct timeval tick = {.tv_usec = TICK_US};
     const struct config *c = host->cfg;
     uint64_t max = c->line_max_connections * c->line_max_in_flight;
 
@@ -287,7 +310,8 @@ int line_server_init(struct line_server *s, const struct channel_host *host)
     TAILQ_INIT(&s->woken);
     s->slots = slots_new((uint32_t)CD_MAX(1, CD_MIN(max, MAX_SLOTS)));
     s->wake = event_new(host->base, -1, 0, on_wake, s);
-    if (s->slots && s->wake)
+    s->tick = event_new(host->base, -1, EV_PERSIST, on_tick, s);
+    if (s->slots && s->wake && s->tick && event_add(s->tick, &tick) == 0)
         return 0;
     line_server_done(s);
     return CD_ENOMEM;
@@ -341,10 +365,9 @@ int line_session_open(struct line_server *srv, int fd, const char *peer, long ui
     srv->nsessions++;
     metrics_inc(M_LINE_CONNECTIONS);
     metrics_set(M_LINE_OPEN, (int64_t)srv->nsessions);
-    struct timeval idle = {c->line_idle_timeout_us / 1000000, c->line_idle_timeout_us % 1000000};
     bufferevent_setcb(bev, on_read, on_write, on_event, s);
     bufferevent_setwatermark(bev, EV_READ, 0, CD_KIB(64));
-    bufferevent_set_timeouts(bev, &idle, &idle);
+    set_timeouts(s);
     bufferevent_enable(bev, EV_READ | EV_WRITE);
     return 0;
 }
@@ -371,5 +394,7 @@ void line_server_done(struct line_server *srv)
     slots_free(&srv->slots);
     if (srv->wake)
         event_free(srv->wake);
-    srv->wake = NULL;
+    if (srv->tick)
+        event_free(srv->tick);
+    srv->wake = srv->tick = NULL;
 }

@@ -22,6 +22,8 @@ struct line_server {
     struct line_session_list sessions;
     struct line_session_list woken; /* an outcome has come: to be looked at in the next turn of the loop */
     struct event *wake;
+    struct event *tick; /* follows the gate: while it is not normal, idle sessions have less time */
+    bool tight;
     size_t nsessions;
     bool draining;
 };

@@ -209,6 +209,7 @@ static struct envelope *make_envelope(struct line_session *s, const struct line_
 
 static enum verb_result busy(struct line_slot *slot)
 {
+    metrics_inc(M_INTAKE_BUSY_LINE);
     line_answer_err(slot, "busy", "no durable place for it now: send it again with the same key", NULL, true);
     return VERB_DONE;
 }
@@ -279,6 +280,7 @@ void line_answer_submit(struct line_slot *slot, const struct ack_result *r)
         line_answer_ok(slot, accepted(r));
         return;
     case ACK_RETRY_LATER:
+        metrics_inc(M_INTAKE_BUSY_LINE);
         line_answer_err(slot, "busy", "no durable place for it now: send it again with the same key", NULL,
                         true);
         return;

@@ -235,6 +235,7 @@ int mail_out_start(const struct channel_host *host, struct mail_out **ret)
         .workers = (unsigned)host->cfg->mail_workers,
         .in_flight = 1,
         .max_queued = (unsigned)host->cfg->mail_workers,
+        .job_seconds = H_WORKER_MAIL,
         .deadline_us = host->cfg->mail_send_timeout_us,
         .config_fd = o->config_fd,
         .answer = on_answer,

@@ -18,6 +18,7 @@
 #define SMTP_TRACE_BYTES CD_KIB(4) /* room for Return-Path and Received */
 #define SMTP_MAX_HOPS 50           /* Received fields of a mail that goes in circles */
 #define SMTP_HELO_SIZE 256
+#define SMTP_TIGHT_RATE CD_KIB(64) /* bytes of a message that buy a second more while the gate is tight */
 
 enum smtp_state {
     SMTP_START, /* greeted by us, no EHLO or HELO yet */
@@ -31,8 +32,9 @@ enum smtp_state {
 };
 const char *smtp_state_name(enum smtp_state s);
 
-/* Each kind has one duration, so that a list in order of setting is in order of expiry too. */
-enum smtp_deadline { DEADLINE_COMMAND, DEADLINE_DATA, DEADLINE_COUNT };
+/* Each kind has one duration, so that a list in order of setting is in order of expiry too. While the gate is tight the first two
+ * are short. */
+enum smtp_deadline { DEADLINE_COMMAND, DEADLINE_DATA, DEADLINE_OUTCOME /* ours to keep: never shortened */, DEADLINE_COUNT };
 
 struct smtp_server;
 struct smtp_peer; /* the count of sessions from one address */
@@ -57,7 +59,8 @@ struct smtp_session {
     struct buf out;       /* replies that the socket did not take */
     struct envelope *env; /* from MAIL until it is submitted or dropped */
     size_t trace_bytes;   /* of env->raw in front of the message */
-    size_t reading_bytes; /* counted in srv->reading_bytes */
+    bool small_only;      /* begun while the gate was tight: a large one is refused at its end */
+    size_t reading_bytes; /* counted in srv->reading_bytes and at the gate */
     uint64_t declared;    /* SIZE= */
     struct smtp_dots dots;
     struct ack ack;
@@ -68,7 +71,7 @@ struct smtp_session {
     char peer_text[INET6_ADDRSTRLEN];
     struct smtp_peer *peer; /* NULL when trusted */
     char helo[SMTP_HELO_SIZE];
-    int64_t deadline_us;
+    int64_t since_us; /* monotonic; when the deadline began */
     enum smtp_deadline deadline;
     TAILQ_ENTRY(smtp_session) all, timed, resume;
 };
@@ -93,7 +96,7 @@ struct smtp_server {
     size_t nsessions;
     struct smtp_peer **peers; /* hash table of chains */
     size_t npeers_mask;
-    size_t reading_bytes; /* of messages being read, all sessions; at most intake.max_bytes */
+    size_t reading_bytes; /* of messages being read, all sessions */
     bool draining;
     char *greeting, *ehlo; /* made once */
     struct buf replies;    /* of the session that is running; empty whenever none is */
@@ -159,6 +162,10 @@ const char *smtp_verb_name(size_t i);
 
 /* ---- smtp_data.c ---- */
 
+/* The gate is tight and the message large. Counted. */
+bool smtp_too_large_now(const struct smtp_session *s, uint64_t bytes);
+/* "4xx …" for want of room or of a durable place: counted as that. */
+void smtp_reply_busy(struct smtp_session *s, const char *line);
 void smtp_data_begin(struct smtp_session *s); /* after DATA: gate, trace fields, 354 */
 /* Content; returns how much of p was taken, all of it unless the message ended. */
 size_t smtp_data_feed(struct smtp_session *s, const uint8_t *p, size_t n);

@@ -15,11 +15,45 @@
 #define FIRST_BYTES CD_KIB(4)          /* room made for a message that declared no size */
 #define DECLARED_MAX_BYTES CD_KIB(256) /* believed of a declared size before anything has come */
 
-void smtp_message_drop(struct smtp_session *s)
+/* Counts the bytes of this session's message anew: at the server and at the gate. */
+static void count_bytes(struct smtp_session *s, size_t now)
 {
+    struct smtp_server *srv = s->srv;
+    if (now > s->reading_bytes)
+        gate_read(now - s->reading_bytes);
+    else if (now < s->reading_bytes)
+        gate_unread(s->reading_bytes - now);
+    srv->reading_bytes += now - s->reading_bytes;
+    s->reading_bytes = now;
+}
+
+/* The front counts them from now on. */
+static void hand_bytes_over(struct smtp_session *s)
+{
+    gate_hand_over(s->reading_bytes);
     s->srv->reading_bytes -= s->reading_bytes;
     s->reading_bytes = 0;
+}
+
+void smtp_message_drop(struct smtp_session *s)
+{
+    count_bytes(s, 0);
     envelope_free(&s->env);
+}
+
+bool smtp_too_large_now(const struct smtp_session *s, uint64_t bytes)
+{
+    const struct channel_host *host = s->srv->host;
+    if (host->gate(host->front) == GATE_NORMAL || bytes < s->srv->cfg->intake_large_bytes)
+        return false;
+    metrics_inc(M_SMTP_LIMIT_LARGE);
+    return true;
+}
+
+void smtp_reply_busy(struct smtp_session *s, const char *line)
+{
+    metrics_inc(M_INTAKE_BUSY_MAIL);
+    smtp_reply(s, line);
 }
 
 /* RFC 5321 4.4. The id is the one that the 250 carries: what operators search for. */
@@ -50,17 +84,24 @@ void smtp_data_begin(struct smtp_session *s)
 {
     const struct channel_host *host = s->srv->host;
     const struct config *cfg = s->srv->cfg;
+    enum gate_mode mode = host->gate(host->front);
+    if (mode == GATE_SHED) {
+        metrics_inc(M_SMTP_LIMIT_SHED);
+        smtp_reply_busy(s, "451 4.3.1 Too busy, try again later");
+        return;
+    }
     if (!host->ready(host->front, (size_t)CD_MIN(s->declared, cfg->mail_max_message_bytes))) {
-        smtp_reply(s, "452 4.3.1 Too busy to take this message, try again later");
+        smtp_reply_busy(s, "452 4.3.1 Too busy to take this message, try again later");
         return;
     }
     if (write_trace(s) < 0) {
-        smtp_reply(s, "452 4.3.1 No memory for this message, try again later");
+        smtp_reply_busy(s, "452 4.3.1 No memory for this message, try again later");
         return;
     }
     smtp_dots_init(&s->dots, cfg->mail_max_message_bytes,
                    (cfg->mail_reject_bare_lf ? DOTS_BARE_LF : 0) | (cfg->mail_reject_bare_cr ? DOTS_BARE_CR : 0) |
                        (cfg->mail_reject_nul ? DOTS_NUL : 0));
+    s->small_only = mode != GATE_NORMAL;
     s->state = SMTP_DATA;
     smtp_reply_raw(s, "354 End data with <CR><LF>.<CR><LF>\r\n");
 }
@@ -96,7 +137,7 @@ static const char *refusal(struct smtp_session *s)
         return "552 5.3.4 Message too large";
     }
     if (d->no_memory)
-        return "452 4.3.1 No memory for this message, try again later";
+        return "452 4.3.1 Too busy for a message of this size, try again later";
     if (count_hops((const char *)s->env->raw.data + s->trace_bytes, s->env->raw.len - s->trace_bytes) >
         SMTP_MAX_HOPS) {
         metrics_inc(M_SMTP_LIMIT_HOPS);
@@ -123,20 +164,21 @@ static void hand_over(struct smtp_session *s)
     s->state = SMTP_READY;
     if (slots_take(s->srv->slots, s, &s->ack) < 0) {
         smtp_message_drop(s);
-        smtp_reply(s, "451 4.3.0 Too busy to take this message, try again later");
+        smtp_reply_busy(s, "451 4.3.0 Too busy to take this message, try again later");
         return;
     }
     s->ack.channel = CH_MAIL;
     e->ack = s->ack;
+    hand_bytes_over(s);
     int r = host->submit(host->front, e);
     if (r < 0) { /* still ours */
+        gate_unread(0);
         slots_release(s->srv->slots, s->ack);
         smtp_message_drop(s);
-        smtp_reply(s, "451 4.3.0 Cannot keep this message safely now, try again later");
+        smtp_reply_busy(s, "451 4.3.0 Cannot keep this message safely now, try again later");
         return;
     }
     s->env = NULL;
-    smtp_message_drop(s); /* the bytes are the front's to count now */
     s->has_ack = true;
     s->state = SMTP_WAIT;
 }
@@ -155,20 +197,27 @@ static void data_end(struct smtp_session *s)
               log_addr(s->env->sender), s->dots.bytes, log_quote(no));
     smtp_message_drop(s);
     s->state = SMTP_READY;
-    smtp_reply(s, no);
+    if (no[0] == '4')
+        smtp_reply_busy(s, no);
+    else
+        smtp_reply(s, no);
 }
 
-/* Keeps the count of bytes being read, over all sessions, under the intake's budget. */
+/* Keeps the bytes being read, over all sessions, and those in flight under the intake's budget. A message that goes over it is
+ * thrown away at once and refused at its end. */
 static void account(struct smtp_session *s)
 {
-    struct smtp_server *srv = s->srv;
     if (smtp_dots_faulty(&s->dots))
         buf_free(&s->env->raw);
-    srv->reading_bytes += s->env->raw.len - s->reading_bytes;
-    s->reading_bytes = s->env->raw.len;
-    if (srv->reading_bytes <= srv->cfg->intake_max_bytes || smtp_dots_faulty(&s->dots))
+    count_bytes(s, s->env->raw.len);
+    if (smtp_dots_faulty(&s->dots))
         return;
-    metrics_inc(M_SMTP_LIMIT_MEMORY);
+    if (s->small_only && s->env->raw.len >= s->srv->cfg->intake_large_bytes)
+        metrics_inc(M_SMTP_LIMIT_LARGE);
+    else if (!gate_within())
+        metrics_inc(M_SMTP_LIMIT_MEMORY);
+    else
+        return;
     s->dots.no_memory = true;
     account(s);
 }
@@ -210,7 +259,7 @@ void smtp_on_ack(void *server, struct ack a, const struct ack_result *r)
         smtp_replyf(s, "554 5.6.0 Message not taken: %s", r->reason ? r->reason : "refused");
         break;
     default:
-        smtp_reply(s, "451 4.3.0 Not stored, try again later");
+        smtp_reply_busy(s, "451 4.3.0 Not stored, try again later");
         break;
     }
     if (r->verdict != ACK_STORED)

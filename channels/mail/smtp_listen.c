@@ -53,6 +53,11 @@ static void admit(struct smtp_server *srv, int fd, const struct sockaddr_storage
         refuse(fd, text, "421 4.7.0 Too many connections, try again later\r\n", "max_connections");
         return;
     }
+    if (srv->host->gate(srv->host->front) == GATE_SHED) {
+        metrics_inc(M_SMTP_LIMIT_SHED);
+        refuse(fd, text, "421 4.3.2 Too busy, try again later\r\n", "gate");
+        return;
+    }
     bool trusted = config_trusted(srv->cfg, text);
     if (!trusted && !(peer = smtp_peer_enter(srv, &addr))) {
         refuse(fd, text, "421 4.7.0 Too many connections from your address\r\n",

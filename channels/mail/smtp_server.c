@@ -12,8 +12,33 @@ void smtp_deadline_set(struct smtp_session *s, enum smtp_deadline kind)
     struct smtp_server *srv = s->srv;
     TAILQ_REMOVE(&srv->timed[s->deadline], s, timed);
     s->deadline = kind;
-    s->deadline_us = clock_mono_us() + srv->duration_us[kind];
+    s->since_us = clock_mono_us();
     TAILQ_INSERT_TAIL(&srv->timed[kind], s, timed);
+}
+
+static void expire(struct smtp_server *srv, enum smtp_deadline kind, int64_t now)
+{
+    struct smtp_session *s;
+    while ((s = TAILQ_FIRST(&srv->timed[kind])) && now - s->since_us >= srv->duration_us[kind])
+        smtp_session_expired(s); /* closes it, which takes it off the list */
+}
+
+/* What has come of a message buys its sender time, so that an honest one on a slow line is not cut off in the middle. */
+static int64_t bought_us(const struct smtp_session *s)
+{
+    return s->deadline == DEADLINE_DATA ? (int64_t)(s->dots.bytes * (uint64_t)CD_SEC(1) / SMTP_TIGHT_RATE) : 0;
+}
+
+/* The same under the short deadlines of a gate that is not normal. */
+static void expire_tight(struct smtp_server *srv, enum smtp_deadline kind, int64_t now)
+{
+    struct smtp_session *s = TAILQ_FIRST(&srv->timed[kind]), *next;
+    int64_t limit = srv->cfg->intake_tight_timeout_us;
+    for (; s && now - s->since_us >= limit; s = next) {
+        next = TAILQ_NEXT(s, timed);
+        if (now - s->since_us >= limit + bought_us(s))
+            smtp_session_expired(s);
+    }
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -22,11 +47,12 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     int64_t now = clock_mono_us();
     (void)fd;
     (void)what;
-    for (unsigned k = 0; k < DEADLINE_COUNT; k++) {
-        struct smtp_session *s;
-        while ((s = TAILQ_FIRST(&srv->timed[k])) && s->deadline_us <= now)
-            smtp_session_expired(s); /* closes it, which takes it off the list */
-    }
+    for (unsigned k = 0; k < DEADLINE_COUNT; k++)
+        expire(srv, k, now);
+    if (srv->host->gate(srv->host->front) == GATE_NORMAL)
+        return;
+    expire_tight(srv, DEADLINE_COMMAND, now);
+    expire_tight(srv, DEADLINE_DATA, now);
 }
 
 static void on_resume(evutil_socket_t fd, short what, void *arg)
@@ -76,7 +102,8 @@ static int start_events(struct smtp_server *srv)
     if (!srv->tick || !srv->resume_ev || !srv->sweep_ev)
         return CD_ENOMEM;
     /* a quarter of the shortest deadline, so that none is overrun by much, and no oftener than needed */
-    int64_t us = CD_MIN(srv->duration_us[DEADLINE_COMMAND], srv->duration_us[DEADLINE_DATA]) / 4;
+    int64_t us = CD_MIN(srv->duration_us[DEADLINE_COMMAND], srv->duration_us[DEADLINE_DATA]);
+    us = CD_MIN(us, srv->cfg->intake_tight_timeout_us) / 4;
     us = CD_MAX(CD_MSEC(10), CD_MIN(CD_SEC(1), us));
     struct timeval tv = {.tv_sec = us / CD_SEC(1), .tv_usec = us % CD_SEC(1)};
     return event_add(srv->tick, &tv) < 0 ? CD_EIO : 0;
@@ -88,7 +115,7 @@ int smtp_server_new(const struct channel_host *host, struct smtp_server **ret)
     srv->host = host;
     srv->cfg = host->cfg;
     srv->duration_us[DEADLINE_COMMAND] = srv->cfg->mail_command_timeout_us;
-    srv->duration_us[DEADLINE_DATA] = srv->cfg->mail_data_timeout_us;
+    srv->duration_us[DEADLINE_DATA] = srv->duration_us[DEADLINE_OUTCOME] = srv->cfg->mail_data_timeout_us;
     TAILQ_INIT(&srv->sessions);
     TAILQ_INIT(&srv->dead);
     TAILQ_INIT(&srv->resume);

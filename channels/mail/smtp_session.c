@@ -189,8 +189,9 @@ void smtp_session_settle(struct smtp_session *s)
         return;
     }
     if (s->progress)
-        smtp_deadline_set(s,
-                          s->state == SMTP_DATA || s->state == SMTP_WAIT ? DEADLINE_DATA : DEADLINE_COMMAND);
+        smtp_deadline_set(s, s->state == SMTP_DATA   ? DEADLINE_DATA
+                             : s->state == SMTP_WAIT ? DEADLINE_OUTCOME
+                                                     : DEADLINE_COMMAND);
     s->progress = false;
     adjust_reading(s);
 }

@@ -109,6 +109,10 @@ static void verb_mail(struct smtp_session *s, struct smtp_arg a)
                     (unsigned long long)cfg->mail_max_message_bytes);
         return;
     }
+    if (path.has_size && smtp_too_large_now(s, path.size)) {
+        smtp_reply_busy(s, "452 4.3.1 Too busy for a large message, try again later");
+        return;
+    }
     s->env = envelope_new(CH_MAIL, cfg->mail_max_message_bytes + SMTP_TRACE_BYTES);
     s->env->client = cd_strdup(s->peer_text);
     s->env->sender = cd_strdup(path.address);

@@ -36,6 +36,7 @@ static void problem(struct sms *s, struct ack token, int status, const char *cod
 static void busy(struct sms *s, struct ack token)
 {
     metrics_inc(M_SMS_TEMPFAIL);
+    metrics_inc(M_INTAKE_BUSY_SMS);
     problem(s, token, 503, "busy", "try again");
 }
 

@@ -23,6 +23,7 @@ struct conn {
     struct bufferevent *fresh;    /* until its descriptor is known */
     struct event *timer;
     int fd;
+    struct timeval timeout;
     ino_t inode;
     struct fence fence;
 };
@@ -32,7 +33,7 @@ struct conns {
     struct event_base *base;
     unsigned max, count;
     bool full;
-    struct timeval timeout;
+    int64_t timeout_us;
     struct event *sweep;
     void (*on_full)(void *arg, bool full);
     void *arg;
@@ -126,7 +127,7 @@ static void on_timer(evutil_socket_t unused, short what, void *arg)
             return;
         }
         k->inode = st.st_ino;
-        event_add(k->timer, &k->owner->timeout);
+        event_add(k->timer, &k->timeout);
         return;
     }
     if (same_socket(k)) {
@@ -157,7 +158,7 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
     }
 }
 
-void conns_add(struct conns *c, struct bufferevent *bev)
+void conns_add(struct conns *c, struct bufferevent *bev, int64_t most_us)
 {
     struct evbuffer *input = bufferevent_get_input(bev);
     struct conn *old = find(c, input); /* the address is in use again, so the old connection is no more */
@@ -168,6 +169,8 @@ void conns_add(struct conns *c, struct bufferevent *bev)
     k->owner = c;
     k->input = input;
     k->fresh = bev;
+    most_us = CD_MIN(most_us, c->timeout_us);
+    k->timeout = (struct timeval){.tv_sec = most_us / 1000000, .tv_usec = most_us % 1000000};
     k->fd = -1;
     k->timer = event_new(c->base, -1, 0, on_timer, k);
     cd_assert(k->timer);
@@ -211,7 +214,7 @@ struct conns *conns_new(struct event_base *base, unsigned max, int64_t timeout_u
 
     c->base = base;
     c->max = max;
-    c->timeout = (struct timeval){.tv_sec = timeout_us / 1000000, .tv_usec = timeout_us % 1000000};
+    c->timeout_us = timeout_us;
     c->on_full = on_full;
     c->arg = arg;
     c->sweep = event_new(base, -1, 0, on_sweep, c);

@@ -12,8 +12,9 @@ struct conns;
 struct conns *conns_new(struct event_base *base, unsigned max, int64_t timeout_us,
                         void (*on_full)(void *arg, bool full), void *arg);
 void conns_free(struct conns **c);
-/* A connection was accepted and will be served by `bev`, whose descriptor is set before the loop goes on. */
-void conns_add(struct conns *c, struct bufferevent *bev);
+/* A connection was accepted and will be served by `bev`, whose descriptor is set before the loop goes on. Its deadline is the
+ * earlier of the server's and `most_us`. */
+void conns_add(struct conns *c, struct bufferevent *bev, int64_t most_us);
 /* The request of `bev` has arrived: no deadline any more. The fault in its head, or NULL. */
 const char *conns_request(struct conns *c, struct bufferevent *bev);
 /* The connection of `bev` ends. */

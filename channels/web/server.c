@@ -20,6 +20,7 @@
 #include "daemon/core/metrics.h"
 
 #define LISTENERS_MAX 16
+#define RETRY_AFTER_S "5"
 #define BODY_SLACK                                                                                           \
     CD_KIB(64) /* over max_body we answer 413 ourselves, over this as well evhttp does before reading it */
 #define ACCEPT_PAUSE_US 200000
@@ -93,6 +94,8 @@ static void reply(struct evhttp_request *req, int status, const char *content_ty
     if (content_type)
         evhttp_add_header(headers, "Content-Type", content_type);
     evhttp_add_header(headers, "Cache-Control", "no-store");
+    if (status == 503) /* "busy" passes in seconds; a sender that knows waits, and does not hammer */
+        evhttp_add_header(headers, "Retry-After", RETRY_AFTER_S);
     evbuffer_add(out, body, n);
     evhttp_send_reply(req, status, NULL, out);
     evbuffer_free(out);
@@ -313,7 +316,7 @@ static struct bufferevent *on_connection(struct event_base *base, void *arg)
     struct bufferevent *bev = bufferevent_socket_new(base, -1, 0);
 
     cd_assert(bev);
-    conns_add(s->conns, bev);
+    conns_add(s->conns, bev, s->o.hurry && s->o.hurry(s->o.arg) ? s->o.hurry_us : INT64_MAX);
     return bev;
 }
 

@@ -11,6 +11,8 @@ struct web_server_options {
     size_t nlisten;
     size_t max_body, max_header;
     unsigned max_connections;
+    bool (*hurry)(void *arg); /* NULL, or asked at each connection: hurry_us holds for it if that is shorter */
+    int64_t hurry_us;
     int64_t timeout_us;  /* from the connection to the last byte of the request */
     struct slots *slots; /* of exchanges; may be shared by servers, outlives them */
     http_handler

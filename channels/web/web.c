@@ -105,6 +105,13 @@ static void on_metrics(void *arg, const struct http_exchange *x)
     buf_free(&b);
 }
 
+static bool is_tight(void *arg)
+{
+    const struct web *w = arg;
+
+    return w->host->gate(w->host->front) != GATE_NORMAL;
+}
+
 static void web_stop(void **state)
 {
     struct web *w = *state;
@@ -138,6 +145,8 @@ static int web_start(const struct channel_host *host, void **ret_state)
         .max_header = cfg->http_max_header_bytes,
         .max_connections = (unsigned)cfg->http_max_connections,
         .timeout_us = cfg->http_request_timeout_us,
+        .hurry = is_tight,
+        .hurry_us = cfg->intake_tight_timeout_us,
         .slots = w->slots,
         .handler = on_http,
         .arg = w,
@@ -150,6 +159,7 @@ static int web_start(const struct channel_host *host, void **ret_state)
     o.nlisten = cfg->nmetrics_listen;
     o.max_body = METRICS_BODY;
     o.max_connections = METRICS_CONNECTIONS;
+    o.hurry = NULL; /* to be seen above all when it is tight */
     o.handler = on_metrics;
     if (r == 0 && o.nlisten)
         r = web_server_start(host->base, &o, &w->metrics);

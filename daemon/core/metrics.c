@@ -1,20 +1,47 @@
-/* Counters live in static tables: adding is one addition, rendering walks the table. One process, one thread writes. */
+/* Values live in static tables: adding is one addition, observing a walk over a dozen bounds, rendering walks the tables. One process,
+ * one thread writes. Whether the text is sound (one HELP and TYPE a name, buckets that only grow) is shown by a test that parses it. */
 #include "daemon/core/metrics.h"
 
 #include <string.h>
 
-enum kind { COUNTER, GAUGE };
+enum kind { COUNTER, GAUGE, COUNTER_US, GAUGE_US };
 static const struct row {
     enum kind kind;
     const char *name, *labels, *help;
 } rows[] = {
 #define METRIC(id, kind, name, labels, help) {kind, name, labels, help},
 #include "daemon/core/metrics.def"
-#undef METRIC
 };
 static int64_t values[METRIC_COUNT];
+
+#define MAX_BUCKETS 16
+struct buckets {
+    size_t n;
+    int64_t bound[MAX_BUCKETS]; /* in the unit that is observed */
+};
+/* Answers are expected in milliseconds; a sender's patience ends after seconds. */
+static const struct buckets seconds = {14, {1000, 2500, 5000, 10000, 20000, 50000, 100000, 200000, 500000, 1000000, 2000000, 5000000,
+                                            10000000, 30000000}};
+static const struct buckets lag = {10, {500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 200000, 1000000}};
+static const struct buckets batch_rows = {10, {1, 2, 5, 10, 20, 50, 100, 200, 500, 1000}};
+
+enum hkind { TIME, COUNT };
+static const struct hrow {
+    enum hkind kind;
+    const char *name, *labels, *help;
+    const struct buckets *buckets;
+} hrows[HISTOGRAM_COUNT] = {
+#define HISTOGRAM(id, kind, name, labels, buckets, help) [H_##id] = {kind, name, labels, help, &buckets},
+#include "daemon/core/metrics.def"
+};
+static struct {
+    uint64_t in[MAX_BUCKETS + 1]; /* each observation in one; the last: over every bound */
+    uint64_t n;
+    int64_t sum;
+} observed[HISTOGRAM_COUNT];
+
 static int64_t intake[METRICS_CHANNELS][METRICS_OUTCOMES], accepted[METRICS_CHANNELS];
-static const char *const *channel_names, *const *outcome_names;
+static const char *const *channel_names, *const *outcome_names, *instance_name = "";
 static size_t channels, outcomes;
 
 void metrics_add(enum metric m, int64_t n)
@@ -32,6 +59,25 @@ int64_t metrics_get(enum metric m)
     return values[m];
 }
 
+void metrics_observe(enum histogram h, int64_t v)
+{
+    if (h == H_NONE)
+        return;
+    const struct buckets *b = hrows[h].buckets;
+    size_t i = 0;
+    v = CD_MAX(v, 0);
+    while (i < b->n && v > b->bound[i])
+        i++;
+    observed[h].in[i]++;
+    observed[h].n++;
+    observed[h].sum += v;
+}
+
+uint64_t metrics_observed(enum histogram h)
+{
+    return observed[h].n;
+}
+
 void metrics_name_intake(const char *const *c, size_t nc, const char *const *o, size_t no)
 {
     cd_assert(nc <= METRICS_CHANNELS && no <= METRICS_OUTCOMES);
@@ -39,6 +85,11 @@ void metrics_name_intake(const char *const *c, size_t nc, const char *const *o, 
     channels = nc;
     outcome_names = o;
     outcomes = no;
+}
+
+void metrics_name_instance(const char *name)
+{
+    instance_name = name;
 }
 
 void metrics_intake(unsigned channel, unsigned outcome)
@@ -53,29 +104,93 @@ void metrics_accepted(unsigned channel)
     accepted[channel]++;
 }
 
+/* ---- the text ---- */
+
+static void head(struct buf *out, const char *name, const char *type, const char *help)
+{
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+/* Microseconds as seconds, exactly. */
+static void put_us(struct buf *out, int64_t us)
+{
+    const char *sign = us < 0 ? "-" : "";
+    unsigned long long v = us < 0 ? -(unsigned long long)us : (unsigned long long)us;
+    buf_printf(out, "%s%llu.%06llu", sign, v / 1000000, v % 1000000);
+}
+
+static void put_value(struct buf *out, bool us, int64_t v)
+{
+    if (us)
+        put_us(out, v);
+    else
+        buf_printf(out, "%lld", (long long)v);
+    buf_append_char(out, '\n');
+}
+
+static void render_rows(struct buf *out)
+{
+    const char *last = "";
+    for (size_t i = 0; i < METRIC_COUNT; i++) {
+        const struct row *r = &rows[i];
+        if (strcmp(last, r->name) != 0)
+            head(out, r->name, r->kind == COUNTER || r->kind == COUNTER_US ? "counter" : "gauge", r->help);
+        last = r->name;
+        buf_printf(out, r->labels[0] ? "%s{%s} " : "%s%s ", r->name, r->labels);
+        put_value(out, r->kind == COUNTER_US || r->kind == GAUGE_US, values[i]);
+    }
+}
+
+static void render_histogram(struct buf *out, const struct hrow *r, size_t h)
+{
+    uint64_t below = 0;
+    const char *comma = r->labels[0] ? "," : "";
+    for (size_t i = 0; i < r->buckets->n; i++) {
+        int64_t bound = r->buckets->bound[i];
+        below += observed[h].in[i];
+        buf_printf(out, "%s_bucket{%s%sle=\"", r->name, r->labels, comma);
+        if (r->kind == TIME)
+            buf_printf(out, "%.10g", (double)bound / 1e6);
+        else
+            buf_printf(out, "%lld", (long long)bound);
+        buf_printf(out, "\"} %llu\n", (unsigned long long)below);
+    }
+    buf_printf(out, "%s_bucket{%s%sle=\"+Inf\"} %llu\n", r->name, r->labels, comma, (unsigned long long)observed[h].n);
+    buf_printf(out, r->labels[0] ? "%s_sum{%s} " : "%s_sum%s ", r->name, r->labels);
+    put_value(out, r->kind == TIME, observed[h].sum);
+    buf_printf(out, r->labels[0] ? "%s_count{%s} " : "%s_count%s ", r->name, r->labels);
+    put_value(out, false, (int64_t)observed[h].n);
+}
+
+static void render_histograms(struct buf *out)
+{
+    const char *last = "";
+    for (size_t h = H_NONE + 1; h < HISTOGRAM_COUNT; h++) {
+        if (strcmp(last, hrows[h].name) != 0)
+            head(out, hrows[h].name, "histogram", hrows[h].help);
+        last = hrows[h].name;
+        render_histogram(out, &hrows[h], h);
+    }
+}
+
 static void render_intake(struct buf *out)
 {
-    buf_printf(out, "# HELP complaintd_intake_total Accepted envelopes by channel and outcome.\n"
-                    "# TYPE complaintd_intake_total counter\n");
+    head(out, "complaintd_intake_total", "counter", "Accepted envelopes by channel and outcome.");
     for (size_t c = 0; c < channels; c++)
         for (size_t o = 0; o < outcomes; o++)
             buf_printf(out, "complaintd_intake_total{channel=\"%s\",outcome=\"%s\"} %lld\n", channel_names[c],
                        outcome_names[o], (long long)intake[c][o]);
-    buf_printf(out, "# HELP complaintd_accepted_total Envelopes answered with \"accepted\".\n# TYPE complaintd_accepted_total counter\n");
+    head(out, "complaintd_accepted_total", "counter", "Envelopes answered with \"accepted\".");
     for (size_t c = 0; c < channels; c++)
         buf_printf(out, "complaintd_accepted_total{channel=\"%s\"} %lld\n", channel_names[c], (long long)accepted[c]);
 }
 
 void metrics_render(struct buf *out)
 {
-    const char *last = "";
-    for (size_t i = 0; i < METRIC_COUNT; i++) {
-        const struct row *r = &rows[i];
-        if (strcmp(last, r->name) != 0)
-            buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", r->name, r->help, r->name, r->kind == COUNTER ? "counter" : "gauge");
-        last = r->name;
-        buf_printf(out, r->labels[0] ? "%s{%s} %lld\n" : "%s%s %lld\n", r->name, r->labels, (long long)values[i]);
-    }
+    metrics_read_process();
+    render_rows(out);
+    render_histograms(out);
     render_intake(out);
-    buf_printf(out, "# HELP complaintd_build_info The version.\n# TYPE complaintd_build_info gauge\ncomplaintd_build_info{version=\"%s\"} 1\n", CD_VERSION);
+    head(out, "complaintd_build_info", "gauge", "Version and name of this instance.");
+    buf_printf(out, "complaintd_build_info{version=\"%s\",instance_name=\"%s\"} 1\n", CD_VERSION, instance_name);
 }

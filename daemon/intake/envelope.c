@@ -117,7 +117,7 @@ static void write_list(struct buf *out, const struct strlist *l)
         wire_str(out, l->v[i]);
 }
 
-void envelope_write(const struct envelope *e, struct buf *out)
+void envelope_write_head(const struct envelope *e, struct buf *out)
 {
     wire_u8(out, ENVELOPE_VERSION);
     wire_bytes(out, e->id.b, sizeof(e->id.b));
@@ -131,7 +131,14 @@ void envelope_write(const struct envelope *e, struct buf *out)
     wire_bytes(out, e->digest, sizeof(e->digest));
     wire_u8(out, e->from_pending);
     wire_u32(out, e->worker_deaths);
-    wire_bytes(out, e->raw.data, e->raw.len);
+    cd_assert(e->raw.len < UINT32_MAX);
+    wire_u32(out, (uint32_t)e->raw.len);
+}
+
+void envelope_write(const struct envelope *e, struct buf *out)
+{
+    envelope_write_head(e, out);
+    buf_append(out, e->raw.data, e->raw.len);
 }
 
 static bool read_fixed(struct wire_reader *r, void *out, size_t size)

@@ -57,4 +57,6 @@ void envelope_free(struct envelope **e);
 size_t envelope_bytes(const struct envelope *e);
 /* Frames for the worker and for the table of pending envelopes (`ack` is not part of it). */
 void envelope_write(const struct envelope *e, struct buf *out);
+/* All of the frame but the raw bytes, which follow it directly: for writers that can take them from where they are. */
+void envelope_write_head(const struct envelope *e, struct buf *out);
 int envelope_read(const void *p, size_t n, struct envelope **ret) CD_MUSTUSE;

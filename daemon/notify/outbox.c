@@ -17,6 +17,7 @@
 #define NAME_US CD_SEC(20)          /* after the start: leases of a dead predecessor of the same name are asked for */
 #define RELEASE_EARLY_US CD_MSEC(200)
 #define RELEASE_EVERY_US CD_SEC(20) /* looks for leases that ran out, renewals of ours */
+#define GAUGES_EVERY_US CD_SEC(10)
 
 struct flight {
     TAILQ_ENTRY(flight) entry;
@@ -37,7 +38,9 @@ struct outbox {
     struct pg *pg;
     struct outbox_route routes[TR_COUNT];
     struct event *timer;
-    struct pg_unit claim, record, release;
+    struct pg_unit claim, record, release, gauges;
+    int64_t next_gauges_us;
+    bool reading_gauges;
     struct flight_list flights;
     size_t nflights;
     bool sandbox, claiming, recording, releasing, released, draining, more;
@@ -79,7 +82,16 @@ static const struct pg_stmt sql_release = {
     "   where state = 'sending' and leased_by = $2)"
     " select (select yes from mine), (select count(*) from u)"};
 
-static const struct pg_stmt *const statements[] = {&sql_claim, &sql_record, &sql_release, NULL};
+/* For the gauges. Each part walks an index and stops after 10000 rows, so that a long queue costs no more than a short one. */
+static const struct pg_stmt sql_gauges = {
+    "gauges",
+    "select (select count(*) from (select from complaintd.notifications where state in ('pending', 'unknown')"
+    "   and next_attempt_at <= complaintd.now() limit 10000) d),"
+    " (select (extract(epoch from complaintd.now() - next_attempt_at) * 1000000)::bigint from complaintd.notifications"
+    "   where state in ('pending', 'unknown') and next_attempt_at <= complaintd.now() order by next_attempt_at limit 1),"
+    " (select count(*) from (select from complaintd.pending limit 10000) p)"};
+
+static const struct pg_stmt *const statements[] = {&sql_claim, &sql_record, &sql_release, &sql_gauges, NULL};
 
 static void arm(struct outbox *o, int64_t us)
 {
@@ -313,6 +325,28 @@ static void send_release(struct outbox *o)
     pg_params_free(&p);
 }
 
+/* ---- gauges ---- */
+
+static void on_gauges(struct pg_unit *u, enum pg_status s)
+{
+    struct outbox *o = (struct outbox *)((char *)u - offsetof(struct outbox, gauges));
+    o->reading_gauges = false;
+    if (s != PG_OK)
+        return; /* they keep their values; that the database is away has a gauge of its own */
+    metrics_set(M_OUTBOX_DUE, pg_i64(u->result[0], 0, 0, 0));
+    metrics_set(M_OUTBOX_OLDEST_US, pg_i64(u->result[0], 0, 1, 0));
+    metrics_set(M_PENDING, pg_i64(u->result[0], 0, 2, 0));
+}
+
+static void send_gauges(struct outbox *o)
+{
+    o->reading_gauges = true;
+    o->next_gauges_us = clock_mono_us() + GAUGES_EVERY_US;
+    pg_begin(o->pg, &o->gauges, on_gauges);
+    pg_step(o->pg, &sql_gauges, NULL);
+    pg_send(o->pg);
+}
+
 static void kick(struct outbox *o)
 {
     if (!o->recording && pg_can_send(o->pg))
@@ -325,6 +359,8 @@ static void kick(struct outbox *o)
     }
     if (!o->claiming && !o->draining && !o->cfg->notify_paused && pg_can_send(o->pg))
         send_claim(o);
+    if (!o->reading_gauges && clock_mono_us() >= o->next_gauges_us && pg_can_send(o->pg))
+        send_gauges(o);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -362,7 +398,7 @@ struct outbox *outbox_new(struct event_base *base, const struct config *c, bool 
                              .dsn = c->database_dsn,
                              .setup = "set enable_seqscan = off",
                              .statements = statements,
-                             .max_in_flight = 3,
+                             .max_in_flight = 4,
                              .reconnect_max_us = c->database_reconnect_max_us,
                              .ready = on_ready,
                              .arg = o,

@@ -197,6 +197,8 @@ static void run_done(struct run *r, const PGresult *res)
     struct batch *b = r->batch;
     learn_time(res);
     metrics_inc(M_STORE_BATCHES);
+    metrics_observe(H_STORE_COMMIT, clock_mono_us() - b->sent_us);
+    metrics_observe(H_STORE_BATCH, (int64_t)r->n);
     if (answer_stored(r, res) == 0) {
         free_run(r);
         finished(b);

@@ -141,13 +141,22 @@ fail:
 
 int worker_pool_send(struct worker_pool *p, uint64_t job, const void *data, size_t n)
 {
+    struct iovec part = {(void *)(uintptr_t)data, n};
+
+    return worker_pool_sendv(p, job, &part, 1);
+}
+
+int worker_pool_sendv(struct worker_pool *p, uint64_t job, const struct iovec *parts, size_t nparts)
+{
+    size_t n = worker_parts_size(parts, nparts);
+
     if (p->closing)
         return CD_EAGAIN;
     if (n > FRAME_MAX || (p->nqueued >= p->o.max_queued && !find_process(p))) {
         metrics_inc(M_WORKER_QUEUE_FULL);
         return CD_ELIMIT;
     }
-    struct worker_job *j = worker_job_new(job, data, n, n > FRAME_INLINE && p->nmemfds < MAX_MEMFDS);
+    struct worker_job *j = worker_job_new(job, parts, nparts, n > FRAME_INLINE && p->nmemfds < MAX_MEMFDS);
     if (!j)
         return CD_ENOMEM;
     if (j->memfd >= 0)

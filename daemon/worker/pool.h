@@ -19,9 +19,10 @@ struct worker_job {
 };
 TAILQ_HEAD(worker_jobs, worker_job);
 
-/* Copies the data; `want_memfd` for large ones (on failure they stay in memory and travel in the stream).
+/* Copies the parts; `want_memfd` for large ones (on failure they stay in memory and travel in the stream).
  * NULL: no memory. */
-struct worker_job *worker_job_new(uint64_t id, const void *data, size_t n, bool want_memfd);
+struct worker_job *worker_job_new(uint64_t id, const struct iovec *parts, size_t nparts, bool want_memfd);
+size_t worker_parts_size(const struct iovec *parts, size_t nparts);
 void worker_job_free(struct worker_job *j);
 
 /* ---- processes ---- */

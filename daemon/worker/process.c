@@ -70,8 +70,11 @@ static bool take_frame(struct process *p, const struct frame_header *h, const ui
         pool_answer(p->pool, h->job, WORKER_PART, data, h->length);
         return true;
     }
-    if (j == TAILQ_FIRST(&p->jobs))
-        p->head_since_us = clock_mono_us();
+    if (j == TAILQ_FIRST(&p->jobs)) {
+        int64_t now = clock_mono_us();
+        metrics_observe(p->pool->o.job_seconds, now - p->head_since_us);
+        p->head_since_us = now;
+    }
     TAILQ_REMOVE(&p->jobs, j, link);
     p->njobs--;
     p->useful = true;
@@ -197,6 +200,7 @@ static void process_fail(struct process *p, const char *reason, enum worker_outc
     p->reap_wait_us = REAP_FIRST;
     process_arm(p, 0);
     if (head) {
+        metrics_observe(p->pool->o.job_seconds, clock_mono_us() - p->head_since_us);
         TAILQ_REMOVE(&p->jobs, head, link);
         pool_requeue(p->pool, &p->jobs);
         p->njobs = 0;

