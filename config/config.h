@@ -276,8 +276,9 @@ const struct contact *config_contact(const struct config *c, const char *name);
 const struct cfg_template *config_template(const struct config *c, const char *purpose, const char *transport,
                                            const char *language);
 bool config_trusted(const struct config *c, const char *numeric_address);
-/* Prints every option: name, type, default, bounds, meaning. From the option table. */
-void config_describe(struct buf *out);
+/* Prints every option: name, type, default, bounds, meaning. From the option tables. */
+enum describe_form { DESCRIBE_TEXT, DESCRIBE_MARKDOWN };
+void config_describe(enum describe_form form, struct buf *out);
 /* The placeholders that templates may use, without braces; ends with NULL. `n` is the length of `name`. */
 extern const char *const config_template_names[];
 bool config_template_name_known(const char *name, size_t n);

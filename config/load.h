@@ -79,7 +79,12 @@ enum opt_type {
     OPT_CUSTOM, /* `parse` does it */
     OPT_TYPES
 };
-enum opt_flags { OPT_REQUIRED = 1, OPT_RELOAD = 2, OPT_UNIX = 4 /* unix sockets may be listened on */ };
+enum opt_flags {
+    OPT_REQUIRED = 1,
+    OPT_RELOAD = 2,  /* no socket, connection or table is made from it: a reload may take it over (there is none yet) */
+    OPT_UNIX = 4,    /* unix sockets may be listened on */
+    OPT_INTERNAL = 8 /* for tests and measurements: not in the sample */
+};
 
 /* What a value names; looked up when everything is read. */
 enum ref_kind {

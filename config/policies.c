@@ -43,7 +43,7 @@ static const struct section section_tells = {
 };
 
 static const struct option step_options[] = {
-    {"level", OPT_COUNT, FIELD(struct cfg_step, level), .min = "1", .max = "100", .flags = OPT_REQUIRED,
+    {"level", OPT_COUNT, FIELD(struct cfg_step, level), .min = "1", .max = "100", .unit = "level", .flags = OPT_REQUIRED,
      .doc = "Level that a complaint has when the step fires; ascending."},
     {"at", OPT_CHOICE, FIELD(struct cfg_step, anchor), .choices = anchors, .flags = OPT_REQUIRED,
      .doc = "The moment that the offset counts from: receipt, or a target."},

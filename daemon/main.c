@@ -16,7 +16,7 @@
 
 static const char usage[] = "usage: complaintd [--config FILE]            run (default FILE: " DEFAULT_CONFIG ")\n"
                             "       complaintd --check [--config FILE]    check the configuration and its rule tests; exit 0 or 78\n"
-                            "       complaintd --describe-config          print every option with type, default and bounds\n"
+                            "       complaintd --describe-config[=markdown]   print every option with type, default and bounds\n"
                             "       complaintd --describe-events          print every log event (=catalog: for the journal)\n"
                             "       complaintd --version\n"
                             "Send it mail, SMS webhooks or lines; see it with complaintctl, its log and /metrics.\n";
@@ -51,11 +51,16 @@ static int run_worker(const char *kind)
     return EXIT_USAGE;
 }
 
-static int describe(void)
+static int describe(const char *form)
 {
+    bool markdown = form && strcmp(form, "markdown") == 0;
     struct buf b;
+    if (form && !markdown && strcmp(form, "text") != 0) {
+        fputs(usage, stderr);
+        return EXIT_USAGE;
+    }
     buf_init(&b, CD_MIB(1));
-    config_describe(&b);
+    config_describe(markdown ? DESCRIBE_MARKDOWN : DESCRIBE_TEXT, &b);
     fputs(buf_str(&b), stdout);
     buf_free(&b);
     return 0;
@@ -78,7 +83,7 @@ static int describe_events(const char *form)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
-                                            {"describe-config", no_argument, NULL, 'd'},
+                                            {"describe-config", optional_argument, NULL, 'd'},
                                             {"describe-events", optional_argument, NULL, 'e'}, {"worker", required_argument, NULL, 'w'},
                                             {"version", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'}, {0}};
     const char *path = DEFAULT_CONFIG;
@@ -93,7 +98,7 @@ int main(int argc, char **argv)
             check = true;
             break;
         case 'd':
-            return describe();
+            return describe(optarg);
         case 'e':
             return describe_events(optarg);
         case 'w':

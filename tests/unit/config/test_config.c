@@ -288,7 +288,7 @@ static void test_describe(void **state CD_UNUSED)
 {
     struct buf out;
     buf_init(&out, CD_MIB(1));
-    config_describe(&out);
+    config_describe(DESCRIBE_TEXT, &out);
     assert_false(out.failed);
     assert_non_null(
         strstr(buf_str(&out), "\nmail.max_message\n    size; default 25MB; 16kB to 48MB; reloadable\n"));

@@ -180,6 +180,15 @@ static void mails_per_session(void **state)
     assert_true(closed(fd));
     assert_int_equal(metrics_get(M_SMTP_LIMIT_MAILS), 1);
     close(fd);
+    int trusted = greeted(true);
+    say(trusted, TO_RCPT "DATA\r\n");
+    hear(trusted);
+    say(trusted, "x\r\n.\r\n");
+    hear(trusted);
+    resolve(1, ACK_STORED);
+    assert_true(str_starts(hear(trusted), "250 2.0.0"));
+    expect_start(trusted, "MAIL FROM:<c@x.example>\r\n", "250 ");
+    close(trusted);
 }
 
 static void deadlines(void **state)

@@ -1,0 +1,115 @@
+"""Code, reference and sample agree: every option of the program stands in docs/configuration.md and in the sample, every key of the
+sample exists, and what the sample shows as a default is the default."""
+import os
+import re
+import shutil
+
+import pytest
+import yaml
+
+from box import default_build, run
+from sandbox import ROOT
+
+COMPLAINTD = os.path.join(default_build(), "complaintd")
+SAMPLE = os.path.join(ROOT, "config", "complaintd.yaml")
+
+
+def described(form):
+    done = run(COMPLAINTD, f"--describe-config={form}")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def options():
+    """path -> (what is said of its value, sentence), of the configuration file itself."""
+    part = described("text").split("\n# Files that ")[0]
+    found = {m[1]: (m[2], m[3]) for m in re.finditer(r"(?m)^([a-z_.\[\]]+)\n    (.+)\n    (.+)$", part)}
+    assert len(found) > 100
+    return found
+
+
+def uncommented(text):
+    """The sample with everything that may be added: what stands behind "# " and is a key or an entry of a list."""
+    lines = [re.sub(r"^( *)# (?= *(?:[a-z_]+:(?: |$)|- \w+: |- \{))", r"\1", line) for line in text.splitlines()]
+    return "\n".join(lines)
+
+
+def walk(node, path=""):
+    """(path, value) of every key, lists of groups as path[]."""
+    for key, value in node.items():
+        here = f"{path}{key}"
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            yield here, value
+            for entry in value:
+                yield from walk(entry, here + "[].")
+        elif isinstance(value, dict):
+            yield from walk(value, here + ".")
+        else:
+            yield here, value
+
+
+def option_of(path, options):
+    """The option that a key sets: a secret has three names."""
+    return path if path in options else re.sub(r"_(file|credential)$", "", path)
+
+
+@pytest.fixture(scope="module")
+def sample():
+    with open(SAMPLE, encoding="utf-8") as f:
+        text = f.read()
+    return list(walk(yaml.load(text, yaml.BaseLoader))), list(walk(yaml.load(uncommented(text), yaml.BaseLoader)))
+
+
+def test_every_key_of_the_sample_exists(options, sample):
+    unknown = [path for path, _ in sample[1] if option_of(path, options) not in options]
+    assert not unknown
+    assert len(sample[1]) > len(sample[0]) + 30, "what is commented out was found"
+
+
+def test_every_option_is_in_the_sample(options, sample):
+    shown = {option_of(path, options) for path, _ in sample[1]}
+    missing = [path for path, (value, _) in options.items() if path not in shown and "for tests and measurements" not in value]
+    assert not missing
+
+
+def test_all_of_the_sample_together_is_sound(tmp_path):
+    """What may be added fits what is there: names name something, values are within their bounds."""
+    for name in ("rules", "policies", "calendars", "templates"):
+        shutil.copytree(os.path.join(ROOT, "config", name), tmp_path / name)
+    secret = tmp_path / "secret"
+    secret.write_text("0123456789abcdef0123456789abcdef\n", encoding="utf-8")
+    with open(SAMPLE, encoding="utf-8") as f:
+        lines = [line for line in uncommented(f.read()).splitlines() if "dsn_credential" not in line]
+    text = re.sub(r"_(?:file|credential): (?!/etc/ssl)[^\s,}]+", f"_file: {secret}", "\n".join(lines))
+    text = text.replace("tls: none ", "tls: starttls ").replace("/etc/ssl/certs/our-own.pem", str(secret))
+    (tmp_path / "complaintd.yaml").write_text(text + "\n", encoding="utf-8")
+    done = run(COMPLAINTD, "--check", "--config", str(tmp_path / "complaintd.yaml"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_commented_defaults_are_the_defaults(options, sample):
+    active = {path for path, _ in sample[0]}
+    wrong, compared = [], 0
+    for path, value in sample[1]:
+        default = re.search(r"; default (.+?)(?:; |$)", options[option_of(path, options)][0])
+        if path in active or "[]" in path or not default or path not in options:
+            continue
+        compared += 1
+        if yaml.load(default[1], yaml.BaseLoader) != value:
+            wrong.append((path, value, default[1]))
+    assert not wrong
+    assert compared > 30
+
+
+def test_the_reference_is_current(options):
+    """`cmake --build build/release --target reference` makes it anew."""
+    with open(os.path.join(ROOT, "docs", "configuration.md"), encoding="utf-8") as f:
+        kept = f.read()
+    assert kept == described("markdown")
+    missing = [path for path in options if f"\n| `{path}` | " not in kept]
+    assert not missing
+
+
+def test_an_unknown_form_is_refused():
+    assert run(COMPLAINTD, "--describe-config=pdf").returncode == 64
