@@ -107,14 +107,34 @@ static const char *const always[] = {
     "ISO-8859-15", "ISO-8859-16",   "TIS-620",       "TCVN",        "MACINTOSH",   "CP437",
     "CP850",       "CP852",         "CP866"};
 
-/* Reads "module NAME// INTERNAL FILE COST" lines of the C library's own list. */
+/* The name in a line "module NAME// INTERNAL FILE COST" of the C library's own list; NULL in every other. */
+static const char *listed_name(char *line)
+{
+    static const char word[] = "module", internal[] = "INTERNAL";
+    if (!str_starts(line, word))
+        return NULL;
+    char *name = line + sizeof word - 1;
+    name += strspn(name, " \t");
+    char *end = name + strcspn(name, "/ \t\n"), *to = end;
+    if (end == name || !str_starts(to, "//"))
+        return NULL;
+    to += 2;
+    to += strspn(to, " \t");
+    if (!str_starts(to, internal) || !strchr(" \t\n", to[sizeof internal - 1]))
+        return NULL;
+    *end = '\0';
+    return name;
+}
+
 static void open_listed(const char *path)
 {
-    char line[512], name[128], to[128];
+    char line[512];
     FILE *f = fopen(path, "re");
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "module %127[^/ \t]//%*[ \t]%127s", name, to) == 2 && strcmp(to, "INTERNAL") == 0)
+    while (f && fgets(line, sizeof line, f)) {
+        const char *name = listed_name(line);
+        if (name)
             open_converter(name);
+    }
     if (f)
         fclose(f);
 }

@@ -60,6 +60,12 @@ static void add(char out[LIFECYCLE_ARRAY_SIZE], const char *name)
     snprintf(out + n, LIFECYCLE_ARRAY_SIZE - n, "%s%s", n ? "," : "{", name);
 }
 
+static void end(char out[LIFECYCLE_ARRAY_SIZE])
+{
+    size_t n = strlen(out);
+    snprintf(out + n, LIFECYCLE_ARRAY_SIZE - n, "}");
+}
+
 void lifecycle_arrays(enum case_action a, char from[LIFECYCLE_ARRAY_SIZE], char to[LIFECYCLE_ARRAY_SIZE])
 {
     from[0] = to[0] = '\0';
@@ -69,8 +75,8 @@ void lifecycle_arrays(enum case_action a, char from[LIFECYCLE_ARRAY_SIZE], char 
         add(from, status_names[s]);
         add(to, status_names[table[a].next[s]]);
     }
-    strcat(from, "}");
-    strcat(to, "}");
+    end(from);
+    end(to);
 }
 
 bool case_outcome_known(const char *s)

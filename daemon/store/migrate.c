@@ -2,6 +2,7 @@
 #include "daemon/store/migrate.h"
 
 #include <libpq-fe.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -45,7 +46,8 @@ static int compare(PGconn *db, bool may_create, int *ret_applied, struct buf *lo
         return may_create ? CD_EIO : 0;
     }
     for (int i = 0; i < PQntuples(r) && result == 0; i++) {
-        int version = atoi(PQgetvalue(r, i, 0)); /* an integer column */
+        uint64_t number;
+        int version = str_parse_u64(PQgetvalue(r, i, 0), INT_MAX, &number) == 0 ? (int)number : 0; /* an integer column */
         char digest[17] = "";
         if (version > (int)schema_migration_count) {
             buf_printf(log, "the database has migration %d (%s), this program knows only %u: install the newer complaintd, or restore the "

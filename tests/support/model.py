@@ -28,10 +28,11 @@ Compares what clients were told with what the database holds, and ends with 1 wh
                  {"channel": "mail"|"sms"|"line"|"web", "key": …, "sha256": …, "marker": …}; at least one of the last three.
       key        as in receipts.key: mail: the Message-ID without <>, "none" where there is none; sms: "twilio:" and the
                  MessageSid; line, web: the client's key (the client's name in front of it may be left out)
-      sha256     hex, of the bytes sent. mail: what lies between 354 and the final dot, dots unstuffed, every line end made
-                 CR LF, one at the end. sms, web: the request's body. line: the JSON text behind the verb and its space; line
-                 and web may give the hash of the complaint's text (UTF-8) instead. A list of hashes means "one of these":
-                 copies of one mail that differ only in trace fields and recipients are the same complaint.
+      sha256     hex, of the bytes sent. mail: what lies between 354 and the final dot, the dots doubled behind a CR LF
+                 undone, then every line end made CR LF, one at the end. sms, web: the request's body. line: the JSON text
+                 behind the verb and its space; line and web may give the hash of the complaint's text (UTF-8) instead.
+                 A list of hashes means "one of these": copies of one mail that differ only in trace fields and
+                 recipients are the same complaint.
       marker     mark- and 16 hex digits, somewhere in the complaint's subject or text, in no other complaint's
   --sent DIR     a sandbox's outbox (mail/ is a Maildir; sms.jsonl, webhook.jsonl)
 
