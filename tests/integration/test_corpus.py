@@ -61,7 +61,7 @@ def test_every_mail_is_taken(make_box, capsys):
     assert not refused
     # of copies that differ in trace fields only, the first is stored
     model_check(box.db, [{"channel": "mail", "sha256": [mail_digest(raw) for raw in same.values()]} for same in taken.values()],
-                sent=box.path("outbox"), grace=30)
+                sent=box.path("outbox"), grace=30, allow_failed=True)  # some of the corpus come from no address
     assert sum(counts.values()) == len(taken)
     assert "pending" not in counts
     assert box.metric("complaintd_worker_deaths_total") == 0
