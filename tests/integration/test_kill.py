@@ -32,8 +32,11 @@ class Load:
         self.lock = threading.Lock()
         self.stopping = threading.Event()
         self.pause = pause
-        self.threads = [threading.Thread(target=self.client, args=(send,), daemon=True)
-                        for send in (self.by_mail, self.by_sms, self.by_line) for _ in range(each)]
+        self.threads = [
+            threading.Thread(target=self.client, args=(send,), daemon=True)
+            for send in (self.by_mail, self.by_sms, self.by_line)
+            for _ in range(each)
+        ]
         for t in self.threads:
             t.start()
 
@@ -63,19 +66,34 @@ class Load:
         if send == self.by_mail:
             return {"channel": "mail", "key": f"{mark}@client.example", "sha256": mail_digest(message)}
         if send == self.by_sms:
-            return {"channel": "sms", "key": "twilio:" + message["MessageSid"], "sha256": digest(urllib.parse.urlencode(message).encode())}
-        return {"channel": "line", "key": mark, "sha256": digest(json.dumps(message, ensure_ascii=False).encode())}
+            return {
+                "channel": "sms",
+                "key": "twilio:" + message["MessageSid"],
+                "sha256": digest(urllib.parse.urlencode(message).encode()),
+            }
+        return {
+            "channel": "line",
+            "key": mark,
+            "sha256": digest(json.dumps(message, ensure_ascii=False).encode()),
+        }
 
     def by_mail(self, mark, message):
         sender = f"{mark}@shop.example"
-        message = message or letters.mail("Late parcel", f"My parcel is late again. {mark}", sender=f"A <{sender}>",
-                                          message_id=f"{mark}@client.example", date="Sun, 22 Nov 2026 10:00:00 +0000")
+        message = message or letters.mail(
+            "Late parcel",
+            f"My parcel is late again. {mark}",
+            sender=f"A <{sender}>",
+            message_id=f"{mark}@client.example",
+            date="Sun, 22 Nov 2026 10:00:00 +0000",
+        )
         code, text = self.box.mail(message, sender)
         return (True if code == 250 else (code, text)), message
 
     def by_sms(self, mark, message):
         sid = "SM" + (mark[5:] * 2)
-        message = message or clients.sms_params(f"Wrong bill again {mark}", "+86139" + str(int(mark[5:13], 16))[-8:].zfill(8), sid)
+        message = message or clients.sms_params(
+            f"Wrong bill again {mark}", "+86139" + str(int(mark[5:13], 16))[-8:].zfill(8), sid
+        )
         status, text = self.box.sms(message)
         return (True if status // 100 == 2 else (status, text)), message
 
@@ -89,11 +107,19 @@ class Load:
         self.stopping.set()
         for t in self.threads:
             t.join(120)
-        assert not any(t.is_alive() for t in self.threads), f"clients still wait for an answer; last refusals: {self.refused[-3:]}"
+        assert not any(
+            t.is_alive() for t in self.threads
+        ), f"clients still wait for an answer; last refusals: {self.refused[-3:]}"
         channels = {e["channel"] for e in self.acked.values()}
         assert channels == {"mail", "sms", "line"}, f"only {channels} got anything acknowledged"
-        final = [r for r in self.refused if r[0] in range(500, 503) or r[0] in range(504, 600) or r[0] in range(400, 420)
-                 or (r[0] == "ERR" and not r[1].get("retry"))]
+        final = [
+            r
+            for r in self.refused
+            if r[0] in range(500, 503)
+            or r[0] in range(504, 600)
+            or r[0] in range(400, 420)
+            or (r[0] == "ERR" and not r[1].get("retry"))
+        ]
         assert not final, f"refused for good: {final[:3]}"
 
 
@@ -107,9 +133,11 @@ def moments(capsys):
 
 def report(capsys, load, kills, started, counts):
     with capsys.disabled():
-        print(f"  {kills} kills in {time.monotonic() - started:.0f} s; {counts['acknowledged']} acknowledged, {load.resent} sent again, "
-              f"{len(load.refused)} of them told to; {counts['messages']} stored, 0 missing, 0 twice; "
-              f"{counts['received mails']} mails out, {counts['received again under the same key']} of them again")
+        print(
+            f"  {kills} kills in {time.monotonic() - started:.0f} s; {counts['acknowledged']} acknowledged, {load.resent} sent again, "
+            f"{len(load.refused)} of them told to; {counts['messages']} stored, 0 missing, 0 twice; "
+            f"{counts['received mails']} mails out, {counts['received again under the same key']} of them again"
+        )
 
 
 def everyone_was_answered(box, acked, at_most_once):
@@ -147,9 +175,17 @@ def test_front(make_box, moments, capsys):
 
 def leases_run_out(box):
     """Leases of the dead run out by the real clock; retries by the service clock."""
-    wait_for(lambda: box.db.value("select count(*) from notifications where state = 'sending'") == 0, 180, "leases of the dead")
+    wait_for(
+        lambda: box.db.value("select count(*) from notifications where state = 'sending'") == 0,
+        180,
+        "leases of the dead",
+    )
     box.advance("10min")
-    wait_for(lambda: box.db.value("select count(*) from notifications where state = 'sending'") == 0, 180, "what came due")
+    wait_for(
+        lambda: box.db.value("select count(*) from notifications where state = 'sending'") == 0,
+        180,
+        "what came due",
+    )
 
 
 def test_database(make_box, moments, capsys):

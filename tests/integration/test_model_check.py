@@ -17,28 +17,63 @@ class Run:
 
     def check(self, *options, extra=()):
         self.path.write_text("".join(json.dumps(e) + "\n" for e in [*self.acked, *extra]), encoding="utf-8")
-        done = run(os.path.join(ROOT, "tools", "model-check"), "--database", self.box.database_url(), "--acked", str(self.path), *options)
+        done = run(
+            os.path.join(ROOT, "tools", "model-check"),
+            "--database",
+            self.box.database_url(),
+            "--acked",
+            str(self.path),
+            *options,
+        )
         return done.returncode, done.stdout + done.stderr
 
     def finds(self, *words, options=(), extra=()):
         status, output = self.check(*options, extra=extra)
-        found = [line for line in output.splitlines() if line.startswith("VIOLATION") and all(w in line for w in words)]
+        found = [
+            line
+            for line in output.splitlines()
+            if line.startswith("VIOLATION") and all(w in line for w in words)
+        ]
         assert status == 1 and found, output
 
     def send(self):
         marks = [letters.mark() for _ in range(3)]
-        raw = letters.mail("Late", f"Late again {marks[0]}", sender="A <a@shop.example>", message_id=f"{marks[0]}@client.example")
+        raw = letters.mail(
+            "Late",
+            f"Late again {marks[0]}",
+            sender="A <a@shop.example>",
+            message_id=f"{marks[0]}@client.example",
+        )
         # bare line feeds become CR LF; a dot is taken away behind a CR LF only
         assert self.box.mail(raw.replace(b"\r\n", b"\n") + b"\r\n.\r\n..dots\r\n", "a@shop.example")[0] == 250
-        self.acked.append({"channel": "mail", "key": f"{marks[0]}@client.example", "marker": marks[0], "sha256": mail_digest(raw + b"\n.\n..dots\n")})
+        self.acked.append(
+            {
+                "channel": "mail",
+                "key": f"{marks[0]}@client.example",
+                "marker": marks[0],
+                "sha256": mail_digest(raw + b"\n.\n..dots\n"),
+            }
+        )
         sms = clients.sms_params(f"Wrong bill {marks[1]}")
         assert self.box.sms(sms)[0] == 200
-        self.acked.append({"channel": "sms", "key": "twilio:" + sms["MessageSid"], "sha256": digest(urllib.parse.urlencode(sms).encode())})
+        self.acked.append(
+            {
+                "channel": "sms",
+                "key": "twilio:" + sms["MessageSid"],
+                "sha256": digest(urllib.parse.urlencode(sms).encode()),
+            }
+        )
         submit = {"key": marks[2], "text": f"Broken 坏了 {marks[2]}"}
         with self.box.line() as line:
             line.ok("SUBMIT", **submit)
-        self.acked += [{"channel": "line", "key": marks[2], "sha256": digest(json.dumps(submit, ensure_ascii=False).encode())},
-                       {"channel": "line", "key": f"sandbox:{marks[2]}", "sha256": digest(submit["text"].encode())}]
+        self.acked += [
+            {
+                "channel": "line",
+                "key": marks[2],
+                "sha256": digest(json.dumps(submit, ensure_ascii=False).encode()),
+            },
+            {"channel": "line", "key": f"sandbox:{marks[2]}", "sha256": digest(submit["text"].encode())},
+        ]
 
 
 @pytest.fixture
@@ -65,13 +100,19 @@ def test_sound_then_each_fault(sound):
     sound.finds("acknowledged, not stored", "no receipt", "never@", extra=[never])
     sound.finds("no message with these bytes", extra=[{**sound.acked[0], "sha256": digest(b"other")}])
     sound.finds("no message with this marker", extra=[{"channel": "mail", "marker": letters.mark()}])
-    assert sound.check(extra=[{"channel": "mail", "sha256": ["0" * 64, sound.acked[0]["sha256"]]}])[0] == 0, "one of these"
-    db.execute("update notifications set state = 'dead', last_error = 'given up' where transport = 'mail' and purpose = 'acknowledgement'")
+    assert (
+        sound.check(extra=[{"channel": "mail", "sha256": ["0" * 64, sound.acked[0]["sha256"]]}])[0] == 0
+    ), "one of these"
+    db.execute(
+        "update notifications set state = 'dead', last_error = 'given up' where transport = 'mail' and purpose = 'acknowledgement'"
+    )
     sound.finds("neither sent", "dead")
     assert sound.check("--allow-failed")[0] == 0
     db.execute("update notifications set state = 'suppressed', last_error = null where state = 'dead'")
     sound.finds("neither sent", "suppressed")
-    db.execute("update notifications set state = 'pending', next_attempt_at = now() - interval '1 hour' where state = 'suppressed'")
+    db.execute(
+        "update notifications set state = 'pending', next_attempt_at = now() - interval '1 hour' where state = 'suppressed'"
+    )
     sound.box.kill_daemon()
     sound.finds("due longer than", options=("--grace", "30"))
     db.execute("delete from notifications where purpose = 'acknowledgement' and transport = 'sms'")
@@ -83,13 +124,19 @@ def test_faults_of_what_is_stored(sound):
     sound.box.kill_daemon()
     db.execute("update messages set raw = raw || 'x' where channel = 'sms' and direction = 'in'")
     sound.finds("no message with these bytes", "twilio:")
-    db.execute("update messages set raw = substr(raw, strpos(encode(raw, 'escape'), 'Received')) where channel = 'mail' and direction = 'in'")
+    db.execute(
+        "update messages set raw = substr(raw, strpos(encode(raw, 'escape'), 'Received')) where channel = 'mail' and direction = 'in'"
+    )
     sound.finds("without the server's fields in front")
-    db.execute("insert into receipts select ukey || 'x', 'ffffffff-0000-7000-8000-000000000001', channel, key || '2', digest, received_at, recorded_at, outcome,"
-               " desk, complaint_id from receipts where channel = 'line'")
-    db.execute("insert into messages (id, complaint_id, direction, channel, subject, body, received_at, raw)"
-               " select 'ffffffff-0000-7000-8000-000000000001', complaint_id, direction, channel, subject, body, received_at, raw"
-               " from messages where channel = 'line' and direction = 'in'")
+    db.execute(
+        "insert into receipts select ukey || 'x', 'ffffffff-0000-7000-8000-000000000001', channel, key || '2', digest, received_at, recorded_at, outcome,"
+        " desk, complaint_id from receipts where channel = 'line'"
+    )
+    db.execute(
+        "insert into messages (id, complaint_id, direction, channel, subject, body, received_at, raw)"
+        " select 'ffffffff-0000-7000-8000-000000000001', complaint_id, direction, channel, subject, body, received_at, raw"
+        " from messages where channel = 'line' and direction = 'in'"
+    )
     sound.finds("stored twice", "mark-", "2 messages")
     db.execute("delete from events where seq = 1")
     sound.finds("invariant", "complaint without events")
@@ -107,5 +154,11 @@ def test_what_reached_nobody(sound):
 
 def test_usage(tmp_path):
     (tmp_path / "acked").write_text('{"channel": "mail"}\n', encoding="utf-8")
-    done = run(os.path.join(ROOT, "tools", "model-check"), "--database", "host=/nowhere", "--acked", str(tmp_path / "acked"))
+    done = run(
+        os.path.join(ROOT, "tools", "model-check"),
+        "--database",
+        "host=/nowhere",
+        "--acked",
+        str(tmp_path / "acked"),
+    )
     assert done.returncode == 2 and "acked:1:" in done.stderr

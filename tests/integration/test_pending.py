@@ -22,7 +22,9 @@ def test_stopped_workers(make_box, capsys):
     # the front kills what hangs at its deadline and starts anew; nobody has to help
     compared = model_check(box.db, load.acked)["acknowledged"]
     assert compared == answered
-    assert box.db.value("select count(*) from complaints where degraded") <= 2 * len(before), "only what a worker hung on"
+    assert box.db.value("select count(*) from complaints where degraded") <= 2 * len(
+        before
+    ), "only what a worker hung on"
     settle(box.db)
     model_check(box.db, load.acked, sent=box.path("outbox"), grace=30)
     with capsys.disabled():

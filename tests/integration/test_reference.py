@@ -31,7 +31,9 @@ def options():
 
 def uncommented(text):
     """The sample with everything that may be added: what stands behind "# " and is a key or an entry of a list."""
-    lines = [re.sub(r"^( *)# (?= *(?:[a-z_]+:(?: |$)|- \w+: |- \{))", r"\1", line) for line in text.splitlines()]
+    lines = [
+        re.sub(r"^( *)# (?= *(?:[a-z_]+:(?: |$)|- \w+: |- \{))", r"\1", line) for line in text.splitlines()
+    ]
     return "\n".join(lines)
 
 
@@ -58,7 +60,9 @@ def option_of(path, options):
 def sample():
     with open(SAMPLE, encoding="utf-8") as f:
         text = f.read()
-    return list(walk(yaml.load(text, yaml.BaseLoader))), list(walk(yaml.load(uncommented(text), yaml.BaseLoader)))
+    return list(walk(yaml.load(text, yaml.BaseLoader))), list(
+        walk(yaml.load(uncommented(text), yaml.BaseLoader))
+    )
 
 
 def test_every_key_of_the_sample_exists(options, sample):
@@ -69,7 +73,11 @@ def test_every_key_of_the_sample_exists(options, sample):
 
 def test_every_option_is_in_the_sample(options, sample):
     shown = {option_of(path, options) for path, _ in sample[1]}
-    missing = [path for path, (value, _) in options.items() if path not in shown and "for tests and measurements" not in value]
+    missing = [
+        path
+        for path, (value, _) in options.items()
+        if path not in shown and "for tests and measurements" not in value
+    ]
     assert not missing
 
 

@@ -54,6 +54,7 @@ def test_smtp_caps_are_lifted(make_box, overlay):
         for s in held:
             s.close()
         return codes
+
     assert greetings(TRUSTED) == [220] * MANY
     assert box.metric("complaintd_smtp_refused_total") == 0
     refused = greetings(STRANGER)
@@ -71,7 +72,9 @@ def test_line_and_http_have_none(make_box, overlay):
     box = make_box(overlay=overlay)
     held = []
     for _ in range(MANY):
-        sock = socket.create_connection(("127.0.0.1", box.line_port), timeout=30, source_address=(STRANGER, 0))
+        sock = socket.create_connection(
+            ("127.0.0.1", box.line_port), timeout=30, source_address=(STRANGER, 0)
+        )
         held.append((sock, sock.makefile("rb")))
     for sock, answers in held:
         sock.sendall(b"NONSENSE {}\n" * MANY + b"PING {}\n")
@@ -80,8 +83,12 @@ def test_line_and_http_have_none(make_box, overlay):
     for sock, answers in held:
         answers.close()
         sock.close()
-    held = [socket.create_connection(("127.0.0.1", int(box.e["HTTP_PORT"])), timeout=30, source_address=(STRANGER, 0))
-            for _ in range(MANY)]
+    held = [
+        socket.create_connection(
+            ("127.0.0.1", int(box.e["HTTP_PORT"])), timeout=30, source_address=(STRANGER, 0)
+        )
+        for _ in range(MANY)
+    ]
     for sock in held:
         sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     assert [sock.recv(12) for sock in held] == [b"HTTP/1.1 200"] * MANY

@@ -113,13 +113,21 @@ def invariants(db):
 
 def settle(db, seconds=60):
     """Waits until nothing is pending triage and no notification is due or in flight."""
-    wait_for(lambda: db.value("select count(*) from pending") == 0
-             and db.value("select count(*) from notifications where state = 'sending'"
-                          " or (state in ('pending', 'unknown') and next_attempt_at <= complaintd.now())") == 0,
-             seconds, "pending envelopes triaged and due notifications sent", 0.2)
+    wait_for(
+        lambda: db.value("select count(*) from pending") == 0
+        and db.value(
+            "select count(*) from notifications where state = 'sending'"
+            " or (state in ('pending', 'unknown') and next_attempt_at <= complaintd.now())"
+        )
+        == 0,
+        seconds,
+        "pending envelopes triaged and due notifications sent",
+        0.2,
+    )
 
 
 # ---- what a client writes down ----
+
 
 def digest(data):
     return hashlib.sha256(data).hexdigest()
@@ -137,25 +145,32 @@ def read_acked(path):
             if not line.strip():
                 continue
             entry = json.loads(line)
-            if not isinstance(entry, dict) or not entry.keys() & {"key", "sha256", "marker"} or "channel" not in entry:
+            if (
+                not isinstance(entry, dict)
+                or not entry.keys() & {"key", "sha256", "marker"}
+                or "channel" not in entry
+            ):
                 raise ValueError(f"{path}:{number}: channel, and one of key, sha256, marker, are wanted")
             yield entry
 
 
 # ---- the check ----
 
+
 class Stored:
     """What the database holds of incoming messages, gathered in one pass."""
 
     def __init__(self, db):
-        self.hashes = collections.defaultdict(set)    # (channel, hash) -> receipts' keys
-        self.marks = collections.Counter()            # marker -> messages that carry it
-        self.keys = collections.defaultdict(list)     # (channel, key) -> outcomes
-        self.tails = collections.defaultdict(set)     # (channel, key behind the client's name) -> keys
-        self.same = collections.Counter()             # (channel, key, hash) -> messages
+        self.hashes = collections.defaultdict(set)  # (channel, hash) -> receipts' keys
+        self.marks = collections.Counter()  # marker -> messages that carry it
+        self.keys = collections.defaultdict(list)  # (channel, key) -> outcomes
+        self.tails = collections.defaultdict(set)  # (channel, key behind the client's name) -> keys
+        self.same = collections.Counter()  # (channel, key, hash) -> messages
         self.untraced, self.messages = [], 0
-        for row in db.stream("select m.id, r.channel, r.key, m.subject, m.body, m.raw from complaintd.messages m"
-                             " join complaintd.receipts r on r.id = m.id where m.direction = 'in'"):
+        for row in db.stream(
+            "select m.id, r.channel, r.key, m.subject, m.body, m.raw from complaintd.messages m"
+            " join complaintd.receipts r on r.id = m.id where m.direction = 'in'"
+        ):
             self.message(*row)
         for channel, key, outcome in db.stream("select channel, key, outcome from complaintd.receipts"):
             self.keys[channel, key].append(outcome)
@@ -169,7 +184,7 @@ class Stored:
             trace = TRACE.match(raw)
             if not trace:
                 self.untraced.append(str(ident))
-            raw = raw[trace.end():] if trace else raw
+            raw = raw[trace.end() :] if trace else raw
         whole = digest(raw)
         self.hashes[channel, whole].add(key)
         self.same[channel, key, whole] += 1
@@ -184,7 +199,8 @@ class Stored:
     def is_pending(self, entry, keys):
         wanted = (entry.get("marker") or "").encode()
         return any("pending" in self.keys[entry["channel"], k] for k in keys) or (
-            bool(wanted) and any(wanted in e for e in self.pending))
+            bool(wanted) and any(wanted in e for e in self.pending)
+        )
 
     def lacks(self, entry):
         """Why an acknowledged complaint is not stored; None when it is."""
@@ -225,14 +241,20 @@ def check_stored(db, acked, result):
             result.wrong("stored twice", f"{mark} is in {times} messages")
     for (channel, key, whole), times in stored.same.items():
         if times > 1:
-            result.wrong("stored twice", f"{channel} {key}: {times} messages of the same bytes, {whole[:16]}…")
+            result.wrong(
+                "stored twice", f"{channel} {key}: {times} messages of the same bytes, {whole[:16]}…"
+            )
     for ident in stored.untraced:
         result.wrong("mail without the server's fields in front", ident)
-    result.counts.update(acknowledged=n, messages=stored.messages, receipts=sum(map(len, stored.keys.values())),
-                         pending=len(stored.pending))
+    result.counts.update(
+        acknowledged=n,
+        messages=stored.messages,
+        receipts=sum(map(len, stored.keys.values())),
+        pending=len(stored.pending),
+    )
 
 
-UNTOLD = """select c.ref, c.decision->>'acknowledgement' as said from complaintd.complaint c
+UNTOLD = """select c.ref, c.decision->>'acknowledgement' as said from complaintd.complaints c
     where c.decision ? 'acknowledgement' and c.decision->>'acknowledgement' <> 'no address to answer to'
     and not exists (select from complaintd.notifications n where n.complaint_id = c.id and n.purpose = 'acknowledgement')"""
 STUCK = """select id, state, purpose, coalesce(last_error, '') as last_error from complaintd.notifications where
@@ -252,7 +274,10 @@ def check_notifications(db, result, grace, allow_failed):
     for row in db.rows(UNTOLD):
         result.wrong("to be acknowledged, without a notification", f"{row['ref']} ({row['said']})")
     for row in db.rows(STUCK, not allow_failed):
-        result.wrong("notification neither sent, suppressed with a reason nor pending", f"{row['id']} {row['purpose']} {row['state']} {row['last_error']}")
+        result.wrong(
+            "notification neither sent, suppressed with a reason nor pending",
+            f"{row['id']} {row['purpose']} {row['state']} {row['last_error']}",
+        )
     if grace is not None:
         for row in db.rows(LATE, grace, grace):
             result.wrong(f"due longer than {grace} s", f"{row['what']} {row['id']}, due {row['due']}")
@@ -270,7 +295,9 @@ def received(directory):
         with open(path, "rb") as f:
             head = email.message_from_binary_file(f, policy=email.policy.compat32)
         mails[str(head["Message-ID"] or "").strip().strip("<>")] += 1
-    hooks = collections.Counter(h["headers"].get("idempotency-key", "") for h in json_lines(os.path.join(directory, "webhook.jsonl")))
+    hooks = collections.Counter(
+        h["headers"].get("idempotency-key", "") for h in json_lines(os.path.join(directory, "webhook.jsonl"))
+    )
     texts = collections.Counter(s["to"] for s in json_lines(os.path.join(directory, "sms.jsonl")))
     return mails, hooks, texts
 
@@ -300,12 +327,22 @@ def check_sent(db, directory, result):
     for number, n in sent_texts.items():
         if texts[number] < n:
             result.wrong("called sent, not received", f"{n} SMS to {number}, {texts[number]} received")
-    for what, extra in (("mail", set(by_id) - known_ids), ("webhook", set(hooks) - known_hooks), ("SMS to", set(texts) - set(all_texts))):
+    for what, extra in (
+        ("mail", set(by_id) - known_ids),
+        ("webhook", set(hooks) - known_hooks),
+        ("SMS to", set(texts) - set(all_texts)),
+    ):
         for e in sorted(extra):
             result.wrong("received, but no notification speaks of it", f"{what} {e}")
     again = sum(n - 1 for c in (mails, hooks) for n in c.values())
-    result.counts.update({"received mails": sum(mails.values()), "received webhooks": sum(hooks.values()),
-                          "received SMS": sum(texts.values()), "received again under the same key": again})
+    result.counts.update(
+        {
+            "received mails": sum(mails.values()),
+            "received webhooks": sum(hooks.values()),
+            "received SMS": sum(texts.values()),
+            "received again under the same key": again,
+        }
+    )
 
 
 def check(db, acked=(), sent=None, grace=None, allow_failed=False):
@@ -325,18 +362,31 @@ def model_check(db, acked, **options):
     `acked`: entries as in the file, or markers alone. Returns the counts."""
     wait_for(lambda: db.value("select count(*) from pending") == 0, 60, "pending envelopes triaged")
     entries = acked.values() if isinstance(acked, dict) else acked
-    result = check(db, [e if isinstance(e, dict) else {"channel": "", "marker": e} for e in entries], **options)
+    result = check(
+        db, [e if isinstance(e, dict) else {"channel": "", "marker": e} for e in entries], **options
+    )
     assert not result.violations, f"{len(result.violations)} violations: " + "; ".join(result.violations[:5])
     return result.counts
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="tools/model-check", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=ABOUT)
-    parser.add_argument("--database", required=True, metavar="URL", help="as a role that may read all tables, such as the daemon's")
+    parser = argparse.ArgumentParser(
+        prog="tools/model-check", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=ABOUT
+    )
+    parser.add_argument(
+        "--database",
+        required=True,
+        metavar="URL",
+        help="as a role that may read all tables, such as the daemon's",
+    )
     parser.add_argument("--acked", required=True, metavar="FILE", help="JSON lines; - is standard input")
     parser.add_argument("--sent", metavar="DIR", help="a sandbox's outbox")
-    parser.add_argument("--grace", type=float, metavar="SECONDS", help="nothing may be due longer; not asked unless given")
-    parser.add_argument("--allow-failed", action="store_true", help="notifications may have failed, when they say why")
+    parser.add_argument(
+        "--grace", type=float, metavar="SECONDS", help="nothing may be due longer; not asked unless given"
+    )
+    parser.add_argument(
+        "--allow-failed", action="store_true", help="notifications may have failed, when they say why"
+    )
     args = parser.parse_args()
     try:
         acked = list(read_acked("/dev/stdin" if args.acked == "-" else args.acked))
