@@ -68,7 +68,8 @@ static const struct pg_stmt sql_record = {
               " from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]::bigint[], $6::integer[]) as u(id, state, error, again, attempt)"
               " order by u.id"};
 
-/* Leases of others end with their time; ours are renewed as long as we live. Those of a dead predecessor of the same name are free at
+/* Leases of others end with their time; ours are renewed as long as we live, for what is in `flights`. A row that is ours and not there
+ * was claimed by a unit whose answer got lost with the connection: it is freed as well, or nobody would ever send it. Those of a dead predecessor of the same name are free at
  * once when the lock of the name can be had, which its end gives up; that is asked only in the first polls, so that a second process
  * which was given the same name by mistake takes nothing from a living one. What is freed may have been sent: 'unknown', again under
  * the same key. */
@@ -76,10 +77,10 @@ static const struct pg_stmt sql_release = {
     "release",
     "with mine as materialized (select $3::boolean and pg_try_advisory_lock(77, hashtext($1)) as yes),"
     " u as (update complaintd.notifications set state = 'unknown', lease_until = null, next_attempt_at = complaintd.now()"
-    "   where state = 'sending' and leased_by <> $2"
-    "     and (lease_until < clock_timestamp() or ((select yes from mine) and starts_with(leased_by, $1 || '/'))) returning 1),"
+    "   where state = 'sending' and case when leased_by = $2 then not id = any($5::uuid[])"
+    "     else lease_until < clock_timestamp() or ((select yes from mine) and starts_with(leased_by, $1 || '/')) end returning 1),"
     " renewed as (update complaintd.notifications set lease_until = clock_timestamp() + make_interval(secs => $4::double precision)"
-    "   where state = 'sending' and leased_by = $2)"
+    "   where state = 'sending' and leased_by = $2 and id = any($5::uuid[]))"
     " select (select yes from mine), (select count(*) from u)"};
 
 /* For the gauges. Each part walks an index and stops after 10000 rows, so that a long queue costs no more than a short one. */
@@ -311,13 +312,18 @@ static void on_released(struct pg_unit *u, enum pg_status s)
 static void send_release(struct outbox *o)
 {
     struct pg_params p;
+    struct flight *f;
     char secs[24];
-    pg_params_init(&p, CD_KIB(4));
+    pg_params_init(&p, CD_MIB(4));
     snprintf(secs, sizeof secs, "%.3f", (double)o->cfg->notify_lease_us / 1e6);
     pg_param_text(&p, o->cfg->instance);
     pg_param_text(&p, o->holder);
     pg_param_text(&p, o->released || clock_mono_us() - o->born_us > NAME_US ? "false" : "true");
     pg_param_text(&p, secs);
+    pg_array_begin(&p, PG_UUID);
+    TAILQ_FOREACH(f, &o->flights, entry)
+        pg_el_uuid(&p, &f->id);
+    pg_array_end(&p);
     o->releasing = true;
     pg_begin(o->pg, &o->release, on_released);
     pg_step(o->pg, &sql_release, &p);
