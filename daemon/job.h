@@ -1,6 +1,7 @@
 #pragma once
 /* One envelope on its way from channel to commit, and everything that is worked out for it. Private to the front. */
 #include "daemon/inflight.h"
+#include "daemon/intake/ack.h"
 #include "daemon/store/item.h"
 #include "daemon/store/lookup.h"
 #include "daemon/triage/rules.h"
@@ -53,3 +54,11 @@ void job_decide(const struct config *c, struct job *j);
 void job_undecide(struct job *j);
 /* Works out handle, sender and thread keys from the record. */
 void job_prepare(struct job *j);
+
+/* job_answer.c: resolves the ack of a finished job, writes its log line, counts it. Once a job; a key that came with other content is
+ * rejected whatever `v` says. */
+void job_answer(struct job *j, enum ack_verdict v);
+/* `a` is the same message as `b`, for no desk that `b` was not for. */
+bool job_same_content(const struct job *a, const struct job *b);
+/* Gives `to` the answer that `from` had, as a duplicate. */
+void job_copy_answer(struct job *to, const struct job *from);

@@ -10,7 +10,6 @@
 #include "daemon/core/err.h"
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
-#include "daemon/intake/ack.h"
 #include "daemon/intake/gate.h"
 #include "daemon/job.h"
 #include "daemon/store/batch.h"
@@ -65,101 +64,6 @@ static void free_job(struct pipeline *p, struct job *j)
     free(j);
 }
 
-static const char *or_dash(const char *s)
-{
-    return s && *s ? log_quote(s) : "-";
-}
-
-static const char *sender_text(const struct envelope *e)
-{
-    if (e->channel == CH_MAIL && e->sender && !e->sender[0])
-        return "<>";
-    return e->sender ? log_addr(e->sender) : "-";
-}
-
-/* The one line of an accepted message: whatever an operator is asked about, from the id or reference that the sender quotes on.
- * What was accepted as pending gets a second one, of another event, when it is triaged. */
-static void log_accepted(const struct job *j, const struct ack_result *r)
-{
-    const struct envelope *e = j->env;
-    char id[UUID_TEXT_SIZE];
-    uuid_format(&e->id, id);
-    log_event(LOG_L_INFO, e->from_pending ? EV_INTAKE_TRIAGED : EV_INTAKE_ACCEPTED,
-              "id=%s ref=%s channel=%s outcome=%s peer=%s from=%s to=%s recipients=%zu size=%zu category=%s priority=%s team=%s ms=%lld%s",
-              id, r->ref[0] ? r->ref : "-", channel_name(e->channel), outcome_name(r->outcome), or_dash(e->client), sender_text(e),
-              e->recipients.n ? log_addr(e->recipients.v[0]) : "-", e->recipients.n, e->raw.len, or_dash(r->category),
-              r->priority ? r->priority : "-", or_dash(r->team), (long long)((clock_mono_us() - j->since_mono_us) / 1000),
-              e->line_ends_mended ? " notes=line_ends" : "");
-}
-
-static void fill_result(const struct job *j, enum ack_verdict v, struct ack_result *r)
-{
-    const struct store_item *it = &j->item;
-    *r = (struct ack_result){.verdict = v, .outcome = it->outcome, .envelope_id = j->env->id};
-    if (v == ACK_RETRY_LATER)
-        r->reason = "busy";
-    if (v != ACK_STORED)
-        return;
-    snprintf(r->ref, sizeof r->ref, "%s", it->ref);
-    if (it->duplicate) {
-        r->outcome = OUT_DUPLICATE;
-        r->category = it->dup_category[0] ? it->dup_category : NULL;
-        r->priority = it->dup_priority[0] ? it->dup_priority : NULL;
-        r->team = it->dup_team[0] ? it->dup_team : NULL;
-        r->due_at_us = it->dup_due_us;
-    } else if (it->is_new) {
-        r->category = it->category;
-        r->priority = it->priority;
-        r->team = it->team;
-        r->due_at_us = it->due_us[TARGET_FIRST_RESPONSE];
-    }
-}
-
-/* Line and web answer a key that came with other content as a fault of the client; other channels cannot get there. */
-static bool key_reused(const struct job *j)
-{
-    return j->item.duplicate && j->item.outcome == OUT_COUNT;
-}
-
-static void answer(struct job *j, enum ack_verdict v)
-{
-    struct ack_result r;
-    fill_result(j, v, &r);
-    if (v == ACK_STORED && key_reused(j)) {
-        r.verdict = ACK_REJECTED;
-        r.reason = "key-reused";
-    }
-    if (r.verdict == ACK_STORED) {
-        if (!j->env->from_pending) { /* counted when it was accepted */
-            metrics_intake(j->env->channel, r.outcome);
-            metrics_observe(H_ACCEPT_MAIL + j->env->channel, clock_mono_us() - j->since_mono_us);
-        }
-        log_accepted(j, &r);
-    }
-    if (!j->env->from_pending)
-        ack_resolve(j->env->ack, &r);
-}
-
-static bool same_desks(const struct job *a, const struct job *b)
-{
-    for (size_t i = 0; i < a->env->desks.n; i++)
-        if (!strlist_has(&b->env->desks, a->env->desks.v[i]))
-            return false;
-    return true;
-}
-
-static void copy_answer(struct job *to, const struct job *from)
-{
-    const struct store_item *f = &from->item;
-    to->item.duplicate = true;
-    to->item.outcome = OUT_DUPLICATE;
-    snprintf(to->item.ref, sizeof to->item.ref, "%s", f->ref);
-    snprintf(to->item.dup_category, sizeof to->item.dup_category, "%s", f->duplicate ? f->dup_category : f->category ? f->category : "");
-    snprintf(to->item.dup_priority, sizeof to->item.dup_priority, "%s", f->duplicate ? f->dup_priority : f->priority ? f->priority : "");
-    snprintf(to->item.dup_team, sizeof to->item.dup_team, "%s", f->duplicate ? f->dup_team : f->team ? f->team : "");
-    to->item.dup_due_us = f->duplicate ? f->dup_due_us : f->due_us[TARGET_FIRST_RESPONSE];
-}
-
 /* The jobs that waited for this one's key. The same content for the same desks has the same answer; whatever differs asks the ledger
  * itself: it may be another desk's copy, or the content that the ledger holds while this job's was refused. */
 static void answer_waiters(struct pipeline *p, struct job *j, enum ack_verdict v)
@@ -171,22 +75,20 @@ static void answer_waiters(struct pipeline *p, struct job *j, enum ack_verdict v
         j->ledger->owner = NULL;
     while ((w = TAILQ_FIRST(&waiters))) {
         TAILQ_REMOVE(&waiters, w, waiter);
-        bool same = memcmp(w->env->digest, j->env->digest, SHA256_SIZE) == 0 && same_desks(w, j);
+        bool same = job_same_content(w, j);
         if (v == ACK_STORED && !same && !p->closing) {
             enter(p, w);
             continue;
         }
-        copy_answer(w, j);
-        if (key_reused(j))
-            w->item.outcome = OUT_COUNT;
-        answer(w, v == ACK_STORED && !same ? ACK_RETRY_LATER : v);
+        job_copy_answer(w, j);
+        job_answer(w, v == ACK_STORED && !same ? ACK_RETRY_LATER : v);
         free_job(p, w);
     }
 }
 
 static void finish(struct pipeline *p, struct job *j, enum ack_verdict v)
 {
-    answer(j, v);
+    job_answer(j, v);
     answer_waiters(p, j, v);
     free_job(p, j);
 }

@@ -1,7 +1,8 @@
 /* One statement of data-modifying CTEs for everything a batch writes (figures: docs/adr/0002). Classes of rows are written in
  * the order receipts, handles, thread keys, the rest, each class sorted by its key: two instances that write the same keys wait for
  * each other instead of deadlocking. `do update` instead of `do nothing` on handles and thread keys returns rows that another
- * transaction committed meanwhile. */
+ * transaction committed meanwhile. Functions of ours are called only where something is wrong: each costs an executor of its own,
+ * which is much for a batch of one (service time stands here as its expression). */
 #include "daemon/store/batch_sql.h"
 
 #include "daemon/store/columns.h"
@@ -47,8 +48,10 @@ static const char store_tail[] =
     "       next_attempt_at, not_after, last_error, idempotency_key)"
     "  select n_id, id, 'acknowledgement', 'statutory', n_transport, n_recipient, language, n_state, received_at, received_at, n_not_after,"
     "         n_reason, 'ack.' || id from n where n_id is not null)"
-    " select (select string_agg(id::text, ',') from r), (extract(epoch from complaintd.now()) * 1000000)::bigint,"
-    "  complaintd.lost_race((select count(*) from k join tk using (key) where k.complaint_id <> tk.complaint_id))";
+    " select (select string_agg(id::text, ',') from r),"
+    "  (extract(epoch from clock_timestamp() + (select clock_offset from complaintd.clock)) * 1000000)::bigint,"
+    "  case when exists (select 1 from k join tk using (key) where k.complaint_id <> tk.complaint_id)"
+    "    then complaintd.lost_race(1) end";
 
 const struct pg_stmt *batch_sql_store(void)
 {
