@@ -402,8 +402,3 @@ bool batch_usable(const struct batch *b)
 {
     return pg_usable(b->pg) && !(b->in_flight && clock_mono_us() - b->sent_us > b->cfg->database_commit_budget_us);
 }
-
-size_t batch_waiting(const struct batch *b)
-{
-    return b->nwaiting;
-}

@@ -11,4 +11,3 @@ void batch_free(struct batch **b); /* what waits is answered with STORE_RETRY */
 /* `it->done` is called once, never from inside. The item stays the caller's; it must live until then. */
 void batch_put(struct batch *b, struct store_item *it);
 bool batch_usable(const struct batch *b);
-size_t batch_waiting(const struct batch *b);

@@ -36,7 +36,7 @@ struct store_item {
     bool is_new;
     struct uuid complaint_id; /* env->id when new, the joined one for a follow-up, nil without one */
     char ref[REF_TEXT_SIZE];
-    const char *desk, *channel, *category, *priority, *team, *policy, *calendar, *language;
+    const char *desk, *channel, *category, *priority, *team, *calendar, *language;
     char *policy_version;     /* "standard@1a2b…", owned */
     char *tags, *desks;       /* array literals, owned */
     char *decision;           /* JSON, owned */
@@ -76,5 +76,4 @@ struct store_item {
 /* Frees what the item owns, not the item, env or rec. */
 void store_item_clear(struct store_item *it);
 /* Appends `s` as an element of a PostgreSQL array literal that was begun with "{". */
-struct buf;
 void array_literal_add(struct buf *b, const char *s);

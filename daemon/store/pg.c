@@ -405,11 +405,6 @@ bool pg_can_send(const struct pg *c)
     return c && c->state == READY && !c->broken && c->in_flight < c->o.max_in_flight && !c->building;
 }
 
-bool pg_idle(const struct pg *c)
-{
-    return !c || c->in_flight == 0;
-}
-
 void pg_begin(struct pg *c, struct pg_unit *u, pg_unit_done done)
 {
     cd_assert(pg_can_send(c));

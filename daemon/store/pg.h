@@ -86,7 +86,6 @@ struct pg *pg_new(struct event_base *base, const struct pg_options *o);
 void pg_free(struct pg **c); /* open units are answered with PG_LOST */
 bool pg_usable(const struct pg *c); /* connected and prepared */
 bool pg_can_send(const struct pg *c);
-bool pg_idle(const struct pg *c);
 
 /* Starts a unit: pg_begin, pg_step for each statement (parameters are copied to the connection's buffer), pg_send. Only when
  * pg_can_send(). A step whose parameters went over their cap makes the whole unit fail with PG_POISON. A step may be a statement of `statements` or, with stmt->name "", an unprepared one. */
