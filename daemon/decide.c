@@ -11,6 +11,8 @@
 
 /* A message whose keys were lost to others this often is stored without claiming any: rather unthreaded than late. */
 #define MAX_CLAIM_ROUNDS 4
+/* One that came back this often is stored in a transaction of its own, so that others' races are no longer its own. */
+#define ALONE_ROUNDS 2
 
 _Static_assert(LOOKUP_MAX_KEYS == JOB_MAX_KEYS, "one flag for every key");
 
@@ -214,7 +216,6 @@ static void tell_at_receipt(const struct config *c, struct store_item *it, const
                             int64_t received_us)
 {
     char id[UUID_TEXT_SIZE];
-    json_t *told = json_array();
     const char *step;
     uuid_format(&it->complaint_id, id);
     while ((size_t)it->steps_fired < p->nsteps && p->steps[it->steps_fired].due_us == received_us)
@@ -224,15 +225,12 @@ static void tell_at_receipt(const struct config *c, struct store_item *it, const
                                 .repeat = (int)p->steps[i].n, .due_us = received_us};
         it->told_level = CD_MAX(it->told_level, in.level);
         metrics_inc(M_ESCALATION_FIRED);
-        if (tell_step(c, &in, told, &step) == 0) {
+        if (tell_step(c, &in, &it->notes, &step) == 0) {
             metrics_inc(M_ESCALATION_NOBODY);
             log_event(LOG_L_ERROR, EV_ESCALATION_NOBODY, "ref=%s policy=%s level=%d repeat=%d step=%s told=0", it->ref, policy->name, in.level,
                       in.repeat, step[0] ? step : "-");
         }
     }
-    if (json_array_size(told))
-        it->told = json_dumps(told, JSON_COMPACT);
-    json_decref(told);
 }
 
 static void fill_plan(const struct config *c, struct store_item *it, const struct cfg_policy *policy, enum priority prio, int64_t received_us)
@@ -255,30 +253,40 @@ static void fill_plan(const struct config *c, struct store_item *it, const struc
     it->calendar = policy->calendar;
 }
 
-/* Every person's complaint is acknowledged once; where it is not, the row says why (RFC 3834 and what follows from it). */
-static void fill_acknowledgement(const struct config *c, struct job *j)
+static const char *no_acknowledgement(const struct config *c, const struct job *j, bool by_sms)
 {
-    struct store_item *it = &j->item;
+    const struct record *r = j->rec;
+    if (j->staff)
+        return "the sender is one of our own teams";
+    if (r->flags & REC_NO_AUTO_ANSWER)
+        return r->no_answer_reason ? r->no_answer_reason : "automatic answers are not wanted";
+    if (by_sms && c->nsms_providers == 0)
+        return "no SMS provider is configured";
+    return NULL;
+}
+
+/* Every person's complaint is acknowledged once; where it is not, the row says why (RFC 3834 and what follows from it). Returns that, or
+ * NULL for one that will be sent. */
+static const char *fill_acknowledgement(const struct config *c, struct job *j)
+{
     const struct record *r = j->rec;
     const char *mail = j->env->channel == CH_MAIL && r->reply_to ? r->reply_to : r->email;
     bool by_sms = j->env->channel == CH_SMS || !mail;
     const char *to = by_sms ? r->phone : mail;
+    char id[UUID_TEXT_SIZE];
     if (!to)
-        return;
-    it->notify = true;
-    it->notification_id = uuid_new();
-    it->notify_transport = by_sms ? "sms" : "mail";
-    it->notify_recipient = to;
-    it->notify_state = "pending";
-    it->notify_not_after_us = j->env->received_at_us + c->notify_statutory_life_us;
-    if (j->staff)
-        it->notify_reason = "the sender is one of our own teams";
-    else if (r->flags & REC_NO_AUTO_ANSWER)
-        it->notify_reason = r->no_answer_reason ? r->no_answer_reason : "automatic answers are not wanted";
-    else if (by_sms && c->nsms_providers == 0)
-        it->notify_reason = "no SMS provider is configured";
-    if (it->notify_reason)
-        it->notify_state = "suppressed";
+        return "no address to answer to";
+    struct store_note *n = store_notes_add(&j->item.notes);
+    uuid_format(&j->env->id, id);
+    n->purpose = "acknowledgement";
+    n->class = "statutory";
+    n->transport = by_sms ? "sms" : "mail";
+    n->recipient = cd_strdup(to);
+    n->language = j->item.language;
+    n->reason = no_acknowledgement(c, j, by_sms);
+    n->life_us = c->notify_statutory_life_us;
+    n->key = cd_asprintf("ack.%s", id);
+    return n->reason;
 }
 
 static char *attachments_json(const struct job *j)
@@ -304,11 +312,10 @@ static char *attachments_json(const struct job *j)
     return text;
 }
 
-static void fill_texts(struct job *j, json_t *thread)
+static void fill_texts(struct job *j, json_t *thread, const char *no_ack)
 {
     struct store_item *it = &j->item;
     char hex[2 * SHA256_SIZE + 1];
-    const char *ack = it->notify ? (it->notify_reason ? it->notify_reason : "pending") : "no address to answer to";
     hex_encode(j->env->digest, SHA256_SIZE, hex);
     json_t *e = json_pack("{s:s, s:s, s:s, s:s}", "channel", channel_name(j->env->channel), "class", message_class_name(j->rec->cls), "digest",
                           hex, "desk", it->desk);
@@ -326,7 +333,7 @@ static void fill_texts(struct job *j, json_t *thread)
     if (it->is_new) {
         json_t *d = json_copy(j->decision.reasons);
         json_object_set(d, "thread", thread);
-        json_object_set_new(d, "acknowledgement", json_string(ack));
+        json_object_set_new(d, "acknowledgement", json_string(no_ack ? no_ack : "pending"));
         if (j->rec->flags & REC_DEGRADED)
             json_object_set_new(d, "degraded", json_string(j->rec->degraded_reason ? j->rec->degraded_reason : "yes"));
         it->decision = json_dumps(d, JSON_COMPACT);
@@ -339,11 +346,13 @@ void job_decide(const struct config *c, struct job *j)
     struct store_item *it = &j->item;
     const struct record *r = j->rec;
     const struct cfg_desk *desk = config_desk(c, j->env->desks.v[0]);
+    const char *no_ack = NULL;
     json_t *thread;
     memset(it, 0, sizeof *it);
     it->env = j->env;
     it->rec = j->rec;
     memcpy(it->ukey, j->ukey, sizeof it->ukey);
+    it->alone = j->rounds >= ALONE_ROUNDS;
     it->desk = j->env->desks.v[0];
     it->channel = r->said_channel ? r->said_channel : j->env->channel == CH_MAIL ? "mail" : channel_name(j->env->channel);
     it->language = r->language && strcmp(r->language, "und") != 0 ? r->language
@@ -367,8 +376,7 @@ void job_decide(const struct config *c, struct job *j)
     if (it->is_new) {
         const struct cfg_policy *p = desk ? config_policy(c, desk->policy) : NULL;
         fill_plan(c, it, p ? p : config_policy(c, c->default_policy), j->decision.priority, j->env->received_at_us);
-        fill_acknowledgement(c, j);
-        if (!it->notify || it->notify_reason) /* nothing is owed that could be late */
+        if ((no_ack = fill_acknowledgement(c, j))) /* nothing is owed that could be late */
             it->due_us[TARGET_ACKNOWLEDGE] = 0;
         if (strcmp(it->category, "unclassified") == 0)
             metrics_inc(M_UNCLASSIFIED);
@@ -377,7 +385,7 @@ void job_decide(const struct config *c, struct job *j)
         metrics_inc(M_MATCH_TRUNCATED);
     it->event_kind = it->outcome == OUT_FOLLOW_UP && !j->staff ? "message-received" : "message-attached";
     it->attachments = attachments_json(j);
-    fill_texts(j, thread);
+    fill_texts(j, thread, no_ack);
     json_decref(thread);
     claim_keys(j);
 }

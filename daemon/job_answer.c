@@ -43,8 +43,9 @@ static void fill_result(const struct job *j, enum ack_verdict v, struct ack_resu
     if (v != ACK_STORED)
         return;
     snprintf(r->ref, sizeof r->ref, "%s", it->ref);
-    if (it->duplicate) {
+    if (it->duplicate)
         r->outcome = OUT_DUPLICATE;
+    if (it->duplicate || it->known) {
         r->category = it->dup_category[0] ? it->dup_category : NULL;
         r->priority = it->dup_priority[0] ? it->dup_priority : NULL;
         r->team = it->dup_team[0] ? it->dup_team : NULL;
@@ -99,11 +100,12 @@ bool job_same_content(const struct job *a, const struct job *b)
 void job_copy_answer(struct job *to, const struct job *from)
 {
     const struct store_item *f = &from->item;
+    bool ledger = f->duplicate || f->known;
     to->item.duplicate = true;
     to->item.outcome = key_reused(from) ? OUT_COUNT : OUT_DUPLICATE;
     snprintf(to->item.ref, sizeof to->item.ref, "%s", f->ref);
-    snprintf(to->item.dup_category, sizeof to->item.dup_category, "%s", f->duplicate ? f->dup_category : f->category ? f->category : "");
-    snprintf(to->item.dup_priority, sizeof to->item.dup_priority, "%s", f->duplicate ? f->dup_priority : f->priority ? f->priority : "");
-    snprintf(to->item.dup_team, sizeof to->item.dup_team, "%s", f->duplicate ? f->dup_team : f->team ? f->team : "");
-    to->item.dup_due_us = f->duplicate ? f->dup_due_us : f->due_us[TARGET_FIRST_RESPONSE];
+    snprintf(to->item.dup_category, sizeof to->item.dup_category, "%s", ledger ? f->dup_category : f->category ? f->category : "");
+    snprintf(to->item.dup_priority, sizeof to->item.dup_priority, "%s", ledger ? f->dup_priority : f->priority ? f->priority : "");
+    snprintf(to->item.dup_team, sizeof to->item.dup_team, "%s", ledger ? f->dup_team : f->team ? f->team : "");
+    to->item.dup_due_us = ledger ? f->dup_due_us : f->due_us[TARGET_FIRST_RESPONSE];
 }

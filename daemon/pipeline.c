@@ -130,12 +130,37 @@ static void on_stored(struct store_item *it, enum store_verdict v)
     }
 }
 
+static void store_pending(struct pipeline *p, struct job *j, const char *reason);
+
+/* Accepted before: by this very job, when the answer to its commit was lost, or as a copy. What waits to be triaged is for this job to do. */
+static bool known(const struct job *j)
+{
+    const struct lookup_request *q = &j->look;
+    return q->receipt_found && !(j->env->from_pending && q->receipt_pending && uuid_equal(&q->receipt_id, &j->env->id));
+}
+
+static void ask_answer_given(struct pipeline *p, struct job *j)
+{
+    j->item = (struct store_item){.env = j->env, .rec = j->rec, .known = true, .done = on_stored};
+    memcpy(j->item.ukey, j->ukey, sizeof j->item.ukey);
+    j->stage = JOB_STORE;
+    batch_put(p->batch, &j->item);
+}
+
 static void on_looked_up(struct lookup_request *q, bool ok)
 {
     struct job *j = (struct job *)((char *)q - offsetof(struct job, look));
     struct pipeline *p = the_pipeline;
     if (!ok) {
         finish(p, j, ACK_RETRY_LATER);
+        return;
+    }
+    if (known(j)) {
+        ask_answer_given(p, j);
+        return;
+    }
+    if (!j->rec) {
+        store_pending(p, j, j->item.pending_reason);
         return;
     }
     job_decide(p->cfg, j);
@@ -149,6 +174,13 @@ static void look_up(struct pipeline *p, struct job *j)
     lookup_clear(&j->look);
     j->stage = JOB_LOOKUP;
     j->look.done = on_looked_up;
+    j->look.ukey = j->ukey;
+    if (!j->rec) { /* to be stored as pending: nothing is known of it but its key */
+        j->look.handle = NULL;
+        j->look.nkeys = j->look.nrefs = j->look.nids = 0;
+        lookup_put(p->lookup, &j->look);
+        return;
+    }
     j->look.handle = j->handle;
     j->look.keys = (const uint8_t(*)[LEDGER_KEY_SIZE])j->keys;
     j->look.key_evidence = j->key_evidence;
@@ -167,12 +199,8 @@ static void decide_again(struct pipeline *p, struct job *j)
         finish(p, j, ACK_RETRY_LATER);
         return;
     }
-    if (!j->rec) { /* pending: nothing to decide */
-        j->item.done = on_stored;
-        batch_put(p->batch, &j->item);
-        return;
-    }
-    job_prepare(j);
+    if (j->rec)
+        job_prepare(j);
     look_up(p, j);
 }
 
@@ -265,6 +293,7 @@ static void store_pending(struct pipeline *p, struct job *j, const char *reason)
     it->pending = true;
     it->pending_reason = reason;
     it->outcome = OUT_PENDING;
+    it->alone = j->rounds > 0;
     memcpy(it->ukey, j->ukey, sizeof it->ukey);
     it->done = on_stored;
     j->stage = JOB_STORE;

@@ -242,7 +242,7 @@ $$ select i, t.anchor_at + t.steps[i][1] * interval '1 second', t.steps[i][2], t
 create function complaintd.timer_next(t complaintd.timers) returns timestamptz language sql immutable as
 $$ select min(s.due_at) from complaintd.timer_steps(t) as s where s.fired_at is null and s.stopped_at is null $$;
 
--- An array with a place for every step; the row is written without, and a first assignment in the middle of an empty array would
+-- An array with a place for every step; the row is written with fewer, and a first assignment in the middle of an empty array would
 -- shift it.
 create function complaintd.places(given anyarray, n integer) returns anyarray language sql immutable as
 $$ select case when coalesce(cardinality(given), 0) = n then given else array_cat(given, array_fill(given[0], array[n - cardinality(given)])) end $$;

@@ -65,7 +65,7 @@ union all
 select 'step arrays that do not fit each other', t.complaint_id, t.step_fired::text
     from complaintd.timers t
     where array_lower(t.step_fired, 1) <> 1 or array_lower(t.step_stopped, 1) <> 1 or array_lower(t.step_reason, 1) <> 1
-       or cardinality(t.step_fired) not in (0, coalesce(array_length(t.steps, 1), 0)) or cardinality(t.step_stopped) not in (0, coalesce(array_length(t.steps, 1), 0))
+       or cardinality(t.step_fired) > coalesce(array_length(t.steps, 1), 0) or cardinality(t.step_stopped) not in (0, coalesce(array_length(t.steps, 1), 0))
        or cardinality(t.steps) <> 4 * coalesce(array_length(t.steps, 1), 0)
 union all
 select 'gap in the event chain', e.complaint_id, e.seq::text

@@ -100,14 +100,15 @@ static void on_written(struct pg_unit *u, enum pg_status st)
 struct firing {
     struct buf positions;
     int level;
-    json_t *data, *notifications;
+    json_t *data;
+    struct store_notes notes;
 };
 
 static void fire_row(struct scheduler *s, const PGresult *res, int row, struct firing *f)
 {
     json_t *due = json_loads(pg_text(res, row, 5) ? pg_text(res, row, 5) : "[]", 0, NULL), *step, *steps = json_array();
     size_t i;
-    *f = (struct firing){.notifications = json_array()};
+    *f = (struct firing){0};
     buf_init(&f->positions, CD_KIB(4));
     buf_append_char(&f->positions, '{');
     json_array_foreach(due, i, step)
@@ -122,7 +123,7 @@ static void fire_row(struct scheduler *s, const PGresult *res, int row, struct f
             .due_us = json_integer_value(json_array_get(step, 3)),
         };
         const char *name;
-        size_t told = tell_step(s->cfg, &in, f->notifications, &name);
+        size_t told = tell_step(s->cfg, &in, &f->notes, &name);
         buf_printf(&f->positions, "%s%d", i ? "," : "", (int)json_integer_value(json_array_get(step, 0)));
         f->level = CD_MAX(f->level, in.level);
         metrics_inc(M_ESCALATION_FIRED);
@@ -136,6 +137,22 @@ static void fire_row(struct scheduler *s, const PGresult *res, int row, struct f
     buf_append_char(&f->positions, '}');
     f->data = json_pack("{s:o}", "steps", steps);
     json_decref(due);
+}
+
+/* As complaintd.fire_steps takes them. */
+static json_t *notes_json(const struct store_notes *l)
+{
+    json_t *out = json_array();
+    for (size_t i = 0; i < l->n; i++) {
+        const struct store_note *n = &l->v[i];
+        char id[UUID_TEXT_SIZE], life[32];
+        uuid_format(&n->id, id);
+        snprintf(life, sizeof life, "%lld s", (long long)(n->life_us / CD_SEC(1)));
+        json_array_append_new(out, json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:o, s:s, s:s}", "id", id, "purpose", n->purpose, "class", n->class,
+                                             "level", n->level, "transport", n->transport, "recipient", n->recipient, "language", n->language,
+                                             "payload", json_loads(n->payload, 0, NULL), "life", life, "idempotency_key", n->key));
+    }
+    return out;
 }
 
 static void add_json(struct pg_params *p, json_t *v)
@@ -173,8 +190,11 @@ static void write_rows(struct scheduler *s, const PGresult *res)
         add_json(&p, f[i].data);
     pg_array_end(&p);
     pg_array_begin(&p, PG_TEXT);
-    for (int i = 0; i < n; i++)
-        add_json(&p, f[i].notifications);
+    for (int i = 0; i < n; i++) {
+        json_t *notes = notes_json(&f[i].notes);
+        add_json(&p, notes);
+        json_decref(notes);
+    }
     pg_array_end(&p);
     pg_begin(s->pg, &s->unit, on_written);
     pg_step(s->pg, &sql_fire, &p);
@@ -184,7 +204,7 @@ static void write_rows(struct scheduler *s, const PGresult *res)
     for (int i = 0; i < n; i++) {
         buf_free(&f[i].positions);
         json_decref(f[i].data);
-        json_decref(f[i].notifications);
+        store_notes_free(&f[i].notes);
     }
     free(f);
 }

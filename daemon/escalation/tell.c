@@ -2,8 +2,11 @@
  * stands now, level by level. */
 #include "daemon/escalation/tell.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+
+#define TOLD_LIFE_US CD_HOUR(24)
 
 /* Bits of cfg_tell.by, in the order of enum transport. */
 static const char *const transports[] = {"mail", "sms", "webhook"};
@@ -26,31 +29,33 @@ static const struct cfg_step *step_of(const struct cfg_policy *p, int level)
 }
 
 /* Steps that fell due together (after an outage) tell each recipient once. */
-static bool told_already(const json_t *out, const char *transport, const char *to)
+static bool told_already(const struct store_notes *out, const char *transport, const char *to)
 {
-    size_t i;
-    json_t *n;
-    json_array_foreach(out, i, n)
-        if (str_eq(json_string_value(json_object_get(n, "transport")), transport) && str_eq(json_string_value(json_object_get(n, "recipient")), to))
+    for (size_t i = 0; i < out->n; i++)
+        if (str_eq(out->v[i].transport, transport) && str_eq(out->v[i].recipient, to))
             return true;
     return false;
 }
 
 static void add(const struct config *c, const struct tell_input *in, const char *step, const char *contact, const char *transport, const char *to,
-                json_t *out)
+                struct store_notes *out)
 {
-    char id[UUID_TEXT_SIZE], key[320];
-    struct uuid u = uuid_new();
-    uuid_format(&u, id);
-    snprintf(key, sizeof key, "step.%s.%d.%d.%d.%s.%s", in->complaint_id, in->cycle, in->level, in->repeat, contact,
-             transport);
-    json_array_append_new(out, json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:{s:s, s:I, s:i, s:s}, s:s, s:s}", "id", id, "purpose", "escalation",
-                                         "class", "operational", "level", in->level, "transport", transport, "recipient", to, "language",
-                                         c->default_language, "payload", "step", step, "due_us", (json_int_t)in->due_us, "repeat", in->repeat,
-                                         "contact", contact, "life", "1 day", "idempotency_key", key));
+    struct store_note *n = store_notes_add(out);
+    json_t *payload =
+        json_pack("{s:s, s:I, s:i, s:s}", "step", step, "due_us", (json_int_t)in->due_us, "repeat", in->repeat, "contact", contact);
+    n->purpose = "escalation";
+    n->class = "operational";
+    n->level = in->level;
+    n->transport = transport;
+    n->recipient = cd_strdup(to);
+    n->language = c->default_language;
+    n->payload = json_dumps(payload, JSON_COMPACT);
+    n->life_us = TOLD_LIFE_US;
+    n->key = cd_asprintf("step.%s.%d.%d.%d.%s.%s", in->complaint_id, in->cycle, in->level, in->repeat, contact, transport);
+    json_decref(payload);
 }
 
-size_t tell_step(const struct config *c, const struct tell_input *in, json_t *out, const char **ret_step)
+size_t tell_step(const struct config *c, const struct tell_input *in, struct store_notes *out, const char **ret_step)
 {
     const struct cfg_step *s = step_of(policy_of(c, in->policy), in->level);
     size_t ways = 0;

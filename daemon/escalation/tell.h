@@ -1,9 +1,7 @@
 #pragma once
 /* Whom a step tells: pure, from policy and contacts to rows of the outbox. */
-#include <jansson.h>
-
 #include "config/config.h"
-#include "daemon/core/uuid.h"
+#include "daemon/store/item.h"
 
 struct tell_input {
     const char *complaint_id, *policy; /* "standard@1a2b…" */
@@ -11,7 +9,6 @@ struct tell_input {
     int level, repeat, cycle;
     int64_t due_us;
 };
-/* Appends to `out` (a JSON array of notifications as complaintd.fire_steps takes them) what does not stand there yet for the same
- * recipient; returns how many ways there are to tell someone. `*ret_step`: name of the deadline that the step belongs to. Level and policy
- * that no longer exist tell nobody (0). */
-size_t tell_step(const struct config *c, const struct tell_input *in, json_t *out, const char **ret_step);
+/* Appends to `out` what does not stand there yet for the same recipient; returns how many ways there are to tell someone. `*ret_step`: name
+ * of the deadline that the step belongs to. Level and policy that no longer exist tell nobody (0). */
+size_t tell_step(const struct config *c, const struct tell_input *in, struct store_notes *out, const char **ret_step);

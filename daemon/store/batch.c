@@ -1,6 +1,9 @@
-/* The batch writer. Items wait in one queue; when the intake connection has no unit open, a run of them goes out as one transaction.
- * What the ledger knew already is asked for in a second unit. A batch that fails is replayed as it was (inserts are idempotent), a
- * batch with a poisoned row is halved until that row stands alone. Items belong to the caller throughout. */
+/* The batch writer. Items wait in one queue; a run of them goes out as one transaction as soon as the intake connection has room for it. Two
+ * may be on their way, so that the database has the next one at hand when it has committed; the second may have been decided on what
+ * the first one writes (a thread, a customer), so every run checks what it needs by itself: it fails if the first did, and is decided anew.
+ * A run that fails for a key that is there already is decided anew as a whole, one whose connection went is sent again as it was (its
+ * keys tell whether it had been committed), one with a poisoned row is halved until that row stands alone. Items belong to the caller
+ * throughout. */
 #include "daemon/store/batch.h"
 
 #include <stdio.h>
@@ -13,6 +16,8 @@
 #include "daemon/store/run.h"
 
 #define MAX_ATTEMPTS 8
+#define MAX_IN_FLIGHT 2
+#define TIME_EVERY_US CD_MSEC(200) /* how often the database's clock is asked */
 
 TAILQ_HEAD(item_list, store_item);
 
@@ -23,8 +28,9 @@ struct batch {
     size_t nwaiting;
     struct run_list retry; /* runs to be sent again, before anything new */
     struct event *timer;   /* waits out the budget, and pauses between replays */
-    bool in_flight;
-    int64_t sent_us;       /* when the run in flight was sent */
+    struct run_list in_flight; /* oldest first */
+    size_t nin_flight;
+    int64_t time_asked_us;
     int64_t pause_until_us;
 };
 
@@ -48,9 +54,9 @@ static struct run *next_run(struct batch *b)
         return NULL;
     r = cd_alloc(sizeof *r);
     r->batch = b;
-    r->pending = first->pending;
-    size_t bytes = 0, max = CD_MIN(b->cfg->database_batch_rows, (uint64_t)RUN_MAX);
-    while ((it = TAILQ_FIRST(&b->waiting)) && it->pending == r->pending && r->n < max &&
+    r->kind = run_kind_of(first);
+    size_t bytes = 0, max = first->alone ? 1 : CD_MIN(b->cfg->database_batch_rows, (uint64_t)RUN_MAX);
+    while ((it = TAILQ_FIRST(&b->waiting)) && run_kind_of(it) == r->kind && r->n < max && (r->n == 0 || !it->alone) &&
            (r->n == 0 || bytes + item_bytes(it) <= b->cfg->database_batch_bytes)) {
         bytes += item_bytes(it);
         TAILQ_REMOVE(&b->waiting, it, entry);
@@ -77,46 +83,10 @@ static void answer_all(struct run *r, enum store_verdict v)
 
 /* ---- answers ---- */
 
-static struct store_item **find_id(struct run *r, const struct uuid *id)
+static void end(struct run *r, enum store_verdict v)
 {
-    for (size_t i = 0; i < r->n; i++)
-        if (r->items[i] && uuid_equal(&r->items[i]->env->id, id))
-            return &r->items[i];
-    return NULL;
-}
-
-/* Answers what the first statement stored; the rest were duplicates. */
-static size_t answer_stored(struct run *r, const PGresult *res)
-{
-    const char *ids = pg_text(res, 0, 0);
-    size_t left = r->n;
-    while (ids && strlen(ids) >= UUID_TEXT_SIZE - 1) {
-        char one[UUID_TEXT_SIZE];
-        struct uuid id;
-        memcpy(one, ids, UUID_TEXT_SIZE - 1);
-        one[UUID_TEXT_SIZE - 1] = '\0';
-        struct store_item **slot = uuid_parse(one, &id) == 0 ? find_id(r, &id) : NULL;
-        if (slot) {
-            (*slot)->duplicate = false;
-            metrics_inc(M_STORE_ROWS);
-            answer(r, (size_t)(slot - r->items), STORE_DONE);
-            left--;
-        }
-        ids += UUID_TEXT_SIZE - 1;
-        ids += *ids == ',';
-    }
-    return left;
-}
-
-static void free_run(struct run *r)
-{
+    answer_all(r, v);
     free(r);
-}
-
-static void finished(struct batch *b)
-{
-    b->in_flight = false;
-    kick(b);
 }
 
 static void take_duplicate(struct store_item *it, const PGresult *res, int row)
@@ -138,77 +108,38 @@ static void take_duplicate(struct store_item *it, const PGresult *res, int row)
     it->dup_due_us = pg_i64(res, row, 8, 0);
 }
 
-static void on_duplicates(struct pg_unit *u, enum pg_status s)
+/* What the look-up saw in the ledger is there still, unless somebody took it out by hand. */
+static void answer_known(struct run *r, const PGresult *res)
 {
-    struct run *r = (struct run *)((char *)u - offsetof(struct run, duplicates));
-    struct batch *b = r->batch;
-    const PGresult *res = s == PG_OK ? u->result[0] : NULL;
     for (size_t i = 0; i < r->n; i++) {
         struct store_item *it = r->items[i];
         char hex[2 * LEDGER_KEY_SIZE + 1];
         bool found = false;
-        if (!it)
-            continue;
         hex_encode(it->ukey, LEDGER_KEY_SIZE, hex);
-        for (int row = 0; res && row < PQntuples(res) && !found; row++)
+        for (int row = 0; row < PQntuples(res) && !found; row++)
             if (strcmp(PQgetvalue(res, row, 0), hex) == 0) {
                 take_duplicate(it, res, row);
                 found = true;
             }
         answer(r, i, found ? STORE_DONE : STORE_RETRY);
     }
-    free_run(r);
-    finished(b);
+    free(r);
 }
 
-static bool ask_duplicates(struct run *r)
+static void run_done(struct run *r)
 {
-    struct batch *b = r->batch;
-    struct pg_params p;
-    if (!pg_can_send(b->pg))
-        return false;
-    pg_params_init(&p, CD_MIB(1));
-    pg_array_begin(&p, PG_BYTEA);
-    for (size_t i = 0; i < r->n; i++)
-        for (size_t d = 0; r->items[i] && d < r->items[i]->env->desks.n; d++)
-            pg_el_bytes(&p, r->items[i]->ukey, LEDGER_KEY_SIZE);
-    pg_array_end(&p);
-    pg_array_begin(&p, PG_TEXT);
-    for (size_t i = 0; i < r->n; i++)
-        for (size_t d = 0; r->items[i] && d < r->items[i]->env->desks.n; d++)
-            pg_el_text(&p, r->items[i]->env->desks.v[d]);
-    pg_array_end(&p);
-    pg_begin(b->pg, &r->duplicates, on_duplicates);
-    pg_step(b->pg, &batch_sql_duplicates, &p);
-    pg_send(b->pg);
-    pg_params_free(&p);
-    return true;
-}
-
-static void learn_time(const PGresult *res)
-{
-    int64_t now = pg_i64(res, 0, 1, 0);
+    int64_t now = r->asks_time ? pg_i64(r->unit.result[r->unit.got - 1], 0, 0, 0) : 0;
     if (now)
         clock_set_service_offset_us(now - clock_real_us());
-}
-
-static void run_done(struct run *r, const PGresult *res)
-{
-    struct batch *b = r->batch;
-    learn_time(res);
-    metrics_inc(M_STORE_BATCHES);
-    metrics_observe(H_STORE_COMMIT, clock_mono_us() - b->sent_us);
-    metrics_observe(H_STORE_BATCH, (int64_t)r->n);
-    if (answer_stored(r, res) == 0) {
-        free_run(r);
-        finished(b);
+    if (r->kind == RUN_KNOWN) {
+        answer_known(r, r->unit.result[0]);
         return;
     }
-    if (!ask_duplicates(r)) {
-        answer_all(r, STORE_RETRY);
-        free_run(r);
-        finished(b);
-    }
+    metrics_inc(M_STORE_BATCHES);
+    metrics_add(M_STORE_ROWS, r->n);
+    metrics_observe(H_STORE_COMMIT, clock_mono_us() - r->sent_us);
+    metrics_observe(H_STORE_BATCH, (int64_t)r->n);
+    end(r, STORE_DONE);
 }
 
 /* Halves the run, so that a row that cannot be stored as it is ends up alone and fails alone. */
@@ -218,7 +149,7 @@ static void split(struct run *r)
     struct run *second = cd_alloc(sizeof *second);
     size_t half = r->n / 2;
     second->batch = b;
-    second->pending = r->pending;
+    second->kind = r->kind;
     second->n = r->n - half;
     memcpy(second->items, r->items + half, second->n * sizeof *r->items);
     r->n = half;
@@ -235,8 +166,7 @@ static void replay(struct run *r, int64_t pause_us)
     for (size_t i = 0; i < r->n; i++)
         over |= ++r->items[i]->attempts > MAX_ATTEMPTS || now - r->items[i]->queued_mono_us > b->cfg->database_commit_budget_us;
     if (over) {
-        answer_all(r, STORE_RETRY);
-        free_run(r);
+        end(r, STORE_RETRY);
         return;
     }
     TAILQ_INSERT_HEAD(&b->retry, r, entry);
@@ -245,40 +175,44 @@ static void replay(struct run *r, int64_t pause_us)
 
 static void run_failed(struct run *r, enum pg_status s)
 {
-    struct batch *b = r->batch;
     const struct pg_unit *u = &r->unit;
     log_event(LOG_L_WARN, EV_STORE_BATCH_FAILED, "rows=%zu sqlstate=%s error=%s", r->n, u->sqlstate[0] ? u->sqlstate : "-", log_text(u->error));
-    if ((s == PG_RACE || s == PG_POISON) && r->n > 1) {
+    if (s == PG_RACE) { /* whose key it was is not said: the next look-up shows it */
+        metrics_inc(M_STORE_RACES);
+        end(r, STORE_AGAIN);
+    } else if (s == PG_POISON && r->n > 1) {
         split(r);
-    } else if (s == PG_RACE) {
-        answer_all(r, STORE_AGAIN);
-        free_run(r);
     } else if (s == PG_POISON) {
         metrics_inc(M_STORE_POISON);
-        answer_all(r, STORE_POISON);
-        free_run(r);
+        end(r, STORE_POISON);
     } else if (s == PG_NOT_DURABLE) {
-        answer_all(r, STORE_RETRY);
-        free_run(r);
+        end(r, STORE_RETRY);
     } else {
         replay(r, s == PG_TEMPORARY ? CD_MSEC(50) : 0);
     }
-    finished(b);
 }
 
 static void on_unit(struct pg_unit *u, enum pg_status s)
 {
     struct run *r = (struct run *)((char *)u - offsetof(struct run, unit));
+    struct batch *b = r->batch;
+    TAILQ_REMOVE(&b->in_flight, r, entry);
+    b->nin_flight--;
     if (s == PG_OK)
-        run_done(r, u->result[0]);
+        run_done(r);
     else
         run_failed(r, s);
+    kick(b);
 }
 
 static void send_run(struct batch *b, struct run *r)
 {
-    b->in_flight = true;
-    b->sent_us = clock_mono_us();
+    r->sent_us = clock_mono_us();
+    r->asks_time = r->sent_us - b->time_asked_us >= TIME_EVERY_US;
+    if (r->asks_time)
+        b->time_asked_us = r->sent_us;
+    TAILQ_INSERT_TAIL(&b->in_flight, r, entry);
+    b->nin_flight++;
     pg_begin(b->pg, &r->unit, on_unit);
     run_write(r, b->pg);
     pg_send(b->pg);
@@ -291,23 +225,24 @@ static void arm(struct batch *b, int64_t us)
         event_add(b->timer, &tv);
 }
 
+/* A second run goes out beside the first once it is worth its fixed costs: about half as many wait as are on their way. */
+static bool may_send(const struct batch *b)
+{
+    const struct run *first = TAILQ_FIRST(&b->in_flight);
+    return !first || !TAILQ_EMPTY(&b->retry) || b->nwaiting * 2 >= first->n;
+}
+
 static void kick(struct batch *b)
 {
     int64_t now = clock_mono_us();
+    struct run *r;
     metrics_set(M_STORE_UP, batch_usable(b));
-    if (b->in_flight) {
-        if (b->nwaiting)
-            arm(b, CD_MSEC(100)); /* so that those who wait behind a batch that hangs are told in time */
-        return;
-    }
-    if (!pg_can_send(b->pg) || now < b->pause_until_us) {
-        if (b->nwaiting || !TAILQ_EMPTY(&b->retry))
-            arm(b, CD_MSEC(20));
-        return;
-    }
-    struct run *r = next_run(b);
-    if (r)
+    while (pg_can_send(b->pg) && now >= b->pause_until_us && may_send(b) && (r = next_run(b)))
         send_run(b, r);
+    if (b->nin_flight && b->nwaiting)
+        arm(b, CD_MSEC(100)); /* so that those who wait behind a batch that hangs are told in time */
+    else if (b->nwaiting || !TAILQ_EMPTY(&b->retry))
+        arm(b, CD_MSEC(20));
 }
 
 /* While the database is away: what waited longer than the budget is answered "try again". */
@@ -327,8 +262,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         }
         while ((r = TAILQ_FIRST(&b->retry)) && r->n && r->items[0]->queued_mono_us < limit) {
             TAILQ_REMOVE(&b->retry, r, entry);
-            answer_all(r, STORE_RETRY);
-            free_run(r);
+            end(r, STORE_RETRY);
         }
     }
     kick(b);
@@ -341,14 +275,11 @@ static void on_ready(void *arg)
 
 struct batch *batch_new(struct event_base *base, const struct config *c)
 {
-    static const struct pg_stmt *statements[9];
     struct batch *b = cd_alloc(sizeof *b);
-    const struct pg_stmt *all[] = {batch_sql_store(), &batch_sql_attach, &batch_sql_attachments, &batch_sql_told, &batch_sql_links, &batch_sql_unpend,
-                                   &batch_sql_pending, &batch_sql_duplicates, NULL};
-    memcpy(statements, all, sizeof all);
     b->cfg = c;
     TAILQ_INIT(&b->waiting);
     TAILQ_INIT(&b->retry);
+    TAILQ_INIT(&b->in_flight);
     b->timer = evtimer_new(base, on_timer, b);
     cd_assert(b->timer);
     b->pg = pg_new(base, &(struct pg_options){
@@ -356,8 +287,8 @@ struct batch *batch_new(struct event_base *base, const struct config *c)
                              .dsn = c->database_dsn,
                              /* a plan made while the tables are empty must not stay a sequential scan */
                              .setup = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan",
-                             .statements = statements,
-                             .max_in_flight = 2,
+                             .statements = batch_sql_all(),
+                             .max_in_flight = MAX_IN_FLIGHT,
                              .answer_limit_us = CD_SEC(10),
                              .reconnect_max_us = c->database_reconnect_max_us,
                              .ready = on_ready,
@@ -378,8 +309,7 @@ void batch_free(struct batch **pb)
     pg_free(&b->pg);
     while ((r = TAILQ_FIRST(&b->retry))) {
         TAILQ_REMOVE(&b->retry, r, entry);
-        answer_all(r, STORE_RETRY);
-        free_run(r);
+        end(r, STORE_RETRY);
     }
     while ((it = TAILQ_FIRST(&b->waiting))) {
         TAILQ_REMOVE(&b->waiting, it, entry);
@@ -394,11 +324,12 @@ void batch_put(struct batch *b, struct store_item *it)
     it->queued_mono_us = clock_mono_us();
     TAILQ_INSERT_TAIL(&b->waiting, it, entry);
     b->nwaiting++;
-    arm(b, b->in_flight ? CD_MSEC(100) : 0); /* from the loop, and after everything else that this pass brings */
+    arm(b, b->nin_flight == MAX_IN_FLIGHT ? CD_MSEC(100) : 0); /* from the loop, and after everything else that this pass brings */
 }
 
 /* A database that takes longer than the budget for a batch is as good as away: nothing more is let in that would wait for it. */
 bool batch_usable(const struct batch *b)
 {
-    return pg_usable(b->pg) && !(b->in_flight && clock_mono_us() - b->sent_us > b->cfg->database_commit_budget_us);
+    const struct run *oldest = TAILQ_FIRST(&b->in_flight);
+    return pg_usable(b->pg) && !(oldest && clock_mono_us() - oldest->sent_us > b->cfg->database_commit_budget_us);
 }

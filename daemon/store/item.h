@@ -20,6 +20,24 @@ struct store_link {
     struct uuid other;
     const char *kind; /* "possibly-related", "same-message-id" */
 };
+
+/* A row of the outbox: the acknowledgement, or what a step of the ladder tells one recipient. */
+struct store_note {
+    struct uuid id;
+    const char *purpose, *class, *transport, *language;
+    const char *reason; /* not sent, because …; NULL: to be sent */
+    char *recipient, *payload, *key; /* payload: JSON or NULL; owned */
+    int level;                       /* 0: none */
+    int64_t life_us;                 /* tried for so long */
+};
+struct store_notes {
+    struct store_note *v;
+    size_t n;
+};
+/* A new one at the end, zeroed but for its id; valid until the next. */
+struct store_note *store_notes_add(struct store_notes *l);
+void store_notes_free(struct store_notes *l);
+
 #define STORE_MAX_LINKS 4
 #define STORE_MAX_KEYS 66
 
@@ -32,6 +50,8 @@ struct store_item {
     enum outcome outcome;
     bool pending;          /* raw and receipt only */
     const char *pending_reason;
+    bool known;            /* the ledger has its key: nothing is stored, the answer is what the ledger says */
+    bool alone;            /* it failed in company before: goes in a transaction of its own */
     /* the complaint */
     bool is_new;
     struct uuid complaint_id; /* env->id when new, the joined one for a follow-up, nil without one */
@@ -56,13 +76,8 @@ struct store_item {
     int64_t due_us[3], next_at_us;
     int steps_fired;     /* of the first steps: due at receipt, told in the same transaction */
     int told_level;
-    char *told;          /* JSON array of their notifications (escalation/tell.h), owned; NULL: none */
     char *steps; /* array literal, four integers a step: seconds after receipt, level, repeat, stops; owned */
-    /* the acknowledgement */
-    bool notify;
-    struct uuid notification_id;
-    const char *notify_transport, *notify_recipient, *notify_state, *notify_reason;
-    int64_t notify_not_after_us;
+    struct store_notes notes; /* the acknowledgement, and what those steps tell; owned */
     /* the recipients of the message as an array literal, owned */
     char *recipients;
     char *attachments;        /* JSON array, owned; NULL: none */

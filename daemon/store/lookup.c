@@ -1,4 +1,4 @@
-/* The look-up stage: requests wait until the connection has room, then all of them share three statements. Two units may be open, so
+/* The look-up stage: requests wait until the connection has room, then all of them share a few statements. Two units may be open, so
  * that the database works on one while the front decides the other. */
 #include "daemon/store/lookup.h"
 
@@ -13,13 +13,15 @@
 
 TAILQ_HEAD(request_list, lookup_request);
 
+enum asked_for { ASKED_RECEIPTS, ASKED_CUSTOMERS, ASKED_KEYS, ASKED_REFS, ASKED_IDS, ASKED_COUNT };
+
 struct round {
     struct pg_unit unit;
     struct lookup *l;
     struct lookup_request *q[MAX_REQUESTS];
     int64_t since_us;
     size_t n;
-    int at_customers, at_keys, at_refs, at_ids; /* places of the results, -1: not asked */
+    int at[ASKED_COUNT]; /* places of the results, -1: not asked */
 };
 
 struct lookup {
@@ -28,6 +30,9 @@ struct lookup {
     struct event *timer;
     int64_t oldest_us;
 };
+
+static const struct pg_stmt sql_receipts = {
+    "receipts", "select encode(ukey, 'hex'), id, outcome = 'pending' from complaintd.receipts where ukey = any($1::bytea[])"};
 
 static const struct pg_stmt sql_customers = {
     "customers", "select h.handle, c.id, to_json(c.flags), c.language from complaintd.customer_handles h"
@@ -53,7 +58,7 @@ static const struct pg_stmt sql_refs = {
 static const struct pg_stmt sql_ids = {"ids", "select f.id, " CANDIDATE_COLUMNS " from complaintd.complaint f"
                                               " join complaintd.complaint c on c.id = coalesce(f.merged_into, f.id) where f.id = any($1::uuid[])"};
 
-static const struct pg_stmt *const statements[] = {&sql_customers, &sql_keys, &sql_refs, &sql_ids, NULL};
+static const struct pg_stmt *const statements[] = {&sql_receipts, &sql_customers, &sql_keys, &sql_refs, &sql_ids, NULL}; /* by asked_for */
 
 void lookup_clear(struct lookup_request *q)
 {
@@ -63,7 +68,7 @@ void lookup_clear(struct lookup_request *q)
     for (size_t i = 0; i < q->ncandidates; i++)
         strlist_free(&q->candidates[i].participants);
     q->ncandidates = 0;
-    q->customer_found = false;
+    q->customer_found = q->receipt_found = false;
     memset(q->key_known, 0, sizeof q->key_known);
 }
 
@@ -75,6 +80,24 @@ static void add_strings(struct strlist *l, const char *json)
         if (json_is_string(s))
             strlist_add(l, json_string_value(s));
     json_decref(a);
+}
+
+static void take_receipts(struct round *r, const PGresult *res)
+{
+    for (int row = 0; row < PQntuples(res); row++) {
+        uint8_t key[LEDGER_KEY_SIZE];
+        struct uuid id;
+        if (hex_decode(PQgetvalue(res, row, 0), key, sizeof key) < 0 || pg_uuid(res, row, 1, &id) < 0)
+            continue;
+        for (size_t i = 0; i < r->n; i++) {
+            struct lookup_request *q = r->q[i];
+            if (memcmp(q->ukey, key, sizeof key) != 0)
+                continue;
+            q->receipt_found = true;
+            q->receipt_id = id;
+            q->receipt_pending = str_eq(pg_text(res, row, 2), "t");
+        }
+    }
 }
 
 static void take_customers(struct round *r, const PGresult *res)
@@ -199,16 +222,10 @@ static void on_unit(struct pg_unit *u, enum pg_status s)
 {
     struct round *r = (struct round *)u;
     struct lookup *l = r->l;
-    if (s == PG_OK) {
-        if (r->at_customers >= 0)
-            take_customers(r, u->result[r->at_customers]);
-        if (r->at_keys >= 0)
-            take_keys(r, u->result[r->at_keys]);
-        if (r->at_refs >= 0)
-            take_refs(r, u->result[r->at_refs]);
-        if (r->at_ids >= 0)
-            take_ids(r, u->result[r->at_ids]);
-    }
+    static void (*const take[])(struct round *, const PGresult *) = {take_receipts, take_customers, take_keys, take_refs, take_ids};
+    for (size_t i = 0; s == PG_OK && i < ASKED_COUNT; i++)
+        if (r->at[i] >= 0)
+            take[i](r, u->result[r->at[i]]);
     for (size_t i = 0; i < r->n; i++)
         r->q[i]->done(r->q[i], s == PG_OK);
     free(r);
@@ -217,30 +234,31 @@ static void on_unit(struct pg_unit *u, enum pg_status s)
 
 static void send_round(struct lookup *l, struct round *r)
 {
-    struct pg_params p[4]; /* handles, keys, references, ids */
-    static const enum pg_oid types[] = {PG_TEXT, PG_BYTEA, PG_TEXT, PG_UUID};
-    size_t n[4] = {0};
-    for (int i = 0; i < 4; i++) {
+    static const enum pg_oid types[ASKED_COUNT] = {PG_BYTEA, PG_TEXT, PG_BYTEA, PG_TEXT, PG_UUID};
+    struct pg_params p[ASKED_COUNT];
+    int steps = 0;
+    for (size_t i = 0; i < ASKED_COUNT; i++) {
         pg_params_init(&p[i], CD_MIB(1));
         pg_array_begin(&p[i], types[i]);
     }
     for (size_t i = 0; i < r->n; i++) {
         const struct lookup_request *q = r->q[i];
+        pg_el_bytes(&p[ASKED_RECEIPTS], q->ukey, LEDGER_KEY_SIZE);
         if (q->handle)
-            pg_el_text(&p[0], q->handle), n[0]++;
+            pg_el_text(&p[ASKED_CUSTOMERS], q->handle);
         for (size_t j = 0; j < q->nkeys; j++)
-            pg_el_bytes(&p[1], q->keys[j], LEDGER_KEY_SIZE), n[1]++;
+            pg_el_bytes(&p[ASKED_KEYS], q->keys[j], LEDGER_KEY_SIZE);
         for (size_t j = 0; j < q->nrefs; j++)
-            pg_el_text(&p[2], q->refs[j]), n[2]++;
+            pg_el_text(&p[ASKED_REFS], q->refs[j]);
         for (size_t j = 0; j < q->nids; j++)
-            pg_el_uuid(&p[3], &q->ids[j]), n[3]++;
+            pg_el_uuid(&p[ASKED_IDS], &q->ids[j]);
     }
-    int *at[] = {&r->at_customers, &r->at_keys, &r->at_refs, &r->at_ids}, steps = 0;
     pg_begin(l->pg, &r->unit, on_unit);
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < ASKED_COUNT; i++) {
+        bool any = p[i].array_count > 0;
         pg_array_end(&p[i]);
-        *at[i] = n[i] ? steps++ : -1;
-        if (n[i])
+        r->at[i] = any ? steps++ : -1;
+        if (any)
             pg_step(l->pg, statements[i], &p[i]);
         pg_params_free(&p[i]);
     }

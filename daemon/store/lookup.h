@@ -1,5 +1,5 @@
 #pragma once
-/* One batched look-up for whatever waits: customers by handle, complaints by thread key and by reference. */
+/* One batched look-up for whatever waits: receipts by ledger key, customers by handle, complaints by thread key and by reference. */
 #include <event2/event.h>
 #include <sys/queue.h>
 
@@ -13,6 +13,7 @@ struct lookup_request {
     TAILQ_ENTRY(lookup_request) entry;
     void (*done)(struct lookup_request *q, bool ok); /* once, never from inside lookup_put */
     /* asked; borrowed until done */
+    const uint8_t *ukey;
     const char *handle; /* or NULL */
     const uint8_t (*keys)[LEDGER_KEY_SIZE];
     const enum thread_evidence *key_evidence;
@@ -22,6 +23,9 @@ struct lookup_request {
     const struct uuid *ids; /* of complaints whose messages of ours are answered */
     size_t nids;
     /* found; freed by lookup_clear */
+    bool receipt_found;
+    struct uuid receipt_id;  /* of the envelope that the receipt was given for */
+    bool receipt_pending;    /* accepted, not triaged yet */
     bool customer_found;
     struct uuid customer_id;
     struct strlist customer_flags;

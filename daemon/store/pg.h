@@ -9,7 +9,7 @@
 
 /* ---- parameters, binary where it matters ---- */
 
-#define PG_MAX_PARAMS 72
+#define PG_MAX_PARAMS 32
 struct pg_params {
     struct buf data;
     size_t at[PG_MAX_PARAMS];
@@ -30,6 +30,9 @@ void pg_param_uuid(struct pg_params *p, const struct uuid *u);
 void pg_param_bytes(struct pg_params *p, const void *b, size_t n);
 void pg_array_begin(struct pg_params *p, enum pg_oid element);
 void pg_array_end(struct pg_params *p);
+/* The parameter between them is one pg_el_…, not an array. */
+void pg_value_begin(struct pg_params *p);
+void pg_value_end(struct pg_params *p);
 void pg_el_null(struct pg_params *p);
 void pg_el_text(struct pg_params *p, const char *s); /* NULL allowed */
 void pg_el_bytes(struct pg_params *p, const void *b, size_t n);
@@ -53,7 +56,7 @@ enum pg_status {
     PG_NOT_DURABLE, /* committed here, but a standby did not confirm (SQLSTATE 01000): not to be acknowledged */
 };
 
-#define PG_UNIT_MAX 8
+#define PG_UNIT_MAX 16
 struct pg_unit;
 typedef void (*pg_unit_done)(struct pg_unit *u, enum pg_status s);
 /* Embed it; valid until `done`, which is called exactly once, never from inside pg_send(). */

@@ -107,6 +107,24 @@ void pg_array_end(struct pg_params *p)
     end(p);
 }
 
+void pg_value_begin(struct pg_params *p)
+{
+    begin(p, 1);
+    p->array_count = 0;
+    p->array_null = false;
+}
+
+void pg_value_end(struct pg_params *p)
+{
+    cd_assert(p->array_count == 1);
+    if (p->array_null || p->data.failed) {
+        p->len[p->n++] = -1;
+        return;
+    }
+    p->at[p->n] += 4; /* behind the length that only elements have */
+    end(p);
+}
+
 static void element(struct pg_params *p, const void *v, size_t n)
 {
     be32(&p->data, (uint32_t)n);

@@ -1,26 +1,45 @@
-/* From items to statements: the columns of the batch statement, and a statement more for each kind of row that only some batches have.
- * Parameters are built, copied to the connection's buffer and freed one statement at a time. */
+/* From items to statements: rows for each table (tables.c), in the order in which every instance writes them, and a statement more for
+ * what only some items have. Parameters are built, copied to the connection's buffer and freed one statement at a time. */
 #include "daemon/store/run.h"
 
 #include <string.h>
 
 #include "daemon/store/batch_sql.h"
-#include "daemon/store/columns.h"
+#include "daemon/store/tables.h"
 
 /* The largest mail (mail.max_message, config/options.c) with its decoded text fits several times. */
 #define PARAMS_CAP CD_MIB(192)
 
-static size_t count_if(const struct run *r, bool (*want)(const struct store_item *))
+typedef bool (*item_test)(const struct store_item *it);
+
+static bool is_any(const struct store_item *it CD_UNUSED)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < r->n; i++)
-        n += want(r->items[i]);
-    return n;
+    return true;
+}
+
+static bool is_first(const struct store_item *it) /* no receipt yet */
+{
+    return !it->env->from_pending;
+}
+
+static bool was_pending(const struct store_item *it)
+{
+    return it->env->from_pending;
+}
+
+static bool is_new(const struct store_item *it)
+{
+    return it->is_new;
 }
 
 static bool is_attached(const struct store_item *it)
 {
     return !it->is_new && !uuid_is_nil(&it->complaint_id);
+}
+
+static bool has_new_handle(const struct store_item *it)
+{
+    return it->handle_is_new;
 }
 
 static bool has_attachments(const struct store_item *it)
@@ -33,50 +52,106 @@ static bool has_links(const struct store_item *it)
     return it->nlinks > 0;
 }
 
-static bool was_pending(const struct store_item *it)
+/* ---- plain inserts ---- */
+
+struct rows {
+    struct table_row *v;
+    size_t n;
+};
+
+/* A row for each item that passes; `count` gives how many, NULL: one. */
+static struct rows collect(const struct run *r, item_test want, size_t (*count)(const struct store_item *it))
 {
-    return it->env->from_pending;
+    struct rows l = {0};
+    size_t max = 0;
+    for (size_t i = 0; i < r->n; i++)
+        max += count ? count(r->items[i]) : 1;
+    l.v = cd_alloc((max + 1) * sizeof *l.v);
+    for (size_t i = 0; i < r->n; i++) {
+        size_t k = want(r->items[i]) ? (count ? count(r->items[i]) : 1) : 0;
+        for (size_t j = 0; j < k; j++)
+            l.v[l.n++] = (struct table_row){r->items[i], j};
+    }
+    return l;
 }
 
-struct key_row {
-    const uint8_t *key;
-    const struct store_item *it;
-};
+static size_t key_count(const struct store_item *it)
+{
+    return it->nkeys;
+}
+
+static size_t note_count(const struct store_item *it)
+{
+    return it->notes.n;
+}
+
+typedef int (*row_order)(const void *a, const void *b);
+
+static int by_ukey(const void *a, const void *b)
+{
+    return memcmp(((const struct table_row *)a)->it->ukey, ((const struct table_row *)b)->it->ukey, LEDGER_KEY_SIZE);
+}
+
+static int by_handle(const void *a, const void *b)
+{
+    return strcmp(((const struct table_row *)a)->it->handle, ((const struct table_row *)b)->it->handle);
+}
 
 static int by_key(const void *a, const void *b)
 {
-    return memcmp(((const struct key_row *)a)->key, ((const struct key_row *)b)->key, LEDGER_KEY_SIZE);
+    const struct table_row *x = a, *y = b;
+    return memcmp(x->it->keys[x->k], y->it->keys[y->k], LEDGER_KEY_SIZE);
 }
 
-/* The thread keys of the run, each once: the first item of the run that claims a key has it (the front sees to it that later ones
- * belong to the same complaint). */
-static void add_thread_keys(struct pg_params *p, const struct run *r)
+/* Sorted, each key once: where several items of the run bring the same handle or thread key, they agree on whose it is (inflight.h). */
+static void sort_unique(struct rows *l, row_order order)
 {
-    size_t total = 0, n = 0;
+    size_t n = 0;
+    if (l->n < 2)
+        return;
+    qsort(l->v, l->n, sizeof *l->v, order);
+    for (size_t i = 0; i < l->n; i++)
+        if (i == 0 || order(&l->v[i], &l->v[n - 1]) != 0)
+            l->v[n++] = l->v[i];
+    l->n = n;
+}
+
+static void insert(struct pg *pg, enum table t, const struct rows *l)
+{
+    struct pg_params p;
+    if (!l->n)
+        return;
+    pg_params_init(&p, PARAMS_CAP);
+    table_insert(pg, t, l->v, l->n, &p);
+    pg_params_free(&p);
+}
+
+static void insert_all(const struct run *r, struct pg *pg, enum table t, item_test want, size_t (*count)(const struct store_item *it), row_order order)
+{
+    struct rows l = collect(r, want, count);
+    if (order)
+        sort_unique(&l, order);
+    insert(pg, t, &l);
+    free(l.v);
+}
+
+static void insert_customers(const struct run *r, struct pg *pg)
+{
+    struct rows l = collect(r, has_new_handle, NULL);
+    sort_unique(&l, by_handle);
+    insert(pg, TABLE_HANDLES, &l);
+    insert(pg, TABLE_CUSTOMERS, &l);
+    free(l.v);
+}
+
+/* ---- the others ---- */
+
+static size_t count_if(const struct run *r, item_test want)
+{
+    size_t n = 0;
     for (size_t i = 0; i < r->n; i++)
-        total += r->items[i]->nkeys;
-    struct key_row *rows = cd_alloc((total + 1) * sizeof *rows);
-    for (size_t i = 0; i < r->n; i++)
-        for (size_t k = 0; k < r->items[i]->nkeys; k++)
-            rows[n++] = (struct key_row){r->items[i]->keys[k], r->items[i]};
-    qsort(rows, n, sizeof *rows, by_key);
-    size_t unique = 0;
-    for (size_t i = 0; i < n; i++)
-        if (i == 0 || by_key(&rows[i], &rows[i - 1]) != 0)
-            rows[unique++] = rows[i];
-    pg_array_begin(p, PG_BYTEA);
-    for (size_t i = 0; i < unique; i++)
-        pg_el_bytes(p, rows[i].key, LEDGER_KEY_SIZE);
-    pg_array_end(p);
-    pg_array_begin(p, PG_UUID);
-    for (size_t i = 0; i < unique; i++)
-        pg_el_uuid(p, &rows[i].it->complaint_id);
-    pg_array_end(p);
-    pg_array_begin(p, PG_UUID);
-    for (size_t i = 0; i < unique; i++)
-        pg_el_uuid(p, &rows[i].it->env->id);
-    pg_array_end(p);
-    free(rows);
+        n += want(r->items[i]);
+    return n;
 }
 
 #define EACH(r, it, want)                                                                                                                  \
@@ -116,23 +191,6 @@ static void step_attachments(struct pg *pg, const struct run *r, struct pg_param
     pg_step(pg, &batch_sql_attachments, p);
 }
 
-static bool has_told(const struct store_item *it)
-{
-    return it->told != NULL;
-}
-
-static void step_told(struct pg *pg, const struct run *r, struct pg_params *p)
-{
-    const struct store_item *it;
-    pg_array_begin(p, PG_UUID);
-    EACH(r, it, has_told) pg_el_uuid(p, &it->complaint_id);
-    pg_array_end(p);
-    pg_array_begin(p, PG_TEXT);
-    EACH(r, it, has_told) pg_el_text(p, it->told);
-    pg_array_end(p);
-    pg_step(pg, &batch_sql_told, p);
-}
-
 static void step_links(struct pg *pg, const struct run *r, struct pg_params *p)
 {
     const struct store_item *it;
@@ -148,70 +206,86 @@ static void step_links(struct pg *pg, const struct run *r, struct pg_params *p)
     pg_step(pg, &batch_sql_links, p);
 }
 
-static void step_unpend(struct pg *pg, const struct run *r, struct pg_params *p)
+static void step_settle(struct pg *pg, const struct run *r, struct pg_params *p)
 {
     const struct store_item *it;
+    pg_array_begin(p, PG_BYTEA);
+    EACH(r, it, was_pending) pg_el_bytes(p, it->ukey, LEDGER_KEY_SIZE);
+    pg_array_end(p);
     pg_array_begin(p, PG_UUID);
     EACH(r, it, was_pending) pg_el_uuid(p, &it->env->id);
     pg_array_end(p);
-    pg_step(pg, &batch_sql_unpend, p);
+    pg_array_begin(p, PG_TEXT);
+    EACH(r, it, was_pending) pg_el_text(p, outcome_name(it->outcome));
+    pg_array_end(p);
+    pg_array_begin(p, PG_UUID);
+    EACH(r, it, was_pending) pg_el_uuid(p, &it->complaint_id);
+    pg_array_end(p);
+    pg_step(pg, &batch_sql_settle, p);
+}
+
+static void step_known(struct pg *pg, const struct run *r, struct pg_params *p)
+{
+    pg_array_begin(p, PG_BYTEA);
+    for (size_t i = 0; i < r->n; i++)
+        for (size_t d = 0; d < r->items[i]->env->desks.n; d++)
+            pg_el_bytes(p, r->items[i]->ukey, LEDGER_KEY_SIZE);
+    pg_array_end(p);
+    pg_array_begin(p, PG_TEXT);
+    for (size_t i = 0; i < r->n; i++)
+        for (size_t d = 0; d < r->items[i]->env->desks.n; d++)
+            pg_el_text(p, r->items[i]->env->desks.v[d]);
+    pg_array_end(p);
+    pg_step(pg, &batch_sql_known, p);
 }
 
 typedef void (*add_step)(struct pg *pg, const struct run *r, struct pg_params *p);
 
-static void with_params(struct pg *pg, const struct run *r, add_step add)
+static void step(struct pg *pg, const struct run *r, item_test want, add_step add)
 {
     struct pg_params p;
+    if (!count_if(r, want))
+        return;
     pg_params_init(&p, PARAMS_CAP);
     add(pg, r, &p);
     pg_params_free(&p);
 }
 
-static void step_store(struct pg *pg, const struct run *r, struct pg_params *p)
+enum run_kind run_kind_of(const struct store_item *it)
 {
-    columns_encode(p, (const struct store_item *const *)r->items, r->n);
-    add_thread_keys(p, r);
-    pg_step(pg, batch_sql_store(), p);
+    return it->known ? RUN_KNOWN : it->pending ? RUN_PENDING : RUN_STORE;
 }
 
-static void step_pending(struct pg *pg, const struct run *r, struct pg_params *p)
+static void write_store(const struct run *r, struct pg *pg)
 {
-    struct buf frame;
-    buf_init(&frame, PARAMS_CAP);
-#define PENDING_COLUMN(type, add)                                                                                                          \
-    pg_array_begin(p, type);                                                                                                               \
-    for (size_t i = 0; i < r->n; i++) {                                                                                                    \
-        const struct store_item *it = r->items[i];                                                                                         \
-        add;                                                                                                                               \
-    }                                                                                                                                      \
-    pg_array_end(p);
-    PENDING_COLUMN(PG_BYTEA, pg_el_bytes(p, it->ukey, sizeof it->ukey))
-    PENDING_COLUMN(PG_UUID, pg_el_uuid(p, &it->env->id))
-    PENDING_COLUMN(PG_TEXT, pg_el_text(p, channel_name(it->env->channel)))
-    PENDING_COLUMN(PG_TEXT, pg_el_text(p, it->env->key))
-    PENDING_COLUMN(PG_BYTEA, pg_el_bytes(p, it->env->digest, sizeof it->env->digest))
-    PENDING_COLUMN(PG_TIMESTAMPTZ, pg_el_time(p, it->env->received_at_us))
-    PENDING_COLUMN(PG_TEXT, pg_el_text(p, it->env->desks.v[0]))
-    PENDING_COLUMN(PG_BYTEA, (buf_reset(&frame), envelope_write(it->env, &frame), p->data.failed |= frame.failed, pg_el_bytes(p, frame.data, frame.len)))
-    PENDING_COLUMN(PG_TEXT, pg_el_text(p, it->pending_reason))
-#undef PENDING_COLUMN
-    buf_free(&frame);
-    pg_step(pg, &batch_sql_pending, p);
+    step(pg, r, was_pending, step_settle);
+    insert_all(r, pg, TABLE_RECEIPTS, is_first, NULL, by_ukey);
+    insert_customers(r, pg);
+    insert_all(r, pg, TABLE_KEYS, is_any, key_count, by_key);
+    insert_all(r, pg, TABLE_COMPLAINT, is_new, NULL, NULL);
+    insert_all(r, pg, TABLE_MESSAGES, is_any, NULL, NULL);
+    insert_all(r, pg, TABLE_EVENT, is_new, NULL, NULL);
+    insert_all(r, pg, TABLE_TIMERS, is_new, NULL, NULL);
+    insert_all(r, pg, TABLE_NOTIFICATIONS, is_any, note_count, NULL);
+    step(pg, r, is_attached, step_attach);
+    step(pg, r, has_attachments, step_attachments);
+    step(pg, r, has_links, step_links);
 }
 
 void run_write(const struct run *r, struct pg *pg)
 {
-    with_params(pg, r, r->pending ? step_pending : step_store);
-    if (!r->pending) {
-        if (count_if(r, is_attached))
-            with_params(pg, r, step_attach);
-        if (count_if(r, has_attachments))
-            with_params(pg, r, step_attachments);
-        if (count_if(r, has_told))
-            with_params(pg, r, step_told);
-        if (count_if(r, has_links))
-            with_params(pg, r, step_links);
-        if (count_if(r, was_pending))
-            with_params(pg, r, step_unpend);
+    switch (r->kind) {
+    case RUN_STORE:
+        write_store(r, pg);
+        break;
+    case RUN_PENDING:
+        insert_all(r, pg, TABLE_RECEIPTS, is_any, NULL, by_ukey);
+        insert_all(r, pg, TABLE_PENDING, is_any, NULL, NULL);
+        break;
+    case RUN_KNOWN:
+        step(pg, r, is_any, step_known);
+        break;
     }
+    if (r->asks_time)
+        pg_step(pg, &batch_sql_time, NULL);
 }

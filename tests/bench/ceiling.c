@@ -83,8 +83,9 @@ static void make_message(struct ceiling *c, struct row *r, uint64_t i, const str
 static void make_steps(struct store_item *it, int64_t at_us)
 {
     it->steps = cd_strdup(
-        "{{12600,2,0,15},{14400,3,0,15},{16200,3,1,15},{18000,3,2,15},{21600,4,0,12},{244800,5,0,8},"
+        "{{0,1,0,15},{12600,2,0,15},{14400,3,0,15},{16200,3,1,15},{18000,3,2,15},{21600,4,0,12},{244800,5,0,8},"
         "{259200,6,0,8},{345600,6,1,8},{432000,6,2,8}}");
+    it->steps_fired = it->told_level = 1;
     it->next_at_us = at_us + CD_SEC(12600);
     it->due_us[0] = at_us + CD_HOUR(1);
     it->due_us[1] = at_us + CD_HOUR(4);
@@ -114,6 +115,25 @@ static void make_customer(struct ceiling *c, struct store_item *it, const struct
     if (it->handle_is_new)
         c->customers[n] = uuid_new();
     it->customer_id = c->customers[n];
+}
+
+/* The acknowledgement, and the owning team told, as config/policies/standard.yaml has it. */
+static void make_notes(struct store_item *it)
+{
+    char id[UUID_TEXT_SIZE];
+    uuid_format(&it->env->id, id);
+    for (int i = 0; i < 2; i++) {
+        struct store_note *n = store_notes_add(&it->notes);
+        n->purpose = i ? "escalation" : "acknowledgement";
+        n->class = i ? "operational" : "statutory";
+        n->transport = "mail";
+        n->recipient = cd_strdup(i ? "billing@example.com" : it->rec->email);
+        n->language = "en";
+        n->payload = i ? cd_strdup("{\"step\":\"receipt\",\"due_us\":0,\"repeat\":0,\"contact\":\"billing\"}") : NULL;
+        n->level = i;
+        n->life_us = CD_HOUR(i ? 24 : 120);
+        n->key = cd_asprintf("%s.%s", i ? "step" : "ack", id);
+    }
 }
 
 static void make_row(struct ceiling *c, struct row *r, uint64_t i)
@@ -148,12 +168,7 @@ static void make_row(struct ceiling *c, struct row *r, uint64_t i)
     make_customer(c, it, &who);
     make_steps(it, it->env->received_at_us);
     keys_thread(who.key, it->keys[it->nkeys++]);
-    it->notify = true;
-    it->notification_id = uuid_new();
-    it->notify_transport = "mail";
-    it->notify_recipient = it->rec->email;
-    it->notify_state = "pending";
-    it->notify_not_after_us = it->env->received_at_us + CD_HOUR(120);
+    make_notes(it);
 }
 
 /* ---- one batch after the other ---- */
@@ -210,10 +225,8 @@ static void on_ready(void *arg)
 
 static void run_all(struct ceiling *c, const char *dsn)
 {
-    static const struct pg_stmt *statements[2];
     char more[80];
     struct timeval limit = {3600, 0};
-    statements[0] = batch_sql_store();
     snprintf(c->prefix, sizeof c->prefix, "c%llu.", (unsigned long long)(c->text.seed % 1000000000));
     c->base = event_base_new();
     c->rows = cd_alloc(c->batch * sizeof *c->rows);
@@ -223,7 +236,7 @@ static void run_all(struct ceiling *c, const char *dsn)
                                 .name = "ceiling",
                                 .dsn = dsn,
                                 .setup = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan",
-                                .statements = statements,
+                                .statements = batch_sql_all(),
                                 .max_in_flight = 2,
                                 .reconnect_max_us = CD_SEC(1),
                                 .ready = on_ready,

@@ -71,23 +71,22 @@ static void who_is_told(void **state)
     struct config c = {.policies = &policy, .npolicies = 1, .teams = &team, .nteams = 1, .contacts = &boss, .ncontacts = 1,
                        .default_language = (char *)"en"};
     struct tell_input in = {.complaint_id = "01", .policy = "p@v", .team = "billing", .level = 1, .due_us = T0};
-    json_t *out = json_array();
+    struct store_notes out = {0};
     const char *step;
     (void)state;
-    assert_int_equal(tell_step(&c, &in, out, &step), 3);
+    assert_int_equal(tell_step(&c, &in, &out, &step), 3);
     assert_string_equal(step, "first-response");
     static const char *const want[][2] = {{"mail", "b@x.example"}, {"webhook", "chat"}, {"sms", "+441234567890"}};
     for (size_t i = 0; i < 3; i++) {
-        json_t *n = json_array_get(out, i);
-        assert_string_equal(json_string_value(json_object_get(n, "transport")), want[i][0]);
-        assert_string_equal(json_string_value(json_object_get(n, "recipient")), want[i][1]);
+        assert_string_equal(out.v[i].transport, want[i][0]);
+        assert_string_equal(out.v[i].recipient, want[i][1]);
     }
     in.level = 9; /* a level that the policy no longer has */
-    assert_int_equal(tell_step(&c, &in, out, &step), 0);
+    assert_int_equal(tell_step(&c, &in, &out, &step), 0);
     in.level = 1;
     in.policy = "gone@v";
-    assert_int_equal(tell_step(&c, &in, out, &step), 0);
-    json_decref(out);
+    assert_int_equal(tell_step(&c, &in, &out, &step), 0);
+    store_notes_free(&out);
 }
 
 int main(void)
