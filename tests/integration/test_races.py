@@ -100,3 +100,39 @@ def test_slow_relay_and_short_lease_send_once(make_box):
     settle(box.db, 90)
     got = [str(m["Delivered-To"]) for m in box.mails()]
     assert sorted(a for a in got if a.startswith("mark-")) == sorted(f"{m}@shop.example" for m in marks)
+
+
+def test_a_transaction_that_builds_on_one_that_fails(make_box):
+    """The first of two transactions on their way fails; the second holds the reply to its complaint, and a mail of its new customer."""
+    box = make_box()
+    first, sender = letters.mark(), "builder@shop.example"
+    box.db.execute("create sequence public.tries")
+    box.db.execute(f"""create function public.fail_once() returns trigger language plpgsql as $$ begin
+        if new.key like '%{first}%' and nextval('public.tries') = 1 then
+            perform pg_sleep(1);
+            raise 'for the test' using errcode = 'CD001';
+        end if;
+        return new;
+    end $$""")
+    box.db.execute("create trigger fail_once before insert on complaintd.receipts for each row execute function public.fail_once()")
+    marks = [first, letters.mark(), letters.mark()]
+    extra = {0: (), 1: [("In-Reply-To", f"<{first}@shop.example>")], 2: ()}
+    raws = [letters.mail("Built", f"text {m}", sender=f"A <{sender}>", message_id=f"{m}@shop.example", extra=extra[i])
+            for i, m in enumerate(marks)]
+    answers = [None] * 3
+    def one(i):
+        answers[i] = box.mail(raws[i], sender)[0]
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(3)]
+    threads[0].start()
+    wait_for(lambda: box.db.value("select count(*) from pg_stat_activity where wait_event = 'PgSleep'") == 1, 10, "the first one sleeps")
+    for t in threads[1:]:
+        t.start()
+    for t in threads:
+        t.join()
+    assert answers == [250] * 3
+    assert box.db.value("select last_value from public.tries") >= 2
+    assert [message_of(box, m)["outcome"] for m in marks] == ["new", "follow-up", "new"]
+    assert message_of(box, marks[0])["complaint_id"] == message_of(box, marks[1])["complaint_id"]
+    assert box.db.value("select count(*) from customers where %s = any(emails)", sender) == 1
+    assert box.metric("complaintd_store_batch_races_total") >= 1
+    box.db.execute("drop trigger fail_once on complaintd.receipts")
