@@ -103,9 +103,11 @@ const char *send_outcome_name(enum send_outcome o);
 
 /* ---- host and channel ---- */
 
+struct tls;
 struct channel_host {
     struct event_base *base;
     const struct config *cfg;
+    const struct tls *tls; /* our certificates (daemon/net/tls.h); NULL is none */
     void *front;
     /* Takes ownership when it returns 0: exactly one ack_resolve() follows, never from inside this call.
      * CD_EAGAIN: over budget or no durable place, the caller answers "try again" and keeps the envelope. */

@@ -172,6 +172,7 @@ void check_desks(struct loader *l)
                                "address %s belongs to desk '%s' already: give it to one desk",
                                c->desks[i].addresses.v[a], show(c->desks[k].name));
     const char *needs = c->nmail_listen     ? "mail.listen"
+                        : c->nmail_listen_tls ? "mail.listen_tls"
                         : c->nhttp_listen   ? "http.listen"
                         : c->nclients       ? "clients"
                         : c->nsms_providers ? "sms.providers"
@@ -182,7 +183,7 @@ void check_desks(struct loader *l)
     size_t addresses = 0;
     for (size_t i = 0; i < c->ndesks; i++)
         addresses += c->desks[i].addresses.n;
-    if (c->nmail_listen && c->ndesks && !addresses)
+    if (c->nmail_listen + c->nmail_listen_tls && c->ndesks && !addresses)
         faults_add(l->f, root_mark(l, "desks"),
                    "mail is taken in but no desk has an address: write addresses: "
                    "[care@example.com] for one");
@@ -232,7 +233,7 @@ void check_policies(struct loader *l)
 
 static bool mail_goes_out(const struct config *c)
 {
-    bool any = c->nmail_listen > 0;
+    bool any = c->nmail_listen + c->nmail_listen_tls > 0;
     for (size_t i = 0; i < c->nteams; i++)
         any = any || *c->teams[i].contact.mail;
     for (size_t i = 0; i < c->ncontacts; i++)
@@ -267,6 +268,23 @@ static void check_mail(struct loader *l)
                    "write a smaller one");
 }
 
+/* What is in the files is looked at by the daemon, again and again; a name that leads nowhere is a slip of the pen. */
+static void check_tls(struct loader *l)
+{
+    const struct config *c = l->c;
+    for (size_t i = 0; i < c->ncertificates; i++) {
+        const struct cfg_certificate *x = &c->certificates[i];
+        const char *files[] = {x->certificate, x->key};
+        for (size_t k = 0; k < ARRAY_LEN(files); k++)
+            if (*files[k] && access(files[k], R_OK) != 0)
+                faults_add(l->f, x->mark, "%s can't be read: name a PEM file that the daemon's user may read", files[k]);
+    }
+    const char *needs = c->nmail_listen_tls ? "mail.listen_tls" : c->mail_require_tls ? "mail.require_tls" : NULL;
+    if (needs && !c->ncertificates && !root_given(l, "tls.certificates"))
+        faults_add(l->f, root_mark(l, needs), "%s needs a certificate: write `tls:` with certificates: [{certificate: FILE, key: FILE}]",
+                   needs);
+}
+
 /* Without a distance between entering and leaving a mode, the daemon would flicker between the two. */
 static void check_gate(struct loader *l)
 {
@@ -291,8 +309,8 @@ static void check_gate(struct loader *l)
 static void check_listeners(struct loader *l)
 {
     const struct config *c = l->c;
-    const struct listen_addr *all[] = {c->mail_listen, c->http_listen, c->metrics_listen, c->line_listen};
-    const size_t n[] = {c->nmail_listen, c->nhttp_listen, c->nmetrics_listen, c->nline_listen};
+    const struct listen_addr *all[] = {c->mail_listen, c->mail_listen_tls, c->http_listen, c->metrics_listen, c->line_listen};
+    const size_t n[] = {c->nmail_listen, c->nmail_listen_tls, c->nhttp_listen, c->nmetrics_listen, c->nline_listen};
     struct strlist seen = {0};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         for (size_t k = 0; k < n[i]; k++) {
@@ -335,6 +353,7 @@ void check_general(struct loader *l)
 {
     const struct config *c = l->c;
     check_mail(l);
+    check_tls(l);
     check_gate(l);
     check_listeners(l);
     check_clients(l);

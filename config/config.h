@@ -48,6 +48,13 @@ struct contact { /* how to reach a team or a named contact; "" where not given *
     char *mail, *sms, *webhook; /* webhook: name in `webhooks` */
 };
 
+/* A certificate that TLS listeners show, and its key. */
+struct cfg_certificate {
+    char *certificate; /* PEM file: the certificate, then what signed it */
+    char *key;         /* PEM file; "" when it is in the same */
+    struct mark mark;
+};
+
 struct cfg_team {
     char *name;
     struct contact contact;
@@ -197,9 +204,16 @@ struct config {
     uint64_t triage_memory_bytes, triage_cpu_seconds, triage_match_bytes;
     char *default_language, *fallback_team;
     int64_t reopen_window_us;
+    /* tls, of every listener that has it */
+    struct cfg_certificate *certificates;
+    size_t ncertificates;
+    int tls_min_version; /* as OpenSSL numbers them: 0x0303 is 1.2, 0x0304 is 1.3 */
+    int64_t tls_poll_us;
     /* mail in */
-    struct listen_addr *mail_listen;
-    size_t nmail_listen;
+    struct listen_addr *mail_listen, *mail_listen_tls;
+    size_t nmail_listen, nmail_listen_tls;
+    bool mail_require_tls;
+    int64_t mail_tls_handshake_timeout_us;
     uint64_t mail_max_message_bytes, mail_max_recipients, mail_max_connections, mail_max_connections_per_address;
     uint64_t mail_max_errors, mail_max_junk_commands, mail_max_command_bytes, mail_max_mails_per_session;
     int64_t mail_command_timeout_us, mail_data_timeout_us;

@@ -12,6 +12,7 @@ static const struct choice log_levels[] = {{"error", LOG_L_ERROR},   {"warn", LO
                                            {"debug", LOG_L_DEBUG},   {0}};
 static const struct choice line_ends[] = {{"normalize", 0}, {"reject", 1}, {0}};
 static const struct choice accept_reject[] = {{"accept", 0}, {"reject", 1}, {0}};
+static const struct choice tls_versions[] = {{"1.2", 0x0303}, {"1.3", 0x0304}, {0}};
 static const struct choice relay_tls[] = {{"none", 0}, {"starttls", 1}, {0}};
 
 /* clang-format off */
@@ -98,8 +99,23 @@ const struct option root_options[] = {
      .flags = OPT_RELOAD,
      .doc = "A reply so long after closing opens a complaint again; later it becomes a new, linked one."},
 
+    {"tls.certificates", OPT_ITEMS, LIST(certificates, ncertificates), .items = &section_certificates,
+     .doc = "Certificates of our listeners, read again when their files change. Of each kind of key (RSA, ECDSA) the first that is "
+            "valid now is shown: write ECDSA beside RSA, or a new one in front of the old one, which serves until the new one's time "
+            "begins and again should the new one run out or not load. None: no TLS."},
+    {"tls.min_version", OPT_CHOICE, AT(tls_min_version), .def = "1.2", .choices = tls_versions,
+     .doc = "The oldest version of TLS that is spoken."},
+    {"tls.poll", OPT_DURATION, AT(tls_poll_us), .def = "5s", .min = "100ms", .max = "1h",
+     .doc = "How often the files of certificates are looked at; a change is taken over when it has stood still that long."},
+
     {"mail.listen", OPT_LISTEN, LIST(mail_listen, nmail_listen), .def = "[]",
-     .doc = "Addresses of the SMTP server; none: no mail is taken in."},
+     .doc = "Addresses of the SMTP server; none here and in mail.listen_tls: no mail is taken in. With a certificate STARTTLS is offered."},
+    {"mail.listen_tls", OPT_LISTEN, LIST(mail_listen_tls, nmail_listen_tls), .def = "[]",
+     .doc = "Addresses of the SMTP server where TLS begins with the connection, such as port 465; needs a certificate."},
+    {"mail.require_tls", OPT_BOOL, AT(mail_require_tls), .def = "false", .flags = OPT_RELOAD,
+     .doc = "Take no mail outside TLS. Not for a server that the world's mail comes to: it need not know TLS (RFC 3207, section 4)."},
+    {"mail.tls_handshake_timeout", OPT_DURATION, AT(mail_tls_handshake_timeout_us), .def = "30s", .min = "100ms", .max = "5min",
+     .doc = "A TLS handshake that takes longer in all is ended.", .flags = OPT_RELOAD},
     {"mail.max_message", OPT_SIZE, AT(mail_max_message_bytes), .def = "25MB", .min = "16kB", .max = "48MB",
      .flags = OPT_RELOAD,
      .doc = "Largest mail, announced by SIZE."},

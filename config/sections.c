@@ -33,6 +33,18 @@ static const struct option desk_options[] = {
 const struct section section_desks = {SECTION(struct cfg_desk, desk_options, "desk", REF_DESK, 1000)};
 #undef AT
 
+#define AT(f) FIELD(struct cfg_certificate, f)
+static const struct option certificate_options[] = {
+    {"certificate", OPT_PATH, AT(certificate), .flags = OPT_REQUIRED,
+     .doc = "PEM file: our certificate, then each that signed the one before it."},
+    {"key", OPT_PATH, AT(key), .doc = "PEM file of its private key, without a passphrase; the certificate's file when not given."},
+    {0},
+};
+const struct section section_certificates = {
+    .noun = "certificate", .options = certificate_options, .item_size = sizeof(struct cfg_certificate),
+    .mark_offset = offsetof(struct cfg_certificate, mark), .name_offset = NO_OFFSET, .max = 8};
+#undef AT
+
 #define AT(f) FIELD(struct cfg_team, f)
 static const struct option team_options[] = {
     {"name", OPT_NAME, AT(name), .flags = OPT_REQUIRED, .doc = "Name in records and commands."},

@@ -19,6 +19,7 @@
 #include "daemon/core/metrics.h"
 #include "daemon/escalation/scheduler.h"
 #include "daemon/intake/gate.h"
+#include "daemon/net/tls.h"
 #include "daemon/notify/outbox.h"
 #include "daemon/pending.h"
 #include "daemon/pipeline.h"
@@ -46,6 +47,7 @@ struct front {
     struct scheduler *scheduler;
     struct outbox *outbox;
     struct requests *requests;
+    struct tls *tls;
     struct event *signals[3], *tick;
     int64_t next_tick_us, drain_until_us, next_watchdog_us, watchdog_us;
     bool sandbox, draining;
@@ -187,6 +189,7 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
     struct front *f = arg;
     (void)what;
     if (sig == SIGHUP) {
+        tls_reload(f->tls);
         log_event(LOG_L_NOTICE, EV_FRONT_RELOAD, "text=%s", log_quote("the configuration is read at start; restart to apply changes"));
         return;
     }
@@ -259,7 +262,8 @@ static int start(struct front *f)
     int fd = triage_config_fd(f->cfg);
     if (fd < 0)
         return EXIT_CONFIG;
-    f->host = (struct channel_host){.base = f->base, .cfg = f->cfg, .front = f, .submit = host_submit, .ready = host_ready, .gate = host_gate,
+    f->tls = tls_new(f->base, f->cfg);
+    f->host = (struct channel_host){.base = f->base, .cfg = f->cfg, .tls = f->tls, .front = f, .submit = host_submit, .ready = host_ready, .gate = host_gate,
                                     .request = host_request, .send_done = host_send_done, .fetch = host_fetch,
                                     .http_answer = host_http_answer};
     int r = pipeline_new(f->base, f->cfg, fd, &f->pipeline); /* fd stays open: workers that are started again read it too */
@@ -284,6 +288,7 @@ static void stop(struct front *f)
         if (f->state[i])
             channels[i]->stop(&f->state[i]);
     outbox_free(&f->outbox);
+    tls_free(&f->tls);
     for (size_t i = 0; i < ARRAY_LEN(f->signals); i++)
         if (f->signals[i])
             event_free(f->signals[i]);

@@ -87,6 +87,18 @@ void metrics_name_intake(const char *const *c, size_t nc, const char *const *o, 
     outcomes = no;
 }
 
+static struct {
+    const char *file;
+    int64_t not_after_s;
+} certificates[METRICS_CERTIFICATES];
+
+void metrics_certificate(size_t i, const char *file, int64_t not_after_s)
+{
+    cd_assert(i < METRICS_CERTIFICATES);
+    certificates[i].file = file;
+    certificates[i].not_after_s = not_after_s;
+}
+
 void metrics_name_instance(const char *name)
 {
     instance_name = name;
@@ -185,10 +197,29 @@ static void render_intake(struct buf *out)
         buf_printf(out, "complaintd_accepted_total{channel=\"%s\"} %lld\n", channel_names[c], (long long)accepted[c]);
 }
 
+static void put_label(struct buf *out, const char *s)
+{
+    for (; *s; s++)
+        buf_printf(out, *s == '\n' ? "\\n" : *s == '"' || *s == '\\' ? "\\%c" : "%c", *s);
+}
+
+static void render_certificates(struct buf *out)
+{
+    head(out, "complaintd_tls_cert_not_after_seconds", "gauge", "End of a certificate's time since the epoch; 0 while none could be read.");
+    for (size_t i = 0; i < METRICS_CERTIFICATES; i++) {
+        if (!certificates[i].file)
+            continue;
+        buf_append_str(out, "complaintd_tls_cert_not_after_seconds{certificate=\"");
+        put_label(out, certificates[i].file);
+        buf_printf(out, "\"} %lld\n", (long long)certificates[i].not_after_s);
+    }
+}
+
 void metrics_render(struct buf *out)
 {
     metrics_read_process();
     render_rows(out);
+    render_certificates(out);
     render_histograms(out);
     render_intake(out);
     head(out, "complaintd_build_info", "gauge", "Version and name of this instance.");

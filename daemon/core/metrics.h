@@ -34,6 +34,10 @@ void metrics_name_intake(const char *const *channels, size_t nchannels, const ch
 void metrics_intake(unsigned channel, unsigned outcome);
 /* One answer "accepted" on its way to the sender. Counted apart from the outcomes, so that the two can be compared. */
 void metrics_accepted(unsigned channel);
+/* complaintd_tls_cert_not_after_seconds of the i-th certificate: the end of its time, 0 while none could be read. `file` is borrowed;
+ * NULL takes the row away. */
+#define METRICS_CERTIFICATES 8
+void metrics_certificate(size_t i, const char *file, int64_t not_after_s);
 /* Label of complaintd_build_info: the instance's name in the configuration; borrowed. */
 void metrics_name_instance(const char *name);
 /* Brings the process_* gauges up to date; a figure that the system does not give keeps its value. */

@@ -445,6 +445,36 @@ static void test_general(void **state CD_UNUSED)
                   "c.yaml:1:26: mail.relay.password has no user: write user: NAME beside it\n");
 }
 
+/* What is in the files is the daemon's to judge, again and again. */
+static void test_tls(void **state CD_UNUSED)
+{
+    put("a.pem", "no certificate\n");
+    assert_faults("tls:\n"
+                  "  min_version: \"1.1\"\n"
+                  "  certificates:\n"
+                  "    - {certificate: a.pem, key: a.key}\n"
+                  "    - {certificate: b.pem}\n"
+                  "    - {key: a.pem}\n",
+                  "c.yaml:2:16: tls.min_version can't be '1.1': write 1.2 or 1.3\n"
+                  "c.yaml:4:7: a.key can't be read: name a PEM file that the daemon's user may read\n"
+                  "c.yaml:5:7: b.pem can't be read: name a PEM file that the daemon's user may read\n"
+                  "c.yaml:6:7: this certificate has no certificate: write `certificate:` and a path, such as /etc/complaintd/file\n");
+    static const char rest[] = CONFIG;
+    const struct {
+        const char *mail, *faults;
+    } cases[] = {
+        {"listen: [\"127.0.0.1:465\"], listen_tls: [\"127.0.0.1:465\"]",
+         "c.yaml:1:71: mail.listen_tls needs a certificate: write `tls:` with certificates: [{certificate: FILE, key: FILE}]\n"
+         "c.yaml:1:72: 127.0.0.1:465 is listened on already: write another port\n"},
+        {"require_tls: true",
+         "c.yaml:1:45: mail.require_tls needs a certificate: write `tls:` with certificates: [{certificate: FILE, key: FILE}]\n"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CD_CLEANUP_FREE char *text = cd_asprintf("mail: {from: care@example.com, %s}%s", cases[i].mail, strchr(rest, '\n'));
+        assert_faults(text, cases[i].faults);
+    }
+}
+
 static void test_file_of_rules_broken(void **state CD_UNUSED)
 {
     put("policies/standard.yaml", "policies: [\n");
@@ -463,7 +493,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_keys),      T(test_values),
         T(test_lists),     T(test_yaml),
-        T(test_names),     T(test_references),
+        T(test_names),     T(test_references), T(test_tls),
         T(test_secrets),   T(test_urls),
         T(test_policies),  T(test_rules),
         T(test_templates), T(test_templates_missing),
