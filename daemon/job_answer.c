@@ -27,11 +27,11 @@ static void log_accepted(const struct job *j, const struct ack_result *r)
     char id[UUID_TEXT_SIZE];
     uuid_format(&e->id, id);
     log_event(LOG_L_INFO, e->from_pending ? EV_INTAKE_TRIAGED : EV_INTAKE_ACCEPTED,
-              "id=%s ref=%s channel=%s outcome=%s peer=%s from=%s to=%s recipients=%zu size=%zu category=%s priority=%s team=%s ms=%lld%s",
+              "id=%s ref=%s channel=%s outcome=%s peer=%s from=%s to=%s recipients=%zu size=%zu category=%s priority=%s team=%s ms=%lld%s%s%s",
               id, r->ref[0] ? r->ref : "-", channel_name(e->channel), outcome_name(r->outcome), or_dash(e->client), sender_text(e),
               e->recipients.n ? log_addr(e->recipients.v[0]) : "-", e->recipients.n, e->raw.len, or_dash(r->category),
               r->priority ? r->priority : "-", or_dash(r->team), (long long)((clock_mono_us() - j->since_mono_us) / 1000),
-              e->line_ends_mended ? " notes=line_ends" : "");
+              e->tls ? " tls=" : "", e->tls ? e->tls : "", e->line_ends_mended ? " notes=line_ends" : "");
 }
 
 static void fill_result(const struct job *j, enum ack_verdict v, struct ack_result *r)

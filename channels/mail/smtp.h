@@ -32,9 +32,9 @@ enum smtp_state {
 };
 const char *smtp_state_name(enum smtp_state s);
 
-/* Each kind has one duration, so that a list in order of setting is in order of expiry too. While the gate is tight the first two
+/* Each kind has one duration, so that a list in order of setting is in order of expiry too. While the gate is tight the first three
  * are short. */
-enum smtp_deadline { DEADLINE_COMMAND, DEADLINE_DATA, DEADLINE_OUTCOME /* ours to keep: never shortened */, DEADLINE_COUNT };
+enum smtp_deadline { DEADLINE_COMMAND, DEADLINE_DATA, DEADLINE_HANDSHAKE, DEADLINE_OUTCOME /* ours to keep: never shortened */, DEADLINE_COUNT };
 
 struct smtp_server;
 struct smtp_peer; /* the count of sessions from one address */
@@ -52,8 +52,11 @@ struct smtp_session {
     bool skip_line; /* inside a command line that was too long */
     bool progress;  /* something was completed: the deadline starts anew */
     bool resuming;  /* in the server's resume list */
+    bool starttls;  /* asked for and granted: nothing more is looked at in the clear */
+    bool shaking;   /* in the TLS handshake: nothing is read or written but by it */
     bool utf8;      /* SMTPUTF8 of this transaction */
     unsigned errors, junk, mails;
+    struct tls_conn *tls; /* NULL in the clear, and until the first byte of a handshake */
     struct event read_ev, write_ev;
     struct buf in;        /* bytes not consumed yet: part of a line, or what waits behind SMTP_WAIT */
     struct buf out;       /* replies that the socket did not take */
@@ -81,6 +84,7 @@ TAILQ_HEAD(smtp_sessions, smtp_session);
 struct smtp_listener {
     struct smtp_server *srv;
     int fd;
+    bool tls; /* from the first byte */
     struct event ev;
 };
 
@@ -98,7 +102,7 @@ struct smtp_server {
     size_t npeers_mask;
     size_t reading_bytes; /* of messages being read, all sessions */
     bool draining;
-    char *greeting, *ehlo; /* made once */
+    char *greeting, *ehlo, *ehlo_tls; /* made once; ehlo_tls offers STARTTLS */
     struct buf replies;    /* of the session that is running; empty whenever none is */
     uint8_t rbuf[SMTP_READ_BYTES];
 };
@@ -127,9 +131,10 @@ void smtp_peers_free(struct smtp_server *srv);
 
 /* ---- smtp_session.c ---- */
 
-/* Takes the connected, non-blocking socket, greets. `peer` is counted already, NULL for trusted clients. */
+/* Takes the connected, non-blocking socket, greets, with `tls` after the handshake. `peer` is counted already, NULL for trusted
+ * clients. */
 void smtp_session_new(struct smtp_server *srv, int fd, const char *peer_text, struct smtp_peer *peer,
-                      bool trusted);
+                      bool trusted, bool tls);
 /* Writes what was gathered; then closes, resumes or waits as the state asks. The last thing each callback
  * does. */
 void smtp_session_settle(struct smtp_session *s);
@@ -153,6 +158,25 @@ void smtp_reply_raw(struct smtp_session *s, const char *text);
 void smtp_reply_end(struct smtp_session *s, const char *line, const char *why);
 void smtp_flush(struct smtp_session *s);
 void smtp_flush_out(struct smtp_session *s); /* the socket can be written again */
+
+/* ---- smtp_tls.c: what the bytes go through, and how TLS begins ---- */
+
+/* As recv(2) and send(2) with a non-blocking socket. */
+ssize_t smtp_recv(struct smtp_session *s, void *p, size_t n) CD_MUSTUSE;
+ssize_t smtp_send(struct smtp_session *s, const void *p, size_t n) CD_MUSTUSE;
+/* Sees to it that what TLS has read already is not forgotten, and that it may write what reading asks for. */
+void smtp_tls_more(struct smtp_session *s);
+/* The socket can be read or written: true when TLS itself needed that, and nothing else is to be done. */
+bool smtp_tls_readable(struct smtp_session *s);
+bool smtp_tls_writable(struct smtp_session *s);
+bool smtp_tls_offered(const struct smtp_session *s); /* STARTTLS is worth a line in the answer to EHLO */
+void smtp_tls_command(struct smtp_session *s);       /* STARTTLS */
+/* After STARTTLS was granted, and once per turn: 220 and the handshake, or 554 when something stood behind it. */
+void smtp_tls_begin(struct smtp_session *s);
+void smtp_tls_expect(struct smtp_session *s); /* the next byte belongs to a handshake */
+void smtp_tls_failed(struct smtp_session *s, const char *why); /* logs, closes */
+char *smtp_tls_ehlo(const char *ehlo); /* with a line for STARTTLS */
+char *smtp_tls_text(const struct smtp_session *s); /* for the envelope; NULL without TLS */
 
 /* ---- smtp_verbs.c: the only dispatch ---- */
 

@@ -71,10 +71,14 @@ static int write_trace(struct smtp_session *s)
         return r;
     const char *with = s->utf8 ? "UTF8SMTP" : (s->esmtp ? "ESMTP" : "SMTP");
     const char *family = strchr(s->peer_text, ':') ? "IPv6:" : "";
+    const char *secure = s->tls && (s->utf8 || s->esmtp) ? "S" : ""; /* RFC 3848, RFC 6531: none for HELO */
+    e->tls = smtp_tls_text(s);
     r = buf_printf(&e->raw, "Return-Path: <%s>\r\nReceived: from %s ([%s%s])\r\n", e->sender, s->helo, family,
                    s->peer_text);
+    if (!r && e->tls)
+        r = buf_printf(&e->raw, "\t(using %s)\r\n", e->tls);
     if (!r)
-        r = buf_printf(&e->raw, "\tby %s with %s id %s;\r\n\t%s\r\n", s->srv->cfg->hostname, with, s->id,
+        r = buf_printf(&e->raw, "\tby %s with %s%s id %s;\r\n\t%s\r\n", s->srv->cfg->hostname, with, secure, s->id,
                        date);
     s->trace_bytes = e->raw.len;
     return r;

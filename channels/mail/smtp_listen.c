@@ -13,14 +13,16 @@
 #include "daemon/core/err.h"
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
+#include "daemon/net/tls.h"
 
 #define BACKLOG 4096       /* the kernel cuts it to net.core.somaxconn */
 #define ACCEPTS_A_TURN 128 /* then the loop serves those who are in */
 #define PAUSE_US CD_MSEC(200)
 
+/* `line` NULL: the peer expects TLS, not words. */
 static void refuse(int fd, const char *peer, const char *line, const char *why)
 {
-    ssize_t r = send(fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t r = line ? send(fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
     (void)r; /* a courtesy */
     close(fd);
     metrics_inc(M_SMTP_REFUSED);
@@ -43,28 +45,33 @@ static void peer_of(const struct sockaddr_storage *ss, struct in6_addr *addr, ch
         inet_ntop(AF_INET6, addr, text, INET6_ADDRSTRLEN);
 }
 
-static void admit(struct smtp_server *srv, int fd, const struct sockaddr_storage *ss)
+static void admit(struct smtp_listener *l, int fd, const struct sockaddr_storage *ss)
 {
+    struct smtp_server *srv = l->srv;
     struct in6_addr addr;
     char text[INET6_ADDRSTRLEN];
     struct smtp_peer *peer = NULL;
     peer_of(ss, &addr, text);
     if (srv->nsessions >= srv->cfg->mail_max_connections) {
-        refuse(fd, text, "421 4.7.0 Too many connections, try again later\r\n", "max_connections");
+        refuse(fd, text, l->tls ? NULL : "421 4.7.0 Too many connections, try again later\r\n", "max_connections");
         return;
     }
     if (srv->host->gate(srv->host->front) == GATE_SHED) {
         metrics_inc(M_SMTP_LIMIT_SHED);
-        refuse(fd, text, "421 4.3.2 Too busy, try again later\r\n", "gate");
+        refuse(fd, text, l->tls ? NULL : "421 4.3.2 Too busy, try again later\r\n", "gate");
+        return;
+    }
+    if (l->tls && !tls_context(srv->host->tls)) {
+        refuse(fd, text, NULL, "no_certificate");
         return;
     }
     bool trusted = config_trusted(srv->cfg, text);
     if (!trusted && !(peer = smtp_peer_enter(srv, &addr))) {
-        refuse(fd, text, "421 4.7.0 Too many connections from your address\r\n",
+        refuse(fd, text, l->tls ? NULL : "421 4.7.0 Too many connections from your address\r\n",
                "max_connections_per_address");
         return;
     }
-    smtp_session_new(srv, fd, text, peer, trusted);
+    smtp_session_new(srv, fd, text, peer, trusted, l->tls);
 }
 
 static void listeners_on(struct smtp_server *srv, bool on)
@@ -103,7 +110,7 @@ static void on_accept(evutil_socket_t lfd, short what, void *arg)
         socklen_t len = sizeof ss;
         int fd = accept4(lfd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            admit(l->srv, fd, &ss);
+            admit(l, fd, &ss);
             continue;
         }
         if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -160,12 +167,12 @@ static int open_socket(const struct sockaddr_storage *ss, socklen_t len, uint16_
     return fd;
 }
 
-static int open_one(struct smtp_server *srv, const struct listen_addr *a)
+static int open_one(struct smtp_server *srv, const struct listen_addr *a, bool tls)
 {
     struct sockaddr_storage ss;
     socklen_t len = 0;
     if (srv->nlisteners == SMTP_MAX_LISTENERS) {
-        log_event(LOG_L_ERROR, EV_SMTP_LISTEN_FAILED, "hint=\"mail.listen takes at most %d addresses\"",
+        log_event(LOG_L_ERROR, EV_SMTP_LISTEN_FAILED, "hint=\"mail.listen and mail.listen_tls take at most %d addresses\"",
                   SMTP_MAX_LISTENERS);
         return CD_ELIMIT;
     }
@@ -183,11 +190,11 @@ static int open_one(struct smtp_server *srv, const struct listen_addr *a)
         return CD_EIO;
     }
     struct smtp_listener *l = &srv->listeners[srv->nlisteners++];
-    *l = (struct smtp_listener){.srv = srv, .fd = fd};
+    *l = (struct smtp_listener){.srv = srv, .fd = fd, .tls = tls};
     event_assign(&l->ev, srv->host->base, fd, EV_READ | EV_PERSIST, on_accept, l);
     event_add(&l->ev, NULL);
-    log_event(LOG_L_NOTICE, EV_SMTP_LISTENING, "address=%s port=%u", log_quote(a->text),
-              smtp_listen_port(srv, srv->nlisteners - 1));
+    log_event(LOG_L_NOTICE, EV_SMTP_LISTENING, "address=%s port=%u tls=%s", log_quote(a->text),
+              smtp_listen_port(srv, srv->nlisteners - 1), tls ? "yes" : "no");
     return 0;
 }
 
@@ -196,12 +203,12 @@ int smtp_listen_open(struct smtp_server *srv)
     srv->accept_again = event_new(srv->host->base, -1, 0, on_accept_again, srv);
     if (!srv->accept_again)
         return CD_ENOMEM;
-    for (size_t i = 0; i < srv->cfg->nmail_listen; i++) {
-        int r = open_one(srv, &srv->cfg->mail_listen[i]);
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    int r = 0;
+    for (size_t i = 0; i < srv->cfg->nmail_listen && !r; i++)
+        r = open_one(srv, &srv->cfg->mail_listen[i], false);
+    for (size_t i = 0; i < srv->cfg->nmail_listen_tls && !r; i++)
+        r = open_one(srv, &srv->cfg->mail_listen_tls[i], true);
+    return r;
 }
 
 void smtp_listen_close(struct smtp_server *srv)

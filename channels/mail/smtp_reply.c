@@ -80,7 +80,7 @@ static void keep(struct smtp_session *s, const uint8_t *p, size_t n)
 
 static ssize_t send_some(struct smtp_session *s, const uint8_t *p, size_t n)
 {
-    ssize_t sent = send(s->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t sent = smtp_send(s, p, n);
     if (sent >= 0)
         return sent;
     if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)

@@ -53,6 +53,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         return;
     expire_tight(srv, DEADLINE_COMMAND, now);
     expire_tight(srv, DEADLINE_DATA, now);
+    expire_tight(srv, DEADLINE_HANDSHAKE, now);
 }
 
 static void on_resume(evutil_socket_t fd, short what, void *arg)
@@ -91,6 +92,7 @@ static void make_texts(struct smtp_server *srv)
     srv->ehlo = cd_asprintf("250-%s\r\n250-PIPELINING\r\n250-SIZE %llu\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n"
                             "250 ENHANCEDSTATUSCODES\r\n",
                             cfg->hostname, (unsigned long long)cfg->mail_max_message_bytes);
+    srv->ehlo_tls = smtp_tls_ehlo(srv->ehlo);
 }
 
 static int start_events(struct smtp_server *srv)
@@ -103,6 +105,7 @@ static int start_events(struct smtp_server *srv)
         return CD_ENOMEM;
     /* a quarter of the shortest deadline, so that none is overrun by much, and no oftener than needed */
     int64_t us = CD_MIN(srv->duration_us[DEADLINE_COMMAND], srv->duration_us[DEADLINE_DATA]);
+    us = CD_MIN(us, srv->duration_us[DEADLINE_HANDSHAKE]);
     us = CD_MIN(us, srv->cfg->intake_tight_timeout_us) / 4;
     us = CD_MAX(CD_MSEC(10), CD_MIN(CD_SEC(1), us));
     struct timeval tv = {.tv_sec = us / CD_SEC(1), .tv_usec = us % CD_SEC(1)};
@@ -115,6 +118,7 @@ int smtp_server_new(const struct channel_host *host, struct smtp_server **ret)
     srv->host = host;
     srv->cfg = host->cfg;
     srv->duration_us[DEADLINE_COMMAND] = srv->cfg->mail_command_timeout_us;
+    srv->duration_us[DEADLINE_HANDSHAKE] = srv->cfg->mail_tls_handshake_timeout_us;
     srv->duration_us[DEADLINE_DATA] = srv->duration_us[DEADLINE_OUTCOME] = srv->cfg->mail_data_timeout_us;
     TAILQ_INIT(&srv->sessions);
     TAILQ_INIT(&srv->dead);
@@ -176,6 +180,7 @@ void smtp_server_free(struct smtp_server **psrv)
     buf_free(&srv->replies);
     free(srv->greeting);
     free(srv->ehlo);
+    free(srv->ehlo_tls);
     free(srv);
     *psrv = NULL;
 }

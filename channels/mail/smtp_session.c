@@ -10,6 +10,7 @@
 
 #include "daemon/core/err.h"
 #include "daemon/core/metrics.h"
+#include "daemon/net/tls_conn.h"
 
 const char *smtp_state_name(enum smtp_state s)
 {
@@ -25,7 +26,7 @@ static size_t input_cap(const struct smtp_session *s)
 
 static bool may_consume(const struct smtp_session *s)
 {
-    return s->state != SMTP_WAIT && s->state != SMTP_CLOSED && !s->ending && s->out.len == 0;
+    return s->state != SMTP_WAIT && s->state != SMTP_CLOSED && !s->ending && !s->starttls && s->out.len == 0;
 }
 
 static size_t take_line(struct smtp_session *s, const uint8_t *p, size_t n)
@@ -105,16 +106,20 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct smtp_session *s = arg;
     struct smtp_server *srv = s->srv;
+    (void)fd;
     (void)what;
+    if (smtp_tls_readable(s))
+        return;
     size_t room = input_cap(s) - s->in.len;
     cd_assert(room > 0); /* full: adjust_reading() took the event away */
-    ssize_t n = recv(fd, srv->rbuf, CD_MIN(sizeof srv->rbuf, room), 0);
+    ssize_t n = smtp_recv(s, srv->rbuf, CD_MIN(sizeof srv->rbuf, room));
     if (n > 0)
         input(s, srv->rbuf, (size_t)n);
     else if (n == 0)
         on_eof(s);
     else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
         smtp_close(s);
+    smtp_tls_more(s);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -122,13 +127,16 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     struct smtp_session *s = arg;
     (void)fd;
     (void)what;
+    if (smtp_tls_writable(s))
+        return;
     smtp_flush_out(s);
     if (s->state != SMTP_CLOSED && s->out.len == 0)
         smtp_session_resume(s);
+    smtp_tls_more(s);
 }
 
 void smtp_session_new(struct smtp_server *srv, int fd, const char *peer_text, struct smtp_peer *peer,
-                      bool trusted)
+                      bool trusted, bool tls)
 {
     struct smtp_session *s = cd_alloc(sizeof *s);
     s->srv = srv;
@@ -147,8 +155,12 @@ void smtp_session_new(struct smtp_server *srv, int fd, const char *peer_text, st
     metrics_inc(M_SMTP_CONNECTIONS);
     metrics_set(M_SMTP_OPEN, (int64_t)srv->nsessions);
     event_add(&s->read_ev, NULL);
-    s->progress = true;
-    smtp_reply_raw(s, srv->greeting);
+    if (tls) {
+        smtp_tls_expect(s);
+    } else {
+        s->progress = true;
+        smtp_reply_raw(s, srv->greeting);
+    }
     smtp_session_settle(s);
 }
 
@@ -163,6 +175,7 @@ static void adjust_reading(struct smtp_session *s)
         event_del(&s->read_ev);
     else
         event_add(&s->read_ev, NULL);
+    smtp_tls_more(s);
 }
 
 /* Nothing more can come of it: all replies are written, and it has ended or its peer has gone. A peer that
@@ -181,6 +194,8 @@ void smtp_session_settle(struct smtp_session *s)
 {
     if (s->srv->draining && s->state != SMTP_DATA && s->state != SMTP_WAIT)
         smtp_reply_end(s, "421 4.3.2 Shutting down, try again later", "drain");
+    if (s->starttls)
+        smtp_tls_begin(s);
     smtp_flush(s);
     if (s->state == SMTP_CLOSED)
         return;
@@ -199,6 +214,11 @@ void smtp_session_settle(struct smtp_session *s)
 void smtp_session_expired(struct smtp_session *s)
 {
     metrics_inc(M_SMTP_TIMEOUT);
+    if (s->shaking) {
+        metrics_inc(M_SMTP_TLS_TIMEOUT);
+        smtp_tls_failed(s, "timeout");
+        return;
+    }
     if (s->state == SMTP_WAIT) /* should its outcome come yet and be good, the key finds the double */
         smtp_reply_end(s, "451 4.3.0 Not stored in time, try again later", "outcome-timeout");
     else
@@ -226,6 +246,7 @@ void smtp_close(struct smtp_session *s)
     smtp_message_drop(s);
     event_del(&s->read_ev);
     event_del(&s->write_ev);
+    tls_conn_free(&s->tls);
     if (s->cut && !s->eof)
         drop_unread(s);
     close(s->fd);

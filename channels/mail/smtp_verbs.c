@@ -56,7 +56,7 @@ static void set_helo(struct smtp_session *s, struct smtp_arg a, bool esmtp)
 static void verb_ehlo(struct smtp_session *s, struct smtp_arg a)
 {
     set_helo(s, a, true);
-    smtp_reply_raw(s, s->srv->ehlo);
+    smtp_reply_raw(s, smtp_tls_offered(s) ? s->srv->ehlo_tls : s->srv->ehlo);
 }
 
 static void verb_helo(struct smtp_session *s, struct smtp_arg a)
@@ -93,6 +93,10 @@ static void verb_mail(struct smtp_session *s, struct smtp_arg a)
 {
     const struct config *cfg = s->srv->cfg;
     struct smtp_path path;
+    if (cfg->mail_require_tls && !s->tls) {
+        smtp_reply(s, "530 5.7.0 Must issue a STARTTLS command first");
+        return;
+    }
     enum smtp_fault f = smtp_parse_mail(a.p, a.n, &path);
     if (f) {
         reply_fault(s, f, true);
@@ -200,6 +204,12 @@ static void verb_help(struct smtp_session *s, struct smtp_arg a)
     smtp_reply(s, "214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT");
 }
 
+static void verb_starttls(struct smtp_session *s, struct smtp_arg a)
+{
+    (void)a;
+    smtp_tls_command(s);
+}
+
 static void verb_quit(struct smtp_session *s, struct smtp_arg a)
 {
     (void)a;
@@ -224,7 +234,7 @@ static const struct smtp_verb verbs[] = {
     {"EXPN", IN_ANY, VF_OFF, NULL},
     {"ETRN", IN_ANY, VF_OFF, NULL},
     {"TURN", IN_ANY, VF_OFF, NULL},
-    {"STARTTLS", IN_ANY, VF_OFF, NULL},
+    {"STARTTLS", IN_ANY, VF_NO_ARG | VF_GROUP_LAST | VF_JUNK, verb_starttls},
     {"AUTH", IN_ANY, VF_OFF, NULL},
     {"BDAT", IN_ANY, VF_OFF, NULL},
 };

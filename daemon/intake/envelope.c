@@ -83,6 +83,7 @@ void envelope_free(struct envelope **ep)
     *ep = NULL;
     free(e->client);
     free(e->sender);
+    free(e->tls);
     free(e->key);
     strlist_free(&e->recipients);
     strlist_free(&e->desks);

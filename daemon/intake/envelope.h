@@ -47,6 +47,7 @@ struct envelope {
     char *key;
     uint8_t digest[SHA256_SIZE]; /* over the content, see intake/keys.h */
     struct buf raw;              /* mail: with Return-Path and Received in front; sms: form body; line: the JSON object */
+    char *tls;                   /* mail: "TLSv1.3/CIPHER", NULL without TLS; as the next one */
     bool line_ends_mended;       /* mail: bare CR or LF were normalized; told in the log only, not part of the frames */
     bool from_pending;           /* read back from the table of pending envelopes */
     unsigned worker_deaths;      /* how often a worker died with it */

@@ -273,6 +273,25 @@ static void the_process_shows_itself(void **state)
     buf_free(&text);
 }
 
+/* A path may hold whatever a file name may. */
+static void certificates_have_rows(void **state)
+{
+    struct buf text;
+    (void)state;
+    buf_init(&text, CD_MIB(1));
+    metrics_certificate(0, "/etc/a\"b\\c\nd.pem", 1795000000);
+    metrics_certificate(1, "/etc/second.pem", 0);
+    metrics_render(&text);
+    assert_non_null(strstr(buf_str(&text), "\ncomplaintd_tls_cert_not_after_seconds{certificate=\"/etc/a\\\"b\\\\c\\nd.pem\"} 1795000000\n"));
+    assert_non_null(strstr(buf_str(&text), "\ncomplaintd_tls_cert_not_after_seconds{certificate=\"/etc/second.pem\"} 0\n"));
+    metrics_certificate(0, NULL, 0);
+    metrics_certificate(1, NULL, 0);
+    buf_reset(&text);
+    metrics_render(&text);
+    assert_null(strstr(buf_str(&text), "\ncomplaintd_tls_cert_not_after_seconds{"));
+    buf_free(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +299,7 @@ int main(void)
         cmocka_unit_test(histograms_add_up),
         cmocka_unit_test(values_and_conservation),
         cmocka_unit_test(the_process_shows_itself),
+        cmocka_unit_test(certificates_have_rows),
     };
     return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
 }

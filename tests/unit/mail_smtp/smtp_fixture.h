@@ -95,6 +95,7 @@ CD_UNUSED static int setup(void **state)
         .mail_max_command_bytes = 512,
         .mail_command_timeout_us = CD_SEC(60),
         .mail_data_timeout_us = CD_SEC(60),
+        .mail_tls_handshake_timeout_us = CD_SEC(60),
         .desks = desks,
         .ndesks = ARRAY_LEN(desks),
     };
@@ -145,7 +146,7 @@ CD_UNUSED static int session(bool trusted)
 {
     int fd[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
-    smtp_session_new(srv, fd[0], "192.0.2.7", NULL, trusted);
+    smtp_session_new(srv, fd[0], "192.0.2.7", NULL, trusted, false);
     return fd[1];
 }
 

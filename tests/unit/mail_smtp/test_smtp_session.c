@@ -252,7 +252,7 @@ static void one_write_for_a_group(void **state)
     (void)state;
     start();
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
-    smtp_session_new(srv, fd[0], "192.0.2.7", NULL, false);
+    smtp_session_new(srv, fd[0], "192.0.2.7", NULL, false, false);
     assert_true(recv(fd[1], heard, sizeof heard, 0) > 0);
     say(fd[1], "EHLO c\r\n");
     assert_true(recv(fd[1], heard, sizeof heard, 0) > 0);
