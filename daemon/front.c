@@ -25,6 +25,7 @@
 #include "daemon/pipeline.h"
 #include "daemon/requests.h"
 #include "daemon/store/migrate.h"
+#include "daemon/store/partitions.h"
 #include "daemon/triage_worker.h"
 
 #define EXIT_TEMPORARY 75
@@ -48,6 +49,7 @@ struct front {
     struct outbox *outbox;
     struct requests *requests;
     struct tls *tls;
+    struct partitions *partitions;
     struct event *signals[3], *tick;
     int64_t next_tick_us, drain_until_us, next_watchdog_us, watchdog_us;
     bool sandbox, draining;
@@ -269,6 +271,7 @@ static int start(struct front *f)
     int r = pipeline_new(f->base, f->cfg, fd, &f->pipeline); /* fd stays open: workers that are started again read it too */
     if (r < 0)
         return EXIT_TEMPORARY;
+    f->partitions = partitions_new(f->base, f->cfg);
     f->pending = pending_new(f->base, f->cfg, f->pipeline);
     f->outbox = outbox_new(f->base, f->cfg, f->sandbox);
     f->scheduler = scheduler_new(f->base, f->cfg, on_fired, f);
@@ -280,6 +283,7 @@ static int start(struct front *f)
 
 static void stop(struct front *f)
 {
+    partitions_free(&f->partitions);
     pending_free(&f->pending);
     pipeline_free(&f->pipeline);
     requests_free(&f->requests);

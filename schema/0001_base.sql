@@ -37,7 +37,8 @@ create table complaintd.pending (
     attempts integer not null default 0,
     next_attempt_at timestamptz not null,
     reason text not null
-);
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, toast.autovacuum_vacuum_scale_factor = 0,
+        toast.autovacuum_vacuum_threshold = 1000);
 alter table complaintd.pending alter column envelope set compression lz4;
 create index pending_next on complaintd.pending (next_attempt_at);
 
@@ -96,13 +97,13 @@ create table complaintd.complaint (
     degraded boolean not null default false,
     duplicate_of uuid,
     merged_into uuid,
-    cause text,
-    remedy text,
+    first_id uuid, -- of its messages, when it is older than the complaint; kept by attach_message
+    cause text compression lz4,
+    remedy text compression lz4,
     satisfaction integer,
     decision text not null -- JSON; read by people, so it is parsed when it is read (view complaints)
 ) with (fillfactor = 85);
 alter table complaintd.complaint alter column decision set compression lz4;
-create index complaint_customer on complaintd.complaint (customer_id);
 create index complaint_open on complaintd.complaint (received_at) where status <> 'closed';
 
 -- References that were given and now lead elsewhere (merge, split). They resolve for ever.
@@ -120,6 +121,9 @@ create table complaintd.links (
     primary key (complaint_id, other_id, kind)
 );
 
+-- A month of ids a partition (see make_partitions). A message's id is made when it arrives, its complaint's id is that of the message that
+-- opened it; so the messages of a complaint are usually not older than it, and complaint.first_id says where that is not so. Who looks
+-- for the messages of a complaint says `m.id >= coalesce(c.first_id, c.id)` as well, or every partition is searched.
 create table complaintd.messages (
     id uuid primary key,
     complaint_id uuid,
@@ -129,19 +133,18 @@ create table complaintd.messages (
     class text not null default 'person',
     sender text,
     recipients text[] not null default '{}',
-    subject text,
-    body text,
-    text_new text,
-    text_quoted text,
+    subject text compression lz4,
+    body text compression lz4,
+    text_new text compression lz4,
+    text_quoted text compression lz4,
     message_id text,
     in_reply_to text,
     received_at timestamptz not null,
     sent_at timestamptz,
     raw bytea,
     digest bytea
-);
+) partition by range (id);
 alter table complaintd.messages alter column raw set storage external;
-alter table complaintd.messages alter column body set compression lz4;
 create index messages_complaint on complaintd.messages (complaint_id);
 
 -- Places in messages.raw, not copies.
@@ -169,11 +172,91 @@ create table complaintd.event (
     at timestamptz not null,
     actor text not null,
     kind text not null,
-    data text not null,
+    data text compression lz4 not null,
     prev_hash bytea not null,
     hash bytea not null,
     primary key (complaint_id, seq)
-);
+) partition by range (complaint_id);
+
+-- ---- partitions ----
+
+-- The smallest UUIDv7 of a moment.
+create function complaintd.uuid_at(at timestamptz) returns uuid language sql immutable as
+$$ select (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid $$;
+
+-- The moment in a UUIDv7, in milliseconds.
+create function complaintd.uuid_time(id uuid) returns timestamptz language sql immutable as
+$$ select to_timestamp(('x' || translate(left(id::text, 13), '-', ''))::bit(48)::bigint / 1000.0) $$;
+
+-- The partition of a table for a month (UTC), made beside the table and attached, so that writers are not held up. What the default
+-- partition has of that month moves along, up to p_most rows; false: it has more, and nothing was done.
+create function complaintd.make_partition(p_table text, p_key text, p_month timestamp, p_most integer) returns boolean language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_name text := p_table || to_char(p_month, '"_"YYYY"_"MM');
+    v_low uuid := complaintd.uuid_at(p_month at time zone 'UTC');
+    v_high uuid := complaintd.uuid_at((p_month + interval '1 month') at time zone 'UTC');
+    v_stray integer;
+begin
+    execute format('select count(*) from (select from complaintd.%I where %I >= %L and %I < %L limit %s) x', p_table || '_default',
+                   p_key, v_low, p_key, v_high, p_most::bigint + 1) into v_stray;
+    if v_stray > p_most then
+        return false;
+    end if;
+    execute format('create table complaintd.%I (like complaintd.%I including defaults including storage including compression '
+                   'including constraints) %s', v_name, p_table,
+                   case p_table when 'messages' then 'with (toast_tuple_target = 4080)' end); -- a mail of usual size stays in its row
+    if v_stray > 0 then
+        execute format('lock table complaintd.%I in access exclusive mode', p_table || '_default');
+        execute format('with x as (delete from complaintd.%I where %I >= %L and %I < %L returning *)'
+                       ' insert into complaintd.%I select * from x', p_table || '_default', p_key, v_low, p_key, v_high, v_name);
+    end if;
+    execute format('alter table complaintd.%I attach partition complaintd.%I for values from (%L) to (%L)', p_table, v_name, v_low, v_high);
+    return true;
+end $$;
+
+-- Makes what is missing: the months from the one before this (instances' clocks differ) to `ahead` months after it, and those in
+-- which the default partitions have rows (their ids were made by a clock that was wrong, or nobody made partitions for long), unless
+-- these are in the future. Never waits long for a lock: what it cannot have is left to the next call. made: partitions made; left_over:
+-- rows in the default partitions, counted up to 10000 each; missing: months that could not be made.
+create function complaintd.make_partitions(ahead integer, most integer default 10000, out made integer, out left_over bigint,
+                                           out missing integer)
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+    v_this timestamp := date_trunc('month', clock_timestamp() at time zone 'UTC');
+    v_month timestamp;
+    v_table text;
+    v_key text;
+begin
+    made := 0;
+    missing := 0;
+    perform pg_advisory_xact_lock(78, 1); -- instances, one after the other
+    perform set_config('lock_timeout', '200ms', true);
+    for v_table, v_key in values ('messages', 'id'), ('event', 'complaint_id') loop
+        for v_month in execute format(
+            'select m from generate_series($1 - interval ''1 month'', $1 + $2 * interval ''1 month'', interval ''1 month'') m
+             union select m from (select distinct date_trunc(''month'', complaintd.uuid_time(%I) at time zone ''UTC'') as m
+                                  from (select %I from complaintd.%I limit 10000) d) x
+             where m >= ''2020-01-01'' and m <= $1 order by 1', v_key, v_key, v_table || '_default') using v_this, ahead loop
+            continue when to_regclass(format('complaintd.%I', v_table || to_char(v_month, '"_"YYYY"_"MM'))) is not null;
+            begin
+                if complaintd.make_partition(v_table, v_key, v_month, most) then
+                    made := made + 1;
+                else
+                    missing := missing + 1;
+                end if;
+            exception when lock_not_available or check_violation then -- or a row came into the default partition meanwhile
+                missing := missing + 1;
+            end;
+        end loop;
+    end loop;
+    select (select count(*) from (select from complaintd.messages_default limit 10000) m)
+         + (select count(*) from (select from complaintd.event_default limit 10000) e) into left_over;
+end $$;
+
+create table complaintd.messages_default partition of complaintd.messages default with (toast_tuple_target = 4080);
+create table complaintd.event_default partition of complaintd.event default;
+select complaintd.make_partitions(2);
 
 create view complaintd.events as
     select id, complaint_id, seq, at, actor, kind, data::jsonb as data, prev_hash, hash from complaintd.event;
@@ -283,7 +366,7 @@ create table complaintd.notifications (
     transport text not null,
     recipient text not null,
     language text,
-    payload jsonb,
+    payload jsonb compression lz4,
     state text not null default 'pending' check (state in ('pending', 'sending', 'sent', 'delivered', 'failed', 'unknown',
                                                            'suppressed', 'expired', 'dead')),
     attempts integer not null default 0,
@@ -294,7 +377,7 @@ create table complaintd.notifications (
     sent_at timestamptz,
     delivered_at timestamptz,
     not_after timestamptz,
-    last_error text,
+    last_error text compression lz4,
     idempotency_key text not null
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 create index notifications_due on complaintd.notifications (next_attempt_at) where state in ('pending', 'unknown');
@@ -316,6 +399,9 @@ begin
     perform 1 from complaintd.timers where complaint_id = p_complaint for update; -- before the complaint, as everywhere
     if not complaintd.add_event(p_complaint, p_actor, p_kind, p_data, p_message, p_at) then
         return;
+    end if;
+    if p_message < p_complaint then -- it waited in pending, or in another instance, while a later one was stored
+        update complaintd.complaint set first_id = p_message where id = p_complaint and p_message < coalesce(first_id, id);
     end if;
     if p_kind = 'message-received' then
         update complaintd.complaint set status = 'open' where id = p_complaint and status = 'waiting';
@@ -372,13 +458,14 @@ returns void language plpgsql as $$
 declare
     n complaintd.notifications;
 begin
-    update complaintd.notifications set state = p_state, last_error = p_error, lease_until = null, leased_by = null,
-        next_attempt_at = case when p_again is null then next_attempt_at else complaintd.now() + p_again end,
-        sent_at = case when p_state = 'sent' then complaintd.now() else sent_at end
-        where id = p_id and state = 'sending' and leased_by = p_by and attempts = p_attempt returning * into n;
-    if not found then
+    select * into n from complaintd.notifications where id = p_id for update; -- by id alone: the planner would walk all that are 'sending'
+    if not found or n.state <> 'sending' or n.leased_by is distinct from p_by or n.attempts <> p_attempt then
         return;
     end if;
+    n.sent_at := case when p_state = 'sent' then complaintd.now() else n.sent_at end;
+    update complaintd.notifications set state = p_state, last_error = p_error, lease_until = null, leased_by = null,
+        next_attempt_at = case when p_again is null then next_attempt_at else complaintd.now() + p_again end,
+        sent_at = n.sent_at where id = p_id;
     if p_state = 'sent' and n.purpose = 'acknowledgement' then
         update complaintd.complaint set acknowledged_at = n.sent_at where id = n.complaint_id and acknowledged_at is null;
     end if;
@@ -387,6 +474,17 @@ begin
             jsonb_strip_nulls(jsonb_build_object('notification', n.id, 'purpose', n.purpose, 'transport', n.transport,
                                                  'level', n.level, 'attempts', n.attempts)));
     end if;
+end $$;
+
+-- Who has a say in a complaint, as a JSON array: the addresses and numbers of its customer and the senders of its messages. A function of
+-- its own, so that a look-up that finds no complaint does not open the partitions of messages for nothing.
+create function complaintd.participants(c complaintd.complaint) returns json language plpgsql stable as $$
+begin
+    return (select json_agg(distinct p.who) from (
+        select c.customer_email as who union all select c.customer_phone
+        union all select m.sender from complaintd.messages m where m.complaint_id = c.id and m.id >= coalesce(c.first_id, c.id)
+            and m.direction = 'in' and m.class = 'person'
+        union all select unnest(u.emails || u.phones) from complaintd.customers u where u.id = c.customer_id) p where p.who is not null);
 end $$;
 
 -- What everybody reads.

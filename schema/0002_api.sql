@@ -36,9 +36,10 @@ $$ select case when c.status in ('new', 'open', 'waiting') then
        least(case when c.acknowledged_at is null then t.acknowledge_due end,
              case when c.responded_at is null then t.first_response_due end, t.resolve_due) end $$;
 
-create function complaintd.api_messages(p_id uuid) returns jsonb language sql stable
+create function complaintd.api_messages(p_id uuid) returns jsonb language plpgsql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
-    select coalesce(jsonb_agg(x.one order by x.received_at, x.id), '[]') from (
+begin -- plpgsql keeps the plan, which takes long to make for many partitions
+    return (select coalesce(jsonb_agg(x.one order by x.received_at, x.id), '[]') from (
         select m.id, m.received_at, jsonb_strip_nulls(jsonb_build_object('id', m.id, 'direction', m.direction, 'channel', m.channel,
             'desk', m.desk, 'class', m.class, 'sender', m.sender, 'recipients', m.recipients, 'subject', m.subject,
             'body', left(m.body, 200000), 'cut', case when length(m.body) > 200000 then true end, 'message_id', m.message_id,
@@ -46,7 +47,10 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
             (select jsonb_agg(jsonb_build_object('n', a.n, 'filename', a.filename, 'content_type', a.content_type,
                  'size_bytes', a.size_bytes, 'sha256', encode(a.sha256, 'hex'), 'inline', a.is_inline) order by a.n)
              from complaintd.attachments a where a.message_id = m.id))) as one
-        from complaintd.messages m where m.complaint_id = p_id order by m.received_at desc, m.id desc limit 100) x $$;
+        from complaintd.messages m where m.complaint_id = p_id
+            and m.id >= (select coalesce(c.first_id, c.id) from complaintd.complaint c where c.id = p_id)
+        order by m.received_at desc, m.id desc limit 100) x);
+end $$;
 
 create function complaintd.api_deadlines(p_id uuid) returns jsonb language sql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
@@ -249,7 +253,7 @@ create function complaintd.api_stats() returns setof jsonb language sql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
     with o as materialized (
         select c.status, c.priority, c.category, c.team, c.assignee, c.degraded, c.received_at,
-               complaintd.api_next_due(c, t) < complaintd.now() as overdue
+               complaintd.api_next_due(c, t) < (select complaintd.now()) as overdue
         from complaintd.complaint c left join complaintd.timers t on t.complaint_id = c.id
         where c.status <> 'closed' and c.status <> 'resolved')
     select jsonb_build_object('now', complaintd.now(),
@@ -263,5 +267,7 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
                      'by_team', complaintd.api_counts(array_agg(o.team))) from o),
         'notifications', (select coalesce(jsonb_object_agg(x.state, x.n), '{}') from
                              (select n.state, count(*) as n from complaintd.notifications n
-                              where n.state in ('pending', 'unknown', 'sending') group by n.state) x),
+                              where n.state in ('pending', 'unknown') group by n.state
+                              union all select 'sending', count(*) from complaintd.notifications n where n.state = 'sending'
+                              having count(*) > 0) x), -- two, as the indexes are
         'pending_triage', (select count(*) from complaintd.pending)) $$;

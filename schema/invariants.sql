@@ -24,6 +24,9 @@ union all
 select 'complaint without its first message', c.id, c.ref
     from complaintd.complaint c left join complaintd.messages m on m.id = c.id where m.id is null
 union all
+select 'message older than its complaint says', m.id, c.ref
+    from complaintd.messages m join complaintd.complaint c on c.id = m.complaint_id where m.id < coalesce(c.first_id, c.id)
+union all
 select 'complaint without receipt', c.id, c.ref
     from complaintd.complaint c left join complaintd.receipts r on r.id = c.id where r.id is null or r.complaint_id <> c.id
 union all
