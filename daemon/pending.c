@@ -22,17 +22,17 @@ struct pending_reader {
     bool claiming;
 };
 
-/* The oldest, up to 20 or 1 MB: an envelope takes twice its size on its way here, and one always fits. Those left out stay as they
- * were. */
+/* Those that have waited longest for their turn, up to 20 or 1 MB: an envelope takes twice its size on its way here, and one always
+ * fits. Those left out stay as they were. Time is that of the statement, which an index can be asked for (clock_timestamp() cannot). */
 static const struct pg_stmt sql_claim = {
-    "claim", "with due as materialized (select id, received_at, octet_length(envelope) as bytes from complaintd.pending"
-             "   where next_attempt_at <= clock_timestamp()"
-             "   and ($1::boolean or recorded_at < clock_timestamp() - interval '" WAIT_FOR_WORKERS "') order by received_at limit 20"
+    "claim", "with due as materialized (select id, next_attempt_at, octet_length(envelope) as bytes from complaintd.pending"
+             "   where next_attempt_at <= statement_timestamp()"
+             "   and ($1::boolean or recorded_at < statement_timestamp() - interval '" WAIT_FOR_WORKERS "') order by next_attempt_at limit 20"
              "   for update skip locked),"
              " sized as (select id, row_number() over w as place, sum(bytes) over w as total from due"
-             "   window w as (order by received_at, id))"
+             "   window w as (order by next_attempt_at, id))"
              " update complaintd.pending p set next_attempt_at = clock_timestamp() + interval '15 s', attempts = attempts + 1"
-             " where id in (select id from sized where place = 1 or total <= 1048576) returning attempts, envelope"};
+             " where id = any(array(select id from sized where place = 1 or total <= 1048576)) returning attempts, envelope"};
 static const struct pg_stmt *const statements[] = {&sql_claim, NULL};
 
 static void take(struct pending_reader *r, const PGresult *res, int row)

@@ -282,7 +282,6 @@ struct scheduler *scheduler_new(struct event_base *base, const struct config *c,
     s->pg = pg_new(base, &(struct pg_options){
                              .name = "escalation",
                              .dsn = c->database_dsn,
-                             .setup = "set enable_seqscan = off",
                              .statements = statements,
                              .max_in_flight = 1,
                              .reconnect_max_us = c->database_reconnect_max_us,

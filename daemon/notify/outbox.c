@@ -402,7 +402,6 @@ struct outbox *outbox_new(struct event_base *base, const struct config *c, bool 
     o->pg = pg_new(base, &(struct pg_options){
                              .name = "outbox",
                              .dsn = c->database_dsn,
-                             .setup = "set enable_seqscan = off",
                              .statements = statements,
                              .max_in_flight = 4,
                              .reconnect_max_us = c->database_reconnect_max_us,

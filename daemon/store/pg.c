@@ -108,7 +108,7 @@ static void drop(struct pg *c, const char *why)
             log_event(LOG_L_ERROR, EV_STORE_CONNECTION_LOST, "connection=%s error=%s retry_in_ms=%lld", c->o.name, log_quote(why),
                       (long long)(c->backoff_us / 1000));
         c->announced_down = true;
-        metrics_inc(M_STORE_LOST);
+        metrics_add(M_STORE_LOST, !c->closing);
     }
     if (c->io)
         event_free(c->io);
@@ -214,8 +214,12 @@ static void connected(struct pg *c)
         return;
     }
     c->state = SETTING_UP;
+    /* All that the daemon asks goes by keys. A plan made while the tables are small must serve when they are large, and one for
+     * partitioned tables is dear to make: so one plan each, of index look-ups and nested loops. */
     char *sql = cd_asprintf("set synchronous_commit = on; set timezone = 'UTC'; set jit = off; set lock_timeout = '5s'; "
-                            "set idle_in_transaction_session_timeout = '30s'; %s", c->o.setup ? c->o.setup : "");
+                            "set idle_in_transaction_session_timeout = '30s'; set plan_cache_mode = force_generic_plan; "
+                            "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; %s",
+                            c->o.setup ? c->o.setup : "");
     int ok = PQsendQuery(c->conn, sql);
     free(sql);
     if (!ok)
