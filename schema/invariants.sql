@@ -21,6 +21,16 @@ union all
 select 'unknown receipt outcome', r.id, r.outcome from complaintd.receipts r
     where r.outcome not in ('new', 'follow-up', 'duplicate', 'auto-reply', 'bounce', 'bulk', 'own', 'control', 'pending', 'spooled')
 union all
+select 'unknown word', c.id, concat_ws(' ', c.status, c.outcome, c.priority) from complaintd.complaint c
+    where c.status not in ('new', 'open', 'waiting', 'resolved', 'closed') or c.priority not in ('critical', 'high', 'normal', 'low')
+       or c.outcome not in ('upheld', 'partly-upheld', 'rejected', 'withdrawn', 'not-a-complaint', 'duplicate')
+union all
+select 'unknown word', m.id, m.direction from complaintd.messages m where m.direction not in ('in', 'out')
+union all
+select 'unknown word', n.id, concat_ws(' ', n.class, n.state) from complaintd.notifications n
+    where n.class not in ('statutory', 'operational', 'courtesy')
+       or n.state not in ('pending', 'sending', 'sent', 'delivered', 'failed', 'unknown', 'suppressed', 'expired', 'dead')
+union all
 select 'complaint without its first message', c.id, c.ref
     from complaintd.complaint c left join complaintd.messages m on m.id = c.id where m.id is null
 union all

@@ -285,8 +285,6 @@ struct batch *batch_new(struct event_base *base, const struct config *c)
     b->pg = pg_new(base, &(struct pg_options){
                              .name = "intake",
                              .dsn = c->database_dsn,
-                             /* a plan made while the tables are empty must not stay a sequential scan */
-                             .setup = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan",
                              .statements = batch_sql_all(),
                              .max_in_flight = MAX_IN_FLIGHT,
                              .answer_limit_us = CD_SEC(10),

@@ -40,9 +40,7 @@ static const struct pg_stmt sql_customers = {
 
 #define CANDIDATE_COLUMNS                                                                                                                  \
     "c.id, c.ref, c.status = 'closed', (extract(epoch from c.closed_at) * 1000000)::bigint,"                                               \
-    " (select json_agg(distinct p.who) from (select c.customer_email as who union all select c.customer_phone"                              \
-    "   union all select m.sender from complaintd.messages m where m.complaint_id = c.id and m.direction = 'in' and m.class = 'person'"    \
-    "   union all select unnest(u.emails || u.phones) from complaintd.customers u where u.id = c.customer_id) p where p.who is not null)"
+    " complaintd.participants(c)"
 
 static const struct pg_stmt sql_keys = {"keys", "select encode(k.key, 'hex'), " CANDIDATE_COLUMNS " from complaintd.thread_keys k"
                                                 " join complaintd.complaint f on f.id = k.complaint_id"
@@ -322,7 +320,6 @@ struct lookup *lookup_new(struct event_base *base, const struct config *c)
     l->pg = pg_new(base, &(struct pg_options){
                              .name = "lookup",
                              .dsn = c->database_dsn,
-                             .setup = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan",
                              .statements = statements,
                              .max_in_flight = 2,
                              .answer_limit_us = CD_SEC(10),

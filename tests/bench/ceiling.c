@@ -235,7 +235,6 @@ static void run_all(struct ceiling *c, const char *dsn)
     c->pg = pg_new(c->base, &(struct pg_options){
                                 .name = "ceiling",
                                 .dsn = dsn,
-                                .setup = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan",
                                 .statements = batch_sql_all(),
                                 .max_in_flight = 2,
                                 .reconnect_max_us = CD_SEC(1),
