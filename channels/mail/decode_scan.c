@@ -291,8 +291,13 @@ static size_t next_dashes(const struct scan *s, size_t at)
 {
     if (s->n - at >= 2 && s->raw[at] == '-' && s->raw[at + 1] == '-')
         return at;
-    const uint8_t *p = memmem(s->raw + at, s->n - at, "\n--", 3);
-    return p ? (size_t)(p - s->raw) + 1 : s->n;
+    const uint8_t *end = s->raw + s->n, *p = s->raw + at;
+    while ((p = memchr(p, '-', (size_t)(end - p))) != NULL) { /* rarer in mails than line ends */
+        if (end - p >= 2 && p[1] == '-' && p > s->raw + at && p[-1] == '\n')
+            return (size_t)(p - s->raw);
+        p++;
+    }
+    return s->n;
 }
 
 /* A closing boundary ("--b--") begins no part; where a boundary itself may end in dashes, any line counts as
