@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "daemon/core/clock.h"
+#include "daemon/core/json_text.h"
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
 #include "daemon/escalation/plan.h"
@@ -244,9 +245,14 @@ static void fill_plan(const struct config *c, struct store_item *it, const struc
     it->next_at_us = (size_t)it->steps_fired < p.nsteps ? p.steps[it->steps_fired].due_us : 0;
     buf_init(&steps, CD_KIB(16));
     buf_append_char(&steps, '{');
-    for (size_t i = 0; i < p.nsteps; i++)
-        buf_printf(&steps, "%s{%lld,%d,%u,%u}", i ? "," : "", (long long)((p.steps[i].due_us - received_us) / CD_SEC(1)), p.steps[i].level,
-                   p.steps[i].n, p.steps[i].stops_on);
+    for (size_t i = 0; i < p.nsteps; i++) {
+        const int64_t step[] = {(p.steps[i].due_us - received_us) / CD_SEC(1), p.steps[i].level, p.steps[i].n, p.steps[i].stops_on};
+        for (size_t k = 0; k < ARRAY_LEN(step); k++) {
+            buf_append_str(&steps, k ? "," : i ? ",{" : "{");
+            buf_append_int(&steps, step[k]);
+        }
+        buf_append_char(&steps, '}');
+    }
     buf_append_char(&steps, '}');
     it->steps = buf_steal(&steps);
     it->policy_version = cd_asprintf("%s@%s", policy->name, policy->version);
@@ -312,33 +318,59 @@ static char *attachments_json(const struct job *j)
     return text;
 }
 
-static void fill_texts(struct job *j, json_t *thread, const char *no_ack)
+static void put_degraded(struct buf *out, const struct record *r)
+{
+    if (r->flags & REC_DEGRADED)
+        json_text_member(out, "degraded", r->degraded_reason ? r->degraded_reason : "yes");
+}
+
+/* The rules' reasons, with those of thread and acknowledgement behind them in the same object. */
+static char *decision_text(const struct job *j, const json_t *thread, const char *ack)
+{
+    const char *reasons = j->decision.reasons;
+    struct buf b;
+    size_t n = strlen(reasons) - 1; /* without the brace that closes it */
+    buf_init(&b, n + CD_MIB(1));
+    cd_assert(buf_reserve(&b, n + 100) == 0);
+    buf_append(&b, reasons, n);
+    json_text_name(&b, "thread");
+    if (json_array_size(thread)) {
+        char *text CD_CLEANUP_FREE = json_dumps(thread, JSON_COMPACT);
+        buf_append_str(&b, text);
+    } else {
+        buf_append_str(&b, "[]");
+    }
+    json_text_member(&b, "acknowledgement", ack);
+    put_degraded(&b, j->rec);
+    buf_append_char(&b, '}');
+    return buf_steal(&b);
+}
+
+static void fill_texts(struct job *j, const json_t *thread, const char *no_ack)
 {
     struct store_item *it = &j->item;
     char hex[2 * SHA256_SIZE + 1];
     hex_encode(j->env->digest, SHA256_SIZE, hex);
-    json_t *e = json_pack("{s:s, s:s, s:s, s:s}", "channel", channel_name(j->env->channel), "class", message_class_name(j->rec->cls), "digest",
-                          hex, "desk", it->desk);
+    struct buf e;
+    buf_init(&e, CD_MIB(1));
+    cd_assert(buf_reserve(&e, 400) == 0); /* usual ones are made in place */
+    buf_append_char(&e, '{');
+    json_text_member(&e, "channel", channel_name(j->env->channel));
+    json_text_member(&e, "class", message_class_name(j->rec->cls));
+    json_text_member(&e, "digest", hex);
+    json_text_member(&e, "desk", it->desk);
     if (it->is_new) {
-        json_object_set_new(e, "category", json_string(it->category));
-        json_object_set_new(e, "priority", json_string(it->priority));
-        json_object_set_new(e, "team", json_string(it->team));
-        json_object_set_new(e, "policy", json_string(it->policy_version));
-        json_object_set_new(e, "level", json_integer(it->told_level));
+        json_text_member(&e, "category", it->category);
+        json_text_member(&e, "priority", it->priority);
+        json_text_member(&e, "team", it->team);
+        json_text_member(&e, "policy", it->policy_version);
+        json_text_name(&e, "level");
+        json_text_int(&e, it->told_level);
+        it->decision = decision_text(j, thread, no_ack ? no_ack : "pending");
     }
-    if (j->rec->flags & REC_DEGRADED)
-        json_object_set_new(e, "degraded", json_string(j->rec->degraded_reason ? j->rec->degraded_reason : "yes"));
-    it->event = json_dumps(e, JSON_COMPACT);
-    json_decref(e);
-    if (it->is_new) {
-        json_t *d = json_copy(j->decision.reasons);
-        json_object_set(d, "thread", thread);
-        json_object_set_new(d, "acknowledgement", json_string(no_ack ? no_ack : "pending"));
-        if (j->rec->flags & REC_DEGRADED)
-            json_object_set_new(d, "degraded", json_string(j->rec->degraded_reason ? j->rec->degraded_reason : "yes"));
-        it->decision = json_dumps(d, JSON_COMPACT);
-        json_decref(d);
-    }
+    put_degraded(&e, j->rec);
+    buf_append_char(&e, '}');
+    it->event = buf_steal(&e);
 }
 
 void job_decide(const struct config *c, struct job *j)

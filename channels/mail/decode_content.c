@@ -7,6 +7,8 @@
 #include "channels/mail/html.h"
 
 #define CHUNK CD_KIB(32)
+/* No decoder gives more bytes than it got, except for the few that it holds back between two steps. */
+#define DECODE_SLACK 64
 /* Bytes of one part that are read as text: more than its share of RECORD_MAX_TEXT, so that a cut is seen and
  * flagged. */
 #define MAX_TEXT_BYTES (RECORD_MAX_TEXT + 1)
@@ -51,8 +53,7 @@ const uint8_t *leaf_bytes(struct decoding *d, const struct leaf *l, size_t max, 
     GMimeEncoding state;
     size_t done = 0, n = 0;
     g_mime_encoding_init_decode(&state, l->encoding);
-    size_t size = CD_MIN(l->length, max) + 2 * CHUNK;
-    char *out = cd_alloc(size);
+    char *out = cd_realloc(NULL, CD_MIN(l->length, max + CHUNK) + DECODE_SLACK);
     while (done < l->length && n <= max) {
         size_t step = CD_MIN(CHUNK, l->length - done);
         n += g_mime_encoding_step(&state, (const char *)in + done, step, out + n);
@@ -76,7 +77,7 @@ static void digest(struct decoding *d, const struct leaf *l, struct attachment *
     }
     GMimeEncoding state;
     struct sha256_ctx *sha = sha256_new();
-    char *out = cd_alloc(CHUNK + 64);
+    char *out = cd_realloc(NULL, CD_MIN(l->length, CHUNK) + DECODE_SLACK);
     g_mime_encoding_init_decode(&state, l->encoding);
     for (size_t done = 0; done < l->length;) {
         size_t step = CD_MIN(CHUNK, l->length - done);

@@ -11,6 +11,7 @@
 #include "daemon/core/str.h"
 
 #define MAX_BOUNDARIES 64
+#define DROP_MAX_BYTES CD_KIB(64)
 #define LOOK_AHEAD_LINES 32
 #define LOOK_AHEAD_BYTES CD_KIB(8)
 
@@ -32,7 +33,8 @@ struct scan {
     /* the header block at hand */
     unsigned block_fields;
     size_t block_bytes, field_bytes;
-    bool keep_field, type_field, has_type, holds_message;
+    bool keep_field, drop_field, type_field, has_type, holds_message;
+    bool first_block;
     bool nothing_yet; /* the message has no other fields so far than those the transport puts in front */
 };
 
@@ -90,6 +92,18 @@ static bool is_well_known(const uint8_t *p, size_t n)
 {
     return is_needed(p, n) || name_is(p, n, "To") || name_is(p, n, "Cc") || name_is(p, n, "Received") ||
            (n > 2 && strncasecmp((const char *)p, "x-", 2) == 0);
+}
+
+/* Fields that no decoding looks at, though most mails have dozens of their lines: the library would spend a third of its time on them. */
+static bool is_of_transport(const uint8_t *p, size_t n)
+{
+    static const char *const names[] = {"Received",   "X-Received",     "To",       "Cc",         "Delivered-To",          "Authentication-Results",
+                                        "ARC-Seal",   "DKIM-Signature", "X-Mailer", "User-Agent", "ARC-Message-Signature", "ARC-Authentication-Results",
+                                        "Received-SPF"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (name_is(p, n, names[i]))
+            return true;
+    return false;
 }
 
 static const uint8_t *find_word(const uint8_t *p, size_t n, const char *word)
@@ -150,7 +164,7 @@ static void begin_block(struct scan *s)
     s->block_fields = 0;
     s->block_bytes = s->field_bytes = 0;
     s->keep_field = true;
-    s->type_field = s->has_type = s->holds_message = false;
+    s->drop_field = s->type_field = s->has_type = s->holds_message = false;
 }
 
 /* Whether a known header field follows before the block ends: then the odd line at hand is not yet the body.
@@ -181,6 +195,10 @@ static bool over_budget(const struct scan *s, size_t factor)
 /* Counts a line of a field that is kept or not; cuts it where the field gets too long. */
 static void take_line(struct scan *s, size_t at, size_t len)
 {
+    if (s->drop_field) {
+        mail_view_leave_out(s->v, at, at + len);
+        return;
+    }
     if (!s->keep_field) {
         mail_view_leave_out(s->v, at, at + len);
         s->v->flags |= VIEW_HEADERS;
@@ -244,12 +262,20 @@ static bool header_line(struct scan *s, size_t at, size_t len)
             s->v->flags |= VIEW_HEADERS;
             return true;
         }
-        mail_view_insert(s->v, at, " "); /* a continuation whose space was lost */
+        if (!s->drop_field)
+            mail_view_insert(s->v, at, " "); /* a continuation whose space was lost */
         take_line(s, at, len);
         return true;
     }
     s->nothing_yet = s->nothing_yet && (name_is(p, name, "Return-Path") || name_is(p, name, "Received"));
     s->field_bytes = 0;
+    /* behind a field that is kept, for the library wants a header; in small mails, for large ones should not be copied for this */
+    s->drop_field = s->first_block && s->block_fields > 0 && s->n <= DROP_MAX_BYTES && is_of_transport(p, name);
+    if (s->drop_field) {
+        s->type_field = false;
+        take_line(s, at, len);
+        return true;
+    }
     s->keep_field = !over_budget(s, 1) || (is_needed(p, name) && !over_budget(s, 2));
     s->fields += s->keep_field;
     s->block_fields += s->keep_field;
@@ -291,8 +317,13 @@ static size_t next_dashes(const struct scan *s, size_t at)
 {
     if (s->n - at >= 2 && s->raw[at] == '-' && s->raw[at + 1] == '-')
         return at;
-    const uint8_t *p = memmem(s->raw + at, s->n - at, "\n--", 3);
-    return p ? (size_t)(p - s->raw) + 1 : s->n;
+    const uint8_t *end = s->raw + s->n, *p = s->raw + at;
+    while ((p = memchr(p, '-', (size_t)(end - p))) != NULL) { /* rarer in mails than line ends */
+        if (end - p >= 2 && p[1] == '-' && p > s->raw + at && p[-1] == '\n')
+            return (size_t)(p - s->raw);
+        p++;
+    }
+    return s->n;
 }
 
 /* A closing boundary ("--b--") begins no part; where a boundary itself may end in dashes, any line counts as
@@ -329,9 +360,10 @@ void mail_scan(struct mail_view *v)
 {
     struct scan s = {.v = v, .raw = v->base, .n = v->cut, .nothing_yet = true};
     bool header = true;
+    s.first_block = true;
     size_t at = scan_block(&s, 0, &header);
     v->body = at;
-    s.nothing_yet = false;
+    s.first_block = s.nothing_yet = false;
     while (at < s.n) {
         size_t from = at;
         at = header ? scan_block(&s, at, &header) : scan_body(&s, at, &header);

@@ -1,9 +1,10 @@
 #pragma once
 /* The look over a raw message before the MIME library sees it: counts what would cost memory out of
- * proportion (parts, header fields, header bytes) and prepares the bytes to be parsed, the "view". In most
- * mails the view is the raw message itself. Where a header block is over budget or broken in a way that would
- * lose text, the view is an edited copy; every place in it can be told as a place in the raw message.
- * Contents are always decoded from the raw message, never from the view. */
+ * proportion (parts, header fields, header bytes) and prepares the bytes to be parsed, the "view". Where a
+ * header block is over budget or broken in a way that would lose text, the view is an edited copy, and in
+ * small mails without the header fields of the transport, too; else it is the raw message itself. Every
+ * place in it can be told as a place in the raw message. Contents are always decoded from the raw message,
+ * never from the view. */
 #include "daemon/core/buf.h"
 
 #define SCAN_MAX_PARTS 500

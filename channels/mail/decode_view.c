@@ -7,6 +7,8 @@
 
 #include "daemon/core/err.h"
 
+#define VIEW_AT_ONCE CD_KIB(64) /* the copy of a small mail is made in one piece */
+
 static void add_segment(struct mail_view *v, size_t view, size_t raw)
 {
     if ((v->nsegments & (v->nsegments - 1)) == 0)
@@ -17,6 +19,8 @@ static void add_segment(struct mail_view *v, size_t view, size_t raw)
 /* Copies what stands between the last edit and `at`. */
 static void copy_up_to(struct mail_view *v, size_t at)
 {
+    if (!v->is_edited && v->len <= VIEW_AT_ONCE)
+        (void)!buf_reserve(&v->edited, v->len); /* seen at the end by its `failed` */
     v->is_edited = true;
     if (at > v->done) {
         add_segment(v, v->edited.len, v->done);

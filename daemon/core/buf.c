@@ -72,12 +72,33 @@ int buf_append_char(struct buf *b, char c)
     return buf_append(b, &c, 1);
 }
 
+int buf_append_int(struct buf *b, int64_t v)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    uint64_t rest = v < 0 ? -(uint64_t)v : (uint64_t)v;
+    do
+        digits[--at] = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (v < 0)
+        digits[--at] = '-';
+    return buf_append(b, digits + at, sizeof digits - at);
+}
+
+/* Into the room that is there; only what does not fit is formatted a second time. */
 int buf_printf(struct buf *b, const char *fmt, ...)
 {
     va_list ap;
+    size_t room = b->size - b->len; /* with the final NUL */
     va_start(ap, fmt);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf(room ? (char *)b->data + b->len : NULL, room, fmt, ap);
     va_end(ap);
+    if (n >= 0 && (size_t)n < room) {
+        b->len += (size_t)n;
+        return 0;
+    }
+    if (room)
+        b->data[b->len] = '\0';
     if (n < 0)
         return CD_EINVAL;
     int r = buf_reserve(b, (size_t)n);

@@ -16,6 +16,7 @@ int buf_reserve(struct buf *b, size_t more) CD_MUSTUSE;
 int buf_append(struct buf *b, const void *p, size_t n); /* result may be ignored when `failed` is checked later */
 int buf_append_str(struct buf *b, const char *s);
 int buf_append_char(struct buf *b, char c);
+int buf_append_int(struct buf *b, int64_t v); /* in decimal digits */
 int buf_printf(struct buf *b, const char *fmt, ...) CD_PRINTF(2, 3);
 void buf_consume(struct buf *b, size_t n); /* drops n bytes from the front */
 /* The content as a C string, never NULL; valid until the next change. */

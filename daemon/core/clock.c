@@ -49,28 +49,42 @@ static void split(int64_t us, struct tm *tm, int *ret_us)
     *ret_us = (int)f;
 }
 
-static void format_with(int64_t us, const char *fraction_fmt, char out[CLOCK_TEXT_SIZE])
+/* Thousands of log lines and mails share a second: its text is kept. */
+static void format_with(int64_t us, bool fraction, char out[CLOCK_TEXT_SIZE])
 {
-    struct tm tm;
-    int f;
-    split(us, &tm, &f);
-    size_t n = strftime(out, CLOCK_TEXT_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
-    if (fraction_fmt)
-        n += (size_t)snprintf(out + n, CLOCK_TEXT_SIZE - n, ".%06d", f);
-    snprintf(out + n, CLOCK_TEXT_SIZE - n, "Z");
+    static char last[CLOCK_TEXT_SIZE];
+    static size_t nlast;
+    static int64_t last_s;
+    int64_t s = us / 1000000 - (us % 1000000 < 0), f = us - s * 1000000;
+    if (!nlast || s != last_s) {
+        struct tm tm;
+        int ignored;
+        split(us, &tm, &ignored);
+        nlast = strftime(last, sizeof last, "%Y-%m-%dT%H:%M:%S", &tm);
+        last_s = s;
+    }
+    size_t n = nlast;
+    memcpy(out, last, n);
+    if (fraction) {
+        out[n++] = '.';
+        for (int64_t unit = 100000; unit; unit /= 10)
+            out[n++] = (char)('0' + f / unit % 10);
+    }
+    out[n++] = 'Z';
+    out[n] = '\0';
 }
 
 void clock_format(int64_t us, char out[CLOCK_TEXT_SIZE])
 {
-    format_with(us, "f", out);
+    format_with(us, true, out);
 }
 
 void clock_format_s(int64_t us, char out[CLOCK_TEXT_SIZE])
 {
-    format_with(us, NULL, out);
+    format_with(us, false, out);
 }
 
-void clock_format_mail(int64_t us, char out[CLOCK_TEXT_SIZE])
+static void format_mail(int64_t us, char out[CLOCK_TEXT_SIZE])
 {
     static const char day[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
     static const char month[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
@@ -79,6 +93,17 @@ void clock_format_mail(int64_t us, char out[CLOCK_TEXT_SIZE])
     split(us, &tm, &f);
     snprintf(out, CLOCK_TEXT_SIZE, "%s, %02d %s %04d %02d:%02d:%02d +0000", day[tm.tm_wday], tm.tm_mday,
              month[tm.tm_mon], (tm.tm_year + 1900) % 10000, tm.tm_hour, tm.tm_min, tm.tm_sec);
+}
+
+void clock_format_mail(int64_t us, char out[CLOCK_TEXT_SIZE])
+{
+    static char last[CLOCK_TEXT_SIZE];
+    static int64_t last_s = -1;
+    int64_t s = us / 1000000 - (us % 1000000 < 0);
+    if (s != last_s || !last[0])
+        format_mail(us, last);
+    last_s = s;
+    memcpy(out, last, sizeof last);
 }
 
 static bool digits(const char **s, int n, int *ret)

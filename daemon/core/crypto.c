@@ -2,7 +2,7 @@
 #include "daemon/core/crypto.h"
 
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <openssl/params.h>
 #include <openssl/rand.h>
 #include <string.h>
 #include <sys/random.h>
@@ -42,16 +42,31 @@ void sha256(const void *p, size_t n, uint8_t out[SHA256_SIZE])
     cd_assert(EVP_Digest(p, n, out, NULL, sha256_md(), NULL) == 1);
 }
 
+/* The context is kept and the algorithms are found once: HMAC() looks both up by name each time, which takes longer than the sum. */
+static void hmac(EVP_MAC_CTX **kept, const char *digest, const void *key, size_t nkey, const void *p, size_t n, uint8_t *out, size_t size)
+{
+    size_t len = 0;
+    if (!*kept) {
+        EVP_MAC *algorithm = EVP_MAC_fetch(NULL, "HMAC", NULL);
+        const OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string("digest", (char *)(uintptr_t)digest, 0), OSSL_PARAM_construct_end()};
+        cd_assert(algorithm && (*kept = EVP_MAC_CTX_new(algorithm)));
+        cd_assert(EVP_MAC_CTX_set_params(*kept, params) == 1);
+        EVP_MAC_free(algorithm); /* the context has it */
+    }
+    cd_assert(EVP_MAC_init(*kept, nkey ? key : "", nkey, NULL) == 1);
+    cd_assert(EVP_MAC_update(*kept, p, n) == 1 && EVP_MAC_final(*kept, out, &len, size) == 1 && len == size);
+}
+
 void hmac_sha256(const void *key, size_t nkey, const void *p, size_t n, uint8_t out[32])
 {
-    unsigned len = 32;
-    cd_assert(HMAC(EVP_sha256(), key, (int)nkey, p, n, out, &len) && len == 32);
+    static EVP_MAC_CTX *kept;
+    hmac(&kept, "SHA256", key, nkey, p, n, out, 32);
 }
 
 void hmac_sha1(const void *key, size_t nkey, const void *p, size_t n, uint8_t out[20])
 {
-    unsigned len = 20;
-    cd_assert(HMAC(EVP_sha1(), key, (int)nkey, p, n, out, &len) && len == 20);
+    static EVP_MAC_CTX *kept;
+    hmac(&kept, "SHA1", key, nkey, p, n, out, 20);
 }
 
 void random_bytes(void *p, size_t n)
@@ -63,6 +78,20 @@ void random_bytes(void *p, size_t n)
         b += k;
         n -= (size_t)k;
     }
+}
+
+void random_pooled(void *p, size_t n)
+{
+    static uint8_t pool[512];
+    static size_t left;
+    cd_assert(n <= sizeof pool);
+    if (left < n) {
+        random_bytes(pool, sizeof pool);
+        left = sizeof pool;
+    }
+    left -= n;
+    memcpy(p, pool + left, n);
+    memset(pool + left, 0, n);
 }
 
 bool equal_ct(const void *a, const void *b, size_t n)

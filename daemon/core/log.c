@@ -94,9 +94,16 @@ static void write_line(const struct log_record *r)
     if (log_sink_stderr_is_journal()) /* its socket could not be used: the level goes as sd-daemon(3) says */
         snprintf(prefix, sizeof prefix, "<%d>", (int)r->level);
     clock_format(clock_real_us(), when);
-    int n = snprintf(line, sizeof line - 1, "%s%.23sZ %s %s%s%s %s", prefix, when, names[r->level], r->event->name,
-                     r->process[0] ? " proc=" : "", r->process, r->fields);
-    size_t len = CD_MIN((size_t)CD_MAX(n, 0), sizeof line - 2);
+    when[23] = 'Z'; /* milliseconds do */
+    when[24] = '\0';
+    const char *const parts[] = {prefix,         when, " ", names[r->level], " ", r->event->name, r->process[0] ? " proc=" : "",
+                                 r->process, " ", r->fields};
+    size_t len = 0;
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        size_t n = CD_MIN(strlen(parts[i]), sizeof line - 1 - len);
+        memcpy(line + len, parts[i], n);
+        len += n;
+    }
     line[len++] = '\n';
     log_sink_put(line, len);
 }

@@ -38,8 +38,9 @@ const char *log_quote(const char *s)
     bool plain = *s != '\0';
     for (const char *p = s; *p && plain; p++)
         plain = (unsigned char)*p > ' ' && *p != '"' && *p != '=' && *p != '\\' && *p != 0x7f;
-    if (plain && strlen(s) < VALUE_MAX) {
-        snprintf(out, VALUE_SIZE, "%s", s);
+    size_t len = strlen(s);
+    if (plain && len < VALUE_MAX) {
+        memcpy(out, s, len + 1);
         return out;
     }
     out[n++] = '"';

@@ -28,14 +28,12 @@ static uint8_t weighted_sum(const uint8_t *s, size_t n)
 
 static int symbol_value(char c)
 {
-    if (c >= 'a' && c <= 'z')
-        c = (char)(c - 'a' + 'A');
-    if (c == 'O')
-        c = '0';
-    if (c == 'I' || c == 'L')
-        c = '1';
-    const char *p = c ? strchr(alphabet, c) : NULL;
-    return p ? (int)(p - alphabet) : -1;
+    static const int8_t letters[26] = {10, 11, 12, 13, 14, 15, 16, 17, 1,  18, 19, 1,  20, /* A…M; I and L are read as 1 */
+                                       21, 0,  22, 23, 24, 25, 26, -1, 27, 28, 29, 30, 31}; /* N…Z; O is read as 0 */
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'z' ? letters[c - 'a'] : -1;
 }
 
 static void print_ref(const uint8_t s[SYMBOLS], char out[REF_TEXT_SIZE])
@@ -53,7 +51,7 @@ static void print_ref(const uint8_t s[SYMBOLS], char out[REF_TEXT_SIZE])
 void ref_new(char out[REF_TEXT_SIZE])
 {
     uint8_t s[SYMBOLS];
-    random_bytes(s, SYMBOLS - 1);
+    random_pooled(s, SYMBOLS - 1);
     for (int i = 0; i < SYMBOLS - 1; i++)
         s[i] &= 31;
     s[SYMBOLS - 1] = times_x(weighted_sum(s, SYMBOLS - 1));

@@ -160,6 +160,20 @@ void str_format_duration(int64_t us, char out[32])
     }
 }
 
+/* "an***@example.com": nothing of a short local part. */
+static void mask_mail(const char *address, const char *at, char *out, size_t size)
+{
+    size_t shown = at - address > 2 ? 2 : 0, n = strlen(at), put = 0;
+    char head[5];
+    memcpy(head, address, shown);
+    memcpy(head + shown, "***", 3);
+    put = CD_MIN(shown + 3, size - 1);
+    memcpy(out, head, put);
+    n = CD_MIN(n, size - 1 - put);
+    memcpy(out + put, at, n);
+    out[put + n] = '\0';
+}
+
 void str_mask(const char *address, char *out, size_t size)
 {
     if (!size)
@@ -169,7 +183,7 @@ void str_mask(const char *address, char *out, size_t size)
     if (!n)
         snprintf(out, size, "%s", "");
     else if (at)
-        snprintf(out, size, "%.*s***%s", at - address > 2 ? 2 : 0, address, at);
+        mask_mail(address, at, out, size);
     else if (n > 6)
         snprintf(out, size, "%.*s***%s", 4, address, address + n - 2);
     else

@@ -1,4 +1,4 @@
-/* UUIDv7. Random bits are taken from the kernel in blocks, so that an id costs no system call of its own. */
+/* UUIDv7. */
 #include "daemon/core/uuid.h"
 
 #include <string.h>
@@ -7,25 +7,12 @@
 #include "daemon/core/crypto.h"
 #include "daemon/core/err.h"
 
-static void take_random(void *out, size_t n)
-{
-    static uint8_t pool[512];
-    static size_t left;
-    if (left < n) {
-        random_bytes(pool, sizeof pool);
-        left = sizeof pool;
-    }
-    left -= n;
-    memcpy(out, pool + left, n);
-    memset(pool + left, 0, n);
-}
-
 struct uuid uuid_new(void)
 {
     static uint64_t last_ms;
     static unsigned counter;
     struct uuid u;
-    take_random(u.b, sizeof u.b);
+    random_pooled(u.b, sizeof u.b);
     uint64_t ms = (uint64_t)(clock_real_us() / 1000);
     if (ms > last_ms) {
         last_ms = ms;

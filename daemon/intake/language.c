@@ -23,21 +23,21 @@ static const char *const common[] = {
     "the",     "their",     "there",    "they",   "this",   "want",  "were",  "what",  "when",   "which",
     "why",     "with",      "would",    "you",    "your"};
 
+/* Few words share a first letter. */
 static bool is_common(const char *w, size_t n)
 {
-    size_t lo = 0, hi = ARRAY_LEN(common);
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-        int c = strncmp(w, common[mid], n);
-        if (c == 0)
-            c = common[mid][n] ? -1 : 0;
-        if (c == 0)
-            return true;
-        if (c < 0)
-            hi = mid;
-        else
-            lo = mid + 1;
+    static uint8_t first[27]; /* of each letter's words, and their end */
+    static bool ready;
+    if (!ready) {
+        for (size_t i = 0; i < ARRAY_LEN(common); i++)
+            for (size_t letter = (size_t)(common[i][0] - 'a') + 1; letter < ARRAY_LEN(first); letter++)
+                first[letter] = (uint8_t)(i + 1);
+        ready = true;
     }
+    size_t letter = (size_t)(w[0] - 'a');
+    for (size_t i = first[letter]; i < first[letter + 1]; i++)
+        if (common[i][1] == w[1] && strncmp(w, common[i], n) == 0 && !common[i][n])
+            return true;
     return false;
 }
 

@@ -6,24 +6,9 @@
 
 #include "daemon/triage/match.h"
 
-static bool field_fits(uint8_t of_hit, enum rule_field field)
+bool hit_fits(const struct hit *h, enum rule_field field)
 {
-    return (of_hit == MF_SUBJECT && field != RF_TEXT) || (of_hit == MF_TEXT && field != RF_SUBJECT);
-}
-
-const struct hit *hit_find(const struct record *r, uint32_t pattern, enum rule_field field)
-{
-    const struct hit *in_text = NULL;
-    for (size_t i = 0; i < r->nhits; i++) {
-        const struct hit *h = &r->hits[i];
-        if (h->pattern != pattern || !field_fits(h->field, field))
-            continue;
-        if (h->field == MF_SUBJECT)
-            return h;
-        if (!in_text)
-            in_text = h;
-    }
-    return in_text;
+    return (h->field == MF_SUBJECT && field != RF_TEXT) || (h->field == MF_TEXT && field != RF_SUBJECT);
 }
 
 uint32_t rule_pattern_count(const struct cfg_rule *rule)
@@ -98,7 +83,7 @@ static bool group_holds(const struct cfg_condition_group *g, const struct record
 {
     for (size_t i = 0; i < r->nhits; i++) {
         const struct hit *h = &r->hits[i];
-        if (h->pattern >= first && h->pattern - first < g->n && field_fits(h->field, g->v[h->pattern - first].field))
+        if (h->pattern >= first && h->pattern - first < g->n && hit_fits(h, g->v[h->pattern - first].field))
             return true;
     }
     return false;

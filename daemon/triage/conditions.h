@@ -2,9 +2,8 @@
 /* Inside triage only: whether one rule holds for a message. Pure, no allocation. */
 #include "daemon/triage/rules.h"
 
-/* The phrase's hit in a field it looks at, the subject first; NULL when there is none. Texts hit few of the thousands of patterns, so
- * the hits are walked instead of being indexed by pattern. */
-const struct hit *hit_find(const struct record *r, uint32_t pattern, enum rule_field field);
+/* Whether a hit lies in a field that the phrase looks at. */
+bool hit_fits(const struct hit *h, enum rule_field field);
 
 /* `first` is the number of the rule's first pattern. */
 bool rule_holds(const struct cfg_rule *rule, const struct rule_input *in, uint32_t first);

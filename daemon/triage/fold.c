@@ -166,10 +166,44 @@ static size_t piece_length(const char *s, size_t n)
     return used;
 }
 
+/* The ASCII characters at the front, but for the last one before other bytes: a mark may follow it. Returns how many these were. The
+ * same as put() of each of them; most texts are nothing else. */
+static size_t fold_ascii(struct folder *f, const char *s, size_t n)
+{
+    size_t k = 0;
+    while (k < n && (unsigned char)s[k] < 0x80)
+        k++;
+    if (k < n && k > 0)
+        k--;
+    if (k == 0 || buf_reserve(&f->out, 2 * k) < 0)
+        return 0;
+    char *w = (char *)f->out.data + f->out.len;
+    for (size_t i = 0; i < k; i++) {
+        char c = s[i];
+        if (char_is_space((unsigned char)c)) {
+            f->space = true;
+            f->newlines += c == '\n';
+            continue;
+        }
+        if (f->space && f->last)
+            *w++ = ' ';
+        f->space = false;
+        f->newlines = 0;
+        f->last = (unsigned char)c;
+        *w++ = c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+    }
+    *w = '\0';
+    f->out.len = (size_t)(w - (char *)f->out.data);
+    return k;
+}
+
 static void fold_all(struct folder *f, const char *s, size_t n)
 {
     size_t i = 0, len, next_len;
     while (i < n) {
+        i += fold_ascii(f, s + i, n - i);
+        if (i == n)
+            break;
         uint32_t c = (unsigned char)s[i] < 0x80 ? (len = 1, (unsigned char)s[i]) : decode(s + i, n - i, &len);
         bool alone = true;
         if (i + len < n && (unsigned char)s[i + len] >= 0xcc) /* the first mark is U+0300, CC 80 */

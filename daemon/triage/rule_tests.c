@@ -2,6 +2,7 @@
  * never while serving. */
 #include "daemon/triage/rules.h"
 
+#include <jansson.h>
 #include <string.h>
 
 #include "daemon/triage/match.h"
@@ -16,9 +17,10 @@ static void set_text(char **field, const char *s)
 static void rule_names(const struct decision *d, struct buf *out)
 {
     size_t i;
-    json_t *rule;
-    json_array_foreach(json_object_get(d->reasons, "rules"), i, rule)
+    json_t *rule, *reasons = json_loads(d->reasons, 0, NULL);
+    json_array_foreach(json_object_get(reasons, "rules"), i, rule)
         buf_printf(out, "%s%s", i ? ", " : "", json_string_value(json_object_get(rule, "id")));
+    json_decref(reasons);
     if (out->len == 0)
         buf_append_str(out, "no rule");
 }

@@ -10,11 +10,13 @@
 
 #include <string.h>
 
+#include "daemon/core/json_text.h"
 #include "daemon/triage/conditions.h"
 #include "daemon/triage/match.h"
 
 #define REASONS_MAX_RULES 64 /* rules told one by one; the number of the others is told */
 #define REASONS_MAX_WORDS 16 /* for each */
+#define REASONS_CAP CD_MIB(64)
 
 static const char *const unclassified = "unclassified";
 
@@ -22,87 +24,107 @@ struct making {
     const struct config *c;
     const struct rule_input *in;
     struct decision *d;
-    json_t *rules; /* of the reasons */
-    size_t more;   /* rules not told */
+    struct buf *reasons;
+    size_t told, more; /* rules told one by one, and the others */
     const struct cfg_rule *category_by, *team_by, *priority_by;
 };
 
 /* ---- reasons ---- */
 
-static json_t *text_json(const char *s)
+static void put_list(struct buf *out, const char *name, const struct strlist *l)
 {
-    json_t *j = json_string(s);
-    return j ? j : json_string(""); /* no UTF-8 */
-}
-
-static json_t *list_json(const struct strlist *l)
-{
-    json_t *a = json_array();
+    json_text_name(out, name);
+    json_text_open(out, '[');
     for (size_t i = 0; i < l->n; i++)
-        json_array_append_new(a, text_json(l->v[i]));
-    return a;
+        json_text_string(out, l->v[i]);
+    buf_append_char(out, ']');
 }
 
-static bool array_has(const json_t *a, const char *s)
+/* The hit whose word is told for a phrase: in the subject rather than in the text, the first one of it. */
+static const struct hit *hit_of(const struct hit *const *hits, size_t n, uint32_t pattern, enum rule_field field)
 {
-    size_t i;
-    json_t *v;
-    json_array_foreach(a, i, v) {
-        if (strcmp(json_string_value(v), s) == 0)
-            return true;
+    const struct hit *in_text = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (hits[i]->pattern != pattern || !hit_fits(hits[i], field))
+            continue;
+        if (hits[i]->field == MF_SUBJECT)
+            return hits[i];
+        if (!in_text)
+            in_text = hits[i];
     }
+    return in_text;
+}
+
+static bool told_already(const char *const *words, size_t n, const char *word)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(words[i], word) == 0)
+            return true;
     return false;
 }
 
-static json_t *words_json(const struct making *m, const struct cfg_rule *rule, uint32_t pattern)
+/* In the order of the phrases, each word once. */
+static void put_words(struct making *m, const struct cfg_rule *rule, uint32_t first)
 {
-    json_t *words = json_array();
+    const struct record *r = m->in->record;
+    const struct hit *hits[RECORD_MAX_HITS];
+    const char *words[REASONS_MAX_WORDS];
+    uint32_t pattern = first, n = rule_pattern_count(rule);
+    size_t nhits = 0, nwords = 0;
+    for (size_t i = 0; i < r->nhits && nhits < ARRAY_LEN(hits); i++)
+        if (r->hits[i].pattern >= first && r->hits[i].pattern - first < n && r->hits[i].word)
+            hits[nhits++] = &r->hits[i];
+    json_text_name(m->reasons, "words");
+    json_text_open(m->reasons, '[');
     for (size_t g = 0; g < rule->nall; g++) {
-        for (size_t i = 0; i < rule->all[g].n; i++, pattern++) {
-            const struct hit *h = hit_find(m->in->record, pattern, rule->all[g].v[i].field);
-            if (h && h->word && json_array_size(words) < REASONS_MAX_WORDS && !array_has(words, h->word))
-                json_array_append_new(words, text_json(h->word));
+        for (size_t i = 0; i < rule->all[g].n && nwords < REASONS_MAX_WORDS; i++) {
+            const struct hit *h = hit_of(hits, nhits, pattern + (uint32_t)i, rule->all[g].v[i].field);
+            if (!h || told_already(words, nwords, h->word))
+                continue;
+            words[nwords++] = h->word;
+            json_text_string(m->reasons, h->word);
         }
+        pattern += (uint32_t)rule->all[g].n;
     }
-    return words;
+    buf_append_char(m->reasons, ']');
 }
 
-static json_t *gave_json(const struct cfg_rule *rule)
+static void put_effects(struct buf *out, const struct cfg_rule *rule)
 {
-    json_t *gave = json_object();
+    json_text_name(out, "gave");
+    json_text_open(out, '{');
     if (*rule->category)
-        json_object_set_new(gave, "category", text_json(rule->category));
+        json_text_member(out, "category", rule->category);
     if (rule->priority >= 0)
-        json_object_set_new(gave, "priority", json_string(priority_name((enum priority)rule->priority)));
+        json_text_member(out, "priority", priority_name((enum priority)rule->priority));
     if (*rule->team)
-        json_object_set_new(gave, "team", text_json(rule->team));
+        json_text_member(out, "team", rule->team);
     if (rule->tags.n > 0)
-        json_object_set_new(gave, "tags", list_json(&rule->tags));
+        put_list(out, "tags", &rule->tags);
     if (rule->flags.n > 0)
-        json_object_set_new(gave, "flags", list_json(&rule->flags));
-    return gave;
+        put_list(out, "flags", &rule->flags);
+    buf_append_char(out, '}');
 }
 
 static void tell_rule(struct making *m, const struct cfg_rule *rule, uint32_t first_pattern)
 {
-    if (json_array_size(m->rules) >= REASONS_MAX_RULES) {
+    if (m->told == REASONS_MAX_RULES) {
         m->more++;
         return;
     }
-    json_t *j = json_object();
-    json_object_set_new(j, "id", text_json(rule->id));
-    json_object_set_new(j, "words", words_json(m, rule, first_pattern));
-    json_object_set_new(j, "gave", gave_json(rule));
-    json_array_append_new(m->rules, j);
+    m->told++;
+    json_text_open(m->reasons, '{');
+    json_text_member(m->reasons, "id", rule->id);
+    put_words(m, rule, first_pattern);
+    put_effects(m->reasons, rule);
+    buf_append_char(m->reasons, '}');
 }
 
 /* "rule:ID", or the given word. */
-static json_t *from_json(const struct cfg_rule *by, const char *otherwise)
+static void put_from(struct making *m, const char *name, const struct cfg_rule *by, const char *otherwise)
 {
-    if (!by)
-        return json_string(otherwise);
-    CD_CLEANUP_FREE char *s = cd_asprintf("rule:%s", by->id);
-    return text_json(s);
+    CD_CLEANUP_FREE char *s = by ? cd_asprintf("rule:%s", by->id) : NULL;
+    json_text_member(m->reasons, name, by ? s : otherwise);
 }
 
 /* ---- effects ---- */
@@ -126,46 +148,63 @@ static void apply_rule(struct making *m, const struct cfg_rule *rule)
     unite(&m->d->flags, &rule->flags);
 }
 
+static int by_number(const void *a, const void *b)
+{
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Patterns are numbered in the order of the rules: with the hits in that order, too, most rules are known at a glance not to hold,
+ * because they want words and none of theirs occurs. */
 static void apply_rules(struct making *m)
 {
     const struct cfg_rules *rules = &m->c->rules;
-    uint32_t pattern = 0;
-    for (size_t i = 0; i < rules->n; pattern += rule_pattern_count(&rules->v[i]), i++) {
-        if (!rule_holds(&rules->v[i], m->in, pattern))
+    const struct record *r = m->in->record;
+    uint32_t hits[RECORD_MAX_HITS], pattern = 0, n;
+    size_t nhits = CD_MIN(r->nhits, (size_t)RECORD_MAX_HITS), next = 0;
+    for (size_t i = 0; i < nhits; i++)
+        hits[i] = r->hits[i].pattern;
+    qsort(hits, nhits, sizeof hits[0], by_number);
+    for (size_t i = 0; i < rules->n; pattern += n, i++) {
+        n = rule_pattern_count(&rules->v[i]);
+        while (next < nhits && hits[next] < pattern)
+            next++;
+        bool any = next < nhits && hits[next] - pattern < n;
+        if ((rules->v[i].nall > 0 && !any) || !rule_holds(&rules->v[i], m->in, pattern))
             continue;
         apply_rule(m, &rules->v[i]);
         tell_rule(m, &rules->v[i], pattern);
     }
 }
 
-static void decide_category(struct making *m, json_t *reasons)
+static void decide_category(struct making *m)
 {
     const char *said = m->in->record->category;
     const struct cfg_category *known = said ? config_category(m->c, said) : NULL;
     if (known) {
         m->d->category = known->name;
-        json_object_set_new(reasons, "category_from", json_string("said"));
+        json_text_member(m->reasons, "category_from", "said");
         return;
     }
     m->d->category = m->category_by ? m->category_by->category : unclassified;
-    json_object_set_new(reasons, "category_from", from_json(m->category_by, "none"));
+    put_from(m, "category_from", m->category_by, "none");
 }
 
-static void decide_priority(struct making *m, json_t *reasons)
+static void decide_priority(struct making *m)
 {
     const char *said = m->in->record->priority;
     int p = m->priority_by ? m->priority_by->priority : PRIO_NORMAL;
     int said_p = said ? priority_from_name(said) : -1;
     if (said_p >= 0 && said_p < p) {
         p = said_p;
-        json_object_set_new(reasons, "priority_from", json_string("said"));
+        json_text_member(m->reasons, "priority_from", "said");
     } else {
-        json_object_set_new(reasons, "priority_from", from_json(m->priority_by, "default"));
+        put_from(m, "priority_from", m->priority_by, "default");
     }
     m->d->priority = (enum priority)p;
 }
 
-static void decide_team(struct making *m, json_t *reasons)
+static void decide_team(struct making *m)
 {
     const struct cfg_category *category = config_category(m->c, m->d->category);
     const struct cfg_desk *desk = m->in->desk ? config_desk(m->c, m->in->desk) : NULL;
@@ -182,28 +221,35 @@ static void decide_team(struct making *m, json_t *reasons)
         m->d->team = m->c->fallback_team;
         from = "fallback";
     }
-    json_object_set_new(reasons, "team_from", from_json(m->team_by, from));
+    put_from(m, "team_from", m->team_by, from);
 }
 
 void rules_decide(const struct config *c, const struct rule_input *in, struct decision *ret)
 {
+    struct buf reasons;
+    buf_init(&reasons, REASONS_CAP);
     *ret = (struct decision){0};
-    struct making m = {.c = c, .in = in, .d = ret, .rules = json_array()};
-    ret->reasons = json_object();
-    json_object_set_new(ret->reasons, "rules", m.rules);
+    struct making m = {.c = c, .in = in, .d = ret, .reasons = &reasons};
+    buf_append_str(&reasons, "{\"rules\":[");
     apply_rules(&m);
-    if (m.more > 0)
-        json_object_set_new(ret->reasons, "rules_not_listed", json_integer((json_int_t)m.more));
-    decide_category(&m, ret->reasons);
-    decide_priority(&m, ret->reasons);
-    decide_team(&m, ret->reasons);
-    json_object_set_new(ret->reasons, "rules_version", text_json(c->rules.version));
+    buf_append_char(&reasons, ']');
+    if (m.more > 0) {
+        json_text_name(&reasons, "rules_not_listed");
+        json_text_int(&reasons, (int64_t)m.more);
+    }
+    decide_category(&m);
+    decide_priority(&m);
+    decide_team(&m);
+    json_text_member(&reasons, "rules_version", c->rules.version);
+    buf_append_char(&reasons, '}');
+    cd_assert(!reasons.failed); /* bounded by what a configuration file may hold */
+    ret->reasons = buf_steal(&reasons);
 }
 
 void decision_free(struct decision *d)
 {
     strlist_free(&d->tags);
     strlist_free(&d->flags);
-    json_decref(d->reasons);
+    free(d->reasons);
     *d = (struct decision){0};
 }

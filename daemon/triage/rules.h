@@ -1,8 +1,6 @@
 #pragma once
 /* Rules over facts, hits and look-up: category (first wins), priority (highest wins), team, tags, flags; each with its reasons.
  * Pure: the same input gives the same decision. Runs in the front. */
-#include <jansson.h>
-
 #include "config/config.h"
 #include "daemon/intake/record.h"
 
@@ -17,7 +15,7 @@ struct decision {
     enum priority priority;
     const char *team; /* from the rules, else the category, else the desk, else fallback_team */
     struct strlist tags, flags;
-    json_t *reasons; /* {"rules":[{"id","words":[…],"gave":{…}}],"team_from":"…","rules_version":"…"} */
+    char *reasons; /* JSON: {"rules":[{"id","words":[…],"gave":{…}}],"team_from":"…","rules_version":"…"} */
 };
 void rules_decide(const struct config *c, const struct rule_input *in, struct decision *ret);
 void decision_free(struct decision *d);

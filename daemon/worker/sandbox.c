@@ -66,8 +66,7 @@ void worker_job_begin(void)
 
 void worker_job_end(void)
 {
-    if (lock.cpu_seconds > 0)
-        set_timer(lock.cpu_timer, 0, 0);
+    /* The timer of CPU time stays armed: it stands still while the process waits, and the next job sets it anew. */
     if (lock.resident_max > 0)
         set_timer(lock.watch_timer, 0, 0);
 }

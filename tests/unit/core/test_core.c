@@ -7,10 +7,12 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "daemon/core/clock.h"
 #include "daemon/core/crypto.h"
 #include "daemon/core/err.h"
+#include "daemon/core/json_text.h"
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
 #include "daemon/core/str.h"
@@ -169,6 +171,19 @@ static void times(void **state)
     assert_true(us == again);
     clock_format_mail(us, text);
     assert_string_equal(text, "Sun, 22 Nov 2026 10:00:00 +0000");
+    /* the text of a second is kept: neighbours, the same one again, before 1970 */
+    clock_format(us + 876543, text);
+    assert_string_equal(text, "2026-11-22T10:00:00.999999Z");
+    clock_format(us + 876544, text);
+    assert_string_equal(text, "2026-11-22T10:00:01.000000Z");
+    clock_format_s(us, text);
+    assert_string_equal(text, "2026-11-22T10:00:00Z");
+    clock_format_mail(us + CD_SEC(1), text);
+    assert_string_equal(text, "Sun, 22 Nov 2026 10:00:01 +0000");
+    clock_format(-1, text);
+    assert_string_equal(text, "1969-12-31T23:59:59.999999Z");
+    clock_format_mail(-1, text);
+    assert_string_equal(text, "Wed, 31 Dec 1969 23:59:59 +0000");
     static const char *const bad[] = {"", "2026-11-22", "2026-13-22T10:00:00Z", "2026-11-22T25:00:00Z", "2026-11-22T10:00:00", "2026-11-22T10:00:00Zx"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_int_equal(clock_parse(bad[i], &us), CD_EINVAL);
@@ -191,6 +206,25 @@ static void ids_ascend(void **state)
     }
     assert_true(uuid_parse("01a20450-4d9b-700a-a8dc-bd0bad5a0d3", &last) < 0);
     assert_true(uuid_parse("01a20450x4d9b-700a-a8dc-bd0bad5a0d3e", &last) < 0);
+}
+
+/* RFC 4231 and 2202, test case 2, with other keys in between: the context is used again. */
+static void macs(void **state)
+{
+    uint8_t mac[32];
+    char hex[65];
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        hmac_sha256("", 0, "", 0, mac);
+        hex_encode(mac, 32, hex);
+        assert_string_equal(hex, "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
+        hmac_sha256("Jefe", 4, "what do ya want for nothing?", 28, mac);
+        hex_encode(mac, 32, hex);
+        assert_string_equal(hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        hmac_sha1("Jefe", 4, "what do ya want for nothing?", 28, mac);
+        hex_encode(mac, 20, hex);
+        assert_string_equal(hex, "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79");
+    }
 }
 
 static void digests(void **state)
@@ -227,13 +261,58 @@ static void metrics_are_rendered_once_a_name(void **state)
     buf_free(&b);
 }
 
+/* Escapes, commas by themselves, no invalid UTF-8; jansson reads what was meant. */
+static void json_as_text(void **state)
+{
+    struct buf b;
+    (void)state;
+    buf_init(&b, 300);
+    buf_append_char(&b, '{');
+    json_text_member(&b, "a", "say \"\\\b\f\n\r\t\x01\x1f\x7f caf\xc3\xa9/");
+    json_text_member(&b, "empty", NULL);
+    json_text_member(&b, "bad", "caf\xc3");
+    json_text_name(&b, "list");
+    json_text_open(&b, '[');
+    json_text_int(&b, INT64_MIN);
+    json_text_int(&b, 0);
+    json_text_string(&b, "[");
+    json_text_open(&b, '{');
+    buf_append_str(&b, "}]}");
+    assert_string_equal(buf_str(&b), "{\"a\":\"say \\\"\\\\\\b\\f\\n\\r\\t\\u0001\\u001f\x7f caf\xc3\xa9/\",\"empty\":\"\",\"bad\":\"\","
+                                     "\"list\":[-9223372036854775808,0,\"[\",{}]}");
+    json_t *read = json_loads(buf_str(&b), JSON_REJECT_DUPLICATES, NULL);
+    assert_string_equal(json_string_value(json_object_get(read, "a")), "say \"\\\b\f\n\r\t\x01\x1f\x7f caf\xc3\xa9/");
+    json_decref(read);
+    for (int i = 0; i < 40; i++)
+        json_text_string(&b, "over the cap");
+    assert_true(b.failed && b.len <= 300);
+    buf_free(&b);
+}
+
+/* Formatted into the room there is, or a second time into more; over the cap nothing is left behind. */
+static void buffers_print(void **state)
+{
+    struct buf b;
+    char long_one[200];
+    (void)state;
+    memset(long_one, 'x', sizeof long_one - 1);
+    long_one[sizeof long_one - 1] = '\0';
+    buf_init(&b, 300);
+    assert_int_equal(buf_printf(&b, "%d-", 7), 0);
+    assert_int_equal(buf_printf(&b, "%s", long_one), 0);
+    size_t len = b.len;
+    assert_int_equal(buf_printf(&b, "%s", long_one), CD_ENOMEM);
+    assert_true(b.failed && b.len == len && strlen(buf_str(&b)) == len);
+    buf_free(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(durations),   cmocka_unit_test(numbers_and_sizes), cmocka_unit_test(utf8),
         cmocka_unit_test(masks),       cmocka_unit_test(buffers_keep_their_cap), cmocka_unit_test(frames),
-        cmocka_unit_test(times),       cmocka_unit_test(ids_ascend), cmocka_unit_test(digests),
-        cmocka_unit_test(metrics_are_rendered_once_a_name),
+        cmocka_unit_test(times),       cmocka_unit_test(ids_ascend), cmocka_unit_test(digests), cmocka_unit_test(macs),
+        cmocka_unit_test(metrics_are_rendered_once_a_name), cmocka_unit_test(json_as_text), cmocka_unit_test(buffers_print),
     };
     return cmocka_run_group_tests_name("core", tests, NULL, NULL);
 }

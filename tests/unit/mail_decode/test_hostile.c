@@ -72,6 +72,34 @@ static void header_behind_an_empty_line(void **state CD_UNUSED)
     done(&d);
 }
 
+/* The fields of the transport do not reach the library. What is around them does, and attachments' places are those in the mail; the
+ * same mail over the size up to which they are left out reads the same. */
+static void fields_of_the_transport(void **state CD_UNUSED)
+{
+    static const char head[] =
+        "Return-Path: <anna@example.net>\r\nReceived: from a by b;\r\n\tSun, 1 Nov 2026 08:00:00 +0000\r\n" FROM
+        "DKIM-Signature: v=1; a=rsa-sha256;\r\n b=abc\r\nlost its space\r\nSubject: kettle\r\nTo: =?utf-8?q?=FF?=\r\n"
+        "Content-Type: multipart/mixed; boundary=x\r\nUser-Agent:\r\nX-Mailer: y\r\n\r\n--x\r\nTo: inner\r\n\r\nThe kettle burns.\r\n"
+        "--x\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--x--\r\n";
+    for (size_t size = 0; size <= CD_KIB(100); size += CD_KIB(100)) {
+        struct buf raw = begin();
+        buf_append_str(&raw, head);
+        while (raw.len < size)
+            buf_append_str(&raw, "behind the end\r\n");
+        size_t at = (size_t)(strstr(buf_str(&raw), "AAAA") - buf_str(&raw));
+        struct decoded d = decode_buf(&raw);
+        assert_int_equal(d.result, 0);
+        assert_int_equal(d.r->flags, 0);
+        assert_string_equal(d.r->email, "anna@example.net");
+        assert_string_equal(d.r->subject, "kettle");
+        assert_string_equal(d.r->text, "The kettle burns.");
+        assert_int_equal(d.r->nattachments, 1);
+        assert_int_equal(d.r->attachments[0].offset, at);
+        assert_int_equal(d.r->attachments[0].size_bytes, 3);
+        done(&d);
+    }
+}
+
 static void no_body(void **state CD_UNUSED)
 {
     struct decoded d = decode(FROM "Subject: only a subject\r\n\r\n");
@@ -389,6 +417,7 @@ int main(void)
         cmocka_unit_test(nothing),
         cmocka_unit_test(no_headers),
         cmocka_unit_test(header_behind_an_empty_line),
+        cmocka_unit_test(fields_of_the_transport),
         cmocka_unit_test(no_body),
         cmocka_unit_test(nul_bytes),
         cmocka_unit_test(bare_cr),

@@ -31,6 +31,10 @@ static void test_fold(void **state CD_UNUSED)
     assert_folds("ΣΊΣΥΦΟΣ", "σίσυφοσ");
     assert_folds("ｶﾞｽ 漏れ", "ガス 漏れ");
     assert_folds("质量　太差！", "质量 太差!");
+    /* a run of ASCII ends before the character that a mark belongs to; white space counts across runs */
+    assert_folds("ABE\xcc\x81"
+                 "X  \n\xe8\xb4\xa8 \n Z\x7fQ",
+                 "ab\xc3\xa9x \xe8\xb4\xa8 z q");
 }
 
 static void test_fold_line_breaks(void **state CD_UNUSED)
