@@ -171,8 +171,9 @@ void check_desks(struct loader *l)
                     faults_add(l->f, c->desks[i].mark,
                                "address %s belongs to desk '%s' already: give it to one desk",
                                c->desks[i].addresses.v[a], show(c->desks[k].name));
-    const char *needs = c->nmail_listen     ? "mail.listen"
-                        : c->nmail_listen_tls ? "mail.listen_tls"
+    const char *needs = c->nmail_listen        ? "mail.listen"
+                        : c->nmail_listen_tls  ? "mail.listen_tls"
+                        : c->nmail_lmtp_listen ? "mail.lmtp_listen"
                         : c->nhttp_listen   ? "http.listen"
                         : c->nclients       ? "clients"
                         : c->nsms_providers ? "sms.providers"
@@ -183,7 +184,7 @@ void check_desks(struct loader *l)
     size_t addresses = 0;
     for (size_t i = 0; i < c->ndesks; i++)
         addresses += c->desks[i].addresses.n;
-    if (c->nmail_listen + c->nmail_listen_tls && c->ndesks && !addresses)
+    if (config_takes_mail(c) && c->ndesks && !addresses)
         faults_add(l->f, root_mark(l, "desks"),
                    "mail is taken in but no desk has an address: write addresses: "
                    "[care@example.com] for one");
@@ -233,7 +234,7 @@ void check_policies(struct loader *l)
 
 static bool mail_goes_out(const struct config *c)
 {
-    bool any = c->nmail_listen + c->nmail_listen_tls > 0;
+    bool any = config_takes_mail(c);
     for (size_t i = 0; i < c->nteams; i++)
         any = any || *c->teams[i].contact.mail;
     for (size_t i = 0; i < c->ncontacts; i++)
@@ -245,8 +246,10 @@ static void check_mail(struct loader *l)
 {
     const struct config *c = l->c;
     if (!*c->mail_from && mail_goes_out(c) && !root_given(l, "mail.from"))
-        faults_add(l->f, root_mark(l, c->nmail_listen ? "mail.listen" : "teams"),
+        faults_add(l->f, root_mark(l, c->nmail_listen ? "mail.listen" : c->nmail_lmtp_listen ? "mail.lmtp_listen" : "teams"),
                    "mail.from is missing: write below `mail:` a line such as from: complaints@example.com");
+    if (strlen(c->mail_tag_separator) > 1 || (*c->mail_tag_separator && !strchr("+-_=#!~^%", *c->mail_tag_separator)))
+        faults_add(l->f, root_mark(l, "mail.tag_separator"), "mail.tag_separator is one of the characters + - _ = # ! ~ ^ %%, or \"\"");
     bool user = *c->mail_relay_user;
     if (user && !root_given(l, "mail.relay.password"))
         faults_add(l->f, root_mark(l, "mail.relay.user"),
@@ -309,8 +312,8 @@ static void check_gate(struct loader *l)
 static void check_listeners(struct loader *l)
 {
     const struct config *c = l->c;
-    const struct listen_addr *all[] = {c->mail_listen, c->mail_listen_tls, c->http_listen, c->metrics_listen, c->line_listen};
-    const size_t n[] = {c->nmail_listen, c->nmail_listen_tls, c->nhttp_listen, c->nmetrics_listen, c->nline_listen};
+    const struct listen_addr *all[] = {c->mail_listen, c->mail_listen_tls, c->mail_lmtp_listen, c->http_listen, c->metrics_listen, c->line_listen};
+    const size_t n[] = {c->nmail_listen, c->nmail_listen_tls, c->nmail_lmtp_listen, c->nhttp_listen, c->nmetrics_listen, c->nline_listen};
     struct strlist seen = {0};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         for (size_t k = 0; k < n[i]; k++) {

@@ -71,7 +71,7 @@ struct cfg_webhook {
 };
 struct cfg_desk {
     char *name;
-    struct strlist addresses; /* normalized mail addresses */
+    struct strlist addresses; /* normalized mail addresses; "*@domain": every one of a domain */
     struct strlist languages; /* preferred first; for answers when the complaint's own is unknown */
     char *brand;              /* in templates */
     char *default_team, *policy, *from; /* from: address that answers carry, "" = mail.from */
@@ -210,10 +210,18 @@ struct config {
     int tls_min_version; /* as OpenSSL numbers them: 0x0303 is 1.2, 0x0304 is 1.3 */
     int64_t tls_poll_us;
     /* mail in */
-    struct listen_addr *mail_listen, *mail_listen_tls;
-    size_t nmail_listen, nmail_listen_tls;
+    struct listen_addr *mail_listen, *mail_listen_tls, *mail_lmtp_listen;
+    size_t nmail_listen, nmail_listen_tls, nmail_lmtp_listen;
     bool mail_require_tls;
     int64_t mail_tls_handshake_timeout_us;
+    int mail_lmtp_access; /* mode of unix sockets */
+    char *mail_lmtp_group;
+    struct network *mail_proxy_from;
+    size_t nmail_proxy_from;
+    int64_t mail_proxy_timeout_us;
+    uint64_t mail_max_pipelined;
+    char *mail_tag_separator;  /* one character, or "" */
+    char *mail_postmaster_desk; /* "" = the first */
     uint64_t mail_max_message_bytes, mail_max_recipients, mail_max_connections, mail_max_connections_per_address;
     uint64_t mail_max_errors, mail_max_junk_commands, mail_max_command_bytes, mail_max_mails_per_session;
     int64_t mail_command_timeout_us, mail_data_timeout_us;
@@ -277,9 +285,17 @@ void config_free(struct config **c);
 
 /* Look-ups; NULL when there is none. */
 const struct cfg_desk *config_desk(const struct config *c, const char *name);
-/* The desk that owns a recipient address (case-insensitive; a "+tag" in the local part is ignored). `postmaster` and
- * `abuse`, bare or at any desk's domain, belong to the first desk. */
+/* The desk that owns a recipient address: the address itself, then without its tag (mail.tag_separator), then a desk that has
+ * "*@domain"; case-insensitive. `postmaster` and `abuse`, bare or at any domain of ours, that no desk has as an address belong to
+ * config_postmaster_desk(). */
 const struct cfg_desk *config_desk_by_address(const struct config *c, const char *address);
+/* mail.postmaster_desk, else the first desk; NULL when there is none. */
+const struct cfg_desk *config_postmaster_desk(const struct config *c);
+bool config_takes_mail(const struct config *c); /* there is a listener for mail */
+/* The first address that one can write to (not "*@domain"); NULL when there is none. */
+const char *config_desk_address(const struct cfg_desk *d);
+/* A desk has an address in it, or it is our host name. */
+bool config_domain_is_ours(const struct config *c, const char *domain);
 const struct cfg_team *config_team(const struct config *c, const char *name);
 const struct cfg_policy *config_policy(const struct config *c, const char *name);
 const struct cfg_category *config_category(const struct config *c, const char *name);
@@ -290,6 +306,7 @@ const struct contact *config_contact(const struct config *c, const char *name);
 const struct cfg_template *config_template(const struct config *c, const char *purpose, const char *transport,
                                            const char *language);
 bool config_trusted(const struct config *c, const char *numeric_address);
+bool config_in_networks(const struct network *v, size_t n, const char *numeric_address);
 /* Prints every option: name, type, default, bounds, meaning. From the option tables. */
 enum describe_form { DESCRIBE_TEXT, DESCRIBE_MARKDOWN };
 void config_describe(enum describe_form form, struct buf *out);

@@ -81,24 +81,28 @@ const char *network_parse(const char *text, struct network *ret)
     return NULL;
 }
 
-bool config_trusted(const struct config *c, const char *numeric_address)
+bool config_in_networks(const struct network *v, size_t n, const char *numeric_address)
 {
     uint8_t a[16];
     char host[INET6_ADDRSTRLEN];
-    size_t n = numeric_address ? strcspn(numeric_address, "%") : 0;
-    if (n == 0 || n >= sizeof host)
+    size_t len = numeric_address ? strcspn(numeric_address, "%") : 0;
+    if (n == 0 || len == 0 || len >= sizeof host)
         return false;
-    memcpy(host, numeric_address, n);
-    host[n] = '\0';
+    memcpy(host, numeric_address, len);
+    host[len] = '\0';
     if (numeric_parse(host, a) < 0)
         return false;
-    for (size_t i = 0; i < c->ntrusted_clients; i++) {
-        const struct network *w = &c->trusted_clients[i];
+    for (size_t i = 0; i < n; i++) {
         unsigned bit = 0;
-        while (bit < w->bits && bit_at(a, bit) == bit_at(w->addr, bit))
+        while (bit < v[i].bits && bit_at(a, bit) == bit_at(v[i].addr, bit))
             bit++;
-        if (bit == w->bits)
+        if (bit == v[i].bits)
             return true;
     }
     return false;
+}
+
+bool config_trusted(const struct config *c, const char *numeric_address)
+{
+    return config_in_networks(c->trusted_clients, c->ntrusted_clients, numeric_address);
 }

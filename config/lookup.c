@@ -11,18 +11,21 @@ const struct cfg_desk *config_desk(const struct config *c, const char *name)
     return NULL;
 }
 
-/* Whether a desk's address is `local`@`domain`, both of given length. */
-static bool address_is(const char *address, const char *local, size_t nlocal, const char *domain)
+static bool ieq_n(const char *a, const char *b, size_t n)
 {
-    const char *at = strrchr(address, '@');
-    if (!at || (size_t)(at - address) != nlocal || !str_ieq(at + 1, domain))
-        return false;
-    for (size_t i = 0; i < nlocal; i++) {
-        char a[2] = {address[i]}, b[2] = {local[i]};
-        if (!str_ieq(a, b))
+    for (size_t i = 0; i < n; i++) {
+        char x[2] = {a[i]}, y[2] = {b[i]};
+        if (!str_ieq(x, y))
             return false;
     }
     return true;
+}
+
+/* Whether a desk's address is `local`@`domain`, the first of given length. */
+static bool address_is(const char *address, const char *local, size_t nlocal, const char *domain)
+{
+    const char *at = strrchr(address, '@');
+    return at && (size_t)(at - address) == nlocal && str_ieq(at + 1, domain) && ieq_n(address, local, nlocal);
 }
 
 static const struct cfg_desk *desk_with(const struct config *c, const char *local, size_t nlocal,
@@ -35,7 +38,7 @@ static const struct cfg_desk *desk_with(const struct config *c, const char *loca
     return NULL;
 }
 
-static bool domain_is_ours(const struct config *c, const char *domain)
+bool config_domain_is_ours(const struct config *c, const char *domain)
 {
     for (size_t i = 0; i < c->ndesks; i++)
         for (size_t k = 0; k < c->desks[i].addresses.n; k++) {
@@ -43,7 +46,26 @@ static bool domain_is_ours(const struct config *c, const char *domain)
             if (at && str_ieq(at + 1, domain))
                 return true;
         }
-    return false;
+    return c->hostname && str_ieq(c->hostname, domain);
+}
+
+const struct cfg_desk *config_postmaster_desk(const struct config *c)
+{
+    const struct cfg_desk *d = c->mail_postmaster_desk && *c->mail_postmaster_desk ? config_desk(c, c->mail_postmaster_desk) : NULL;
+    return d ? d : c->ndesks ? &c->desks[0] : NULL;
+}
+
+/* RFC 5321 4.5.1: postmaster is taken in, also without a domain; RFC 2142 gives abuse the same standing. */
+static bool is_role(const char *local, size_t n)
+{
+    return (n == 10 && ieq_n(local, "postmaster", n)) || (n == 5 && ieq_n(local, "abuse", n));
+}
+
+/* Without its tag; the whole when it has none. A separator in front of everything begins none. */
+static size_t untagged(const struct config *c, const char *local, size_t n)
+{
+    const char *mark = c->mail_tag_separator && *c->mail_tag_separator && n ? memchr(local, *c->mail_tag_separator, n) : NULL;
+    return mark && mark > local ? (size_t)(mark - local) : n;
 }
 
 const struct cfg_desk *config_desk_by_address(const struct config *c, const char *address)
@@ -51,20 +73,26 @@ const struct cfg_desk *config_desk_by_address(const struct config *c, const char
     if (!address || !c->ndesks)
         return NULL;
     const char *at = strrchr(address, '@');
-    size_t n = at ? (size_t)(at - address) : strlen(address);
-    size_t untagged = CD_MIN(strcspn(address, "+"), n);
-    if (at) {
-        const struct cfg_desk *d = desk_with(c, address, n, at + 1);
-        if (!d && untagged > 0 && untagged < n)
-            d = desk_with(c, address, untagged, at + 1);
-        if (d)
-            return d;
-    }
-    /* RFC 5321 4.5.1: postmaster is taken in, also without a domain; RFC 2142 gives abuse the same standing.
-     */
-    bool role = (untagged == 10 && str_istarts(address, "postmaster")) ||
-                (untagged == 5 && str_istarts(address, "abuse"));
-    return role && (!at || domain_is_ours(c, at + 1)) ? &c->desks[0] : NULL;
+    size_t n = at ? (size_t)(at - address) : strlen(address), bare = untagged(c, address, n);
+    const struct cfg_desk *d = at ? desk_with(c, address, n, at + 1) : NULL;
+    if (!d && at && bare < n)
+        d = desk_with(c, address, bare, at + 1);
+    if (!d && is_role(address, bare) && (!at || config_domain_is_ours(c, at + 1)))
+        d = config_postmaster_desk(c);
+    return d || !at ? d : desk_with(c, "*", 1, at + 1);
+}
+
+bool config_takes_mail(const struct config *c)
+{
+    return c->nmail_listen + c->nmail_listen_tls + c->nmail_lmtp_listen > 0;
+}
+
+const char *config_desk_address(const struct cfg_desk *d)
+{
+    for (size_t i = 0; i < d->addresses.n; i++)
+        if (!str_starts(d->addresses.v[i], "*@"))
+            return d->addresses.v[i];
+    return NULL;
 }
 
 const struct cfg_team *config_team(const struct config *c, const char *name)

@@ -24,7 +24,9 @@ static const char *element_text(struct loader *l, const struct option *o, struct
                    advice);
         return NULL;
     }
-    advice = option_check(option_element(o->type), s);
+    /* every address of a domain is written "*@example.com", which is an address too, or shorter */
+    const char *checked = o->type == OPT_MAILS && s[0] == '@' ? s + 1 : s;
+    advice = option_check(checked == s ? option_element(o->type) : OPT_HOST, checked);
     if (advice)
         faults_add(l->f, yn_mark(n), "'%s' in %s is not %s: %s", show(s), o->path,
                    option_type_word(option_element(o->type)), advice);
@@ -34,7 +36,7 @@ static const char *element_text(struct loader *l, const struct option *o, struct
 static void add_string(struct loader *l, const struct option *o, struct yn n, const char *s, void *base)
 {
     struct strlist *list = (struct strlist *)((char *)base + o->offset);
-    CD_CLEANUP_FREE char *copy = cd_strdup(s);
+    CD_CLEANUP_FREE char *copy = o->type == OPT_MAILS && s[0] == '@' ? cd_asprintf("*%s", s) : cd_strdup(s);
     if (o->type == OPT_MAILS)
         str_lower(copy);
     if (strlist_has(list, copy)) {

@@ -13,6 +13,7 @@ static const struct choice log_levels[] = {{"error", LOG_L_ERROR},   {"warn", LO
 static const struct choice line_ends[] = {{"normalize", 0}, {"reject", 1}, {0}};
 static const struct choice accept_reject[] = {{"accept", 0}, {"reject", 1}, {0}};
 static const struct choice tls_versions[] = {{"1.2", 0x0303}, {"1.3", 0x0304}, {0}};
+static const struct choice socket_access[] = {{"owner", 0600}, {"group", 0660}, {"all", 0666}, {0}};
 static const struct choice relay_tls[] = {{"none", 0}, {"starttls", 1}, {0}};
 
 /* clang-format off */
@@ -116,6 +117,22 @@ const struct option root_options[] = {
      .doc = "Take no mail outside TLS. Not for a server that the world's mail comes to: it need not know TLS (RFC 3207, section 4)."},
     {"mail.tls_handshake_timeout", OPT_DURATION, AT(mail_tls_handshake_timeout_us), .def = "30s", .min = "100ms", .max = "5min",
      .doc = "A TLS handshake that takes longer in all is ended.", .flags = OPT_RELOAD},
+    {"mail.lmtp_listen", OPT_LISTEN, LIST(mail_lmtp_listen, nmail_lmtp_listen), .def = "[]", .flags = OPT_UNIX,
+     .doc = "Addresses and unix sockets (unix:/PATH) of the LMTP server, for a mail server in front."},
+    {"mail.lmtp_access", OPT_CHOICE, AT(mail_lmtp_access), .def = "group", .choices = socket_access,
+     .doc = "Who may connect to the unix sockets of LMTP, and is trusted: the daemon's user, its group too, or everyone."},
+    {"mail.lmtp_group", OPT_STRING, AT(mail_lmtp_group),
+     .doc = "Group that the unix sockets of LMTP get; the daemon's own when not given."},
+    {"mail.proxy_from", OPT_NETWORKS, LIST(mail_proxy_from, nmail_proxy_from), .flags = OPT_RELOAD,
+     .doc = "Networks whose SMTP connections must begin with a PROXY header (v1 or v2); elsewhere none is looked for."},
+    {"mail.proxy_timeout", OPT_DURATION, AT(mail_proxy_timeout_us), .def = "5s", .min = "100ms", .max = "5min",
+     .doc = "A PROXY header that is not whole by then ends its connection."},
+    {"mail.max_pipelined", OPT_COUNT, AT(mail_max_pipelined), .def = "20", .min = "1", .max = "1000", .unit = "mails",
+     .doc = "Mails of one session whose answer is not given yet; with so many, its further input waits."},
+    {"mail.tag_separator", OPT_STRING, AT(mail_tag_separator), .def = "+", .flags = OPT_RELOAD,
+     .doc = "Behind it the local part of a desk's address is a tag, which is ignored; \"\": there are no tags."},
+    {"mail.postmaster_desk", OPT_NAME, AT(mail_postmaster_desk), .refers = REF_DESK, .flags = OPT_RELOAD,
+     .doc = "Desk of postmaster and abuse where no desk has them as addresses; the first desk when not given."},
     {"mail.max_message", OPT_SIZE, AT(mail_max_message_bytes), .def = "25MB", .min = "16kB", .max = "48MB",
      .flags = OPT_RELOAD,
      .doc = "Largest mail, announced by SIZE."},
@@ -208,7 +225,7 @@ const struct option root_options[] = {
     {"clients", OPT_ITEMS, LIST(clients, nclients), .items = &section_clients, .flags = OPT_RELOAD,
      .doc = "Programs and people that use the line protocol or the web intake."},
     {"desks", OPT_ITEMS, LIST(desks, ndesks), .items = &section_desks, .flags = OPT_RELOAD,
-     .doc = "The addresses under which customers complain. The first one also gets postmaster and abuse."},
+     .doc = "The addresses under which customers complain."},
     {"teams", OPT_ITEMS, LIST(teams, nteams), .items = &section_teams, .flags = OPT_RELOAD,
      .doc = "Who works on complaints."},
     {"contacts", OPT_ITEMS, LIST(contacts, ncontacts), .items = &section_contacts, .flags = OPT_RELOAD,

@@ -18,7 +18,7 @@ static const struct choice providers[] = {{"twilio", 0}, {0}};
 static const struct option desk_options[] = {
     {"name", OPT_NAME, AT(name), .flags = OPT_REQUIRED, .doc = "Name in records and commands."},
     {"addresses", OPT_MAILS, AT(addresses),
-     .doc = "Mail addresses of the desk; a +tag in front of the @ is ignored."},
+     .doc = "Mail addresses of the desk; @example.com is every address of that domain that no desk has as its own."},
     {"languages", OPT_LANGUAGES, AT(languages),
      .doc = "Languages of answers, preferred first; triage.default_language when not given."},
     {"brand", OPT_STRING, AT(brand), .doc = "Name that customers know; mail.from_name when not given."},

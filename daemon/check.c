@@ -53,6 +53,9 @@ int check_config(const char *path)
     } else {
         printf("%s is sound: desks %zu, teams %zu, policies %zu, rules %zu, rule tests passed %zu\n", path, c->ndesks, c->nteams, c->npolicies,
                c->rules.n, ran);
+        const struct cfg_desk *d = config_postmaster_desk(c);
+        if (d && config_takes_mail(c))
+            printf("mail to postmaster and abuse goes to desk %s%s\n", d->name, *c->mail_postmaster_desk ? "" : ", the first: mail.postmaster_desk names another");
     }
     int status = f.n ? EXIT_CONFIG : 0;
     faults_free(&f);

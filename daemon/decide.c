@@ -8,6 +8,7 @@
 #include "daemon/core/metrics.h"
 #include "daemon/escalation/plan.h"
 #include "daemon/escalation/tell.h"
+#include "daemon/intake/handle.h"
 #include "daemon/job.h"
 
 /* A message whose keys were lost to others this often is stored without claiming any: rather unthreaded than late. */
@@ -259,7 +260,7 @@ static void fill_plan(const struct config *c, struct store_item *it, const struc
     it->calendar = policy->calendar;
 }
 
-static const char *no_acknowledgement(const struct config *c, const struct job *j, bool by_sms)
+static const char *no_acknowledgement(const struct config *c, const struct job *j, bool by_sms, bool unreachable)
 {
     const struct record *r = j->rec;
     if (j->staff)
@@ -268,6 +269,8 @@ static const char *no_acknowledgement(const struct config *c, const struct job *
         return r->no_answer_reason ? r->no_answer_reason : "automatic answers are not wanted";
     if (by_sms && c->nsms_providers == 0)
         return "no SMS provider is configured";
+    if (!by_sms && unreachable)
+        return "the address is not ASCII, and mail to such addresses (SMTPUTF8) cannot be sent";
     return NULL;
 }
 
@@ -277,7 +280,9 @@ static const char *fill_acknowledgement(const struct config *c, struct job *j)
 {
     const struct record *r = j->rec;
     const char *mail = j->env->channel == CH_MAIL && r->reply_to ? r->reply_to : r->email;
-    bool by_sms = j->env->channel == CH_SMS || !mail;
+    /* the way out knows no SMTPUTF8 (RFC 6531): such an address cannot be written to */
+    bool unreachable = mail && !mail_address_valid(mail, strlen(mail), false);
+    bool by_sms = j->env->channel == CH_SMS || !mail || (unreachable && r->phone && c->nsms_providers);
     const char *to = by_sms ? r->phone : mail;
     char id[UUID_TEXT_SIZE];
     if (!to)
@@ -289,7 +294,7 @@ static const char *fill_acknowledgement(const struct config *c, struct job *j)
     n->transport = by_sms ? "sms" : "mail";
     n->recipient = cd_strdup(to);
     n->language = j->item.language;
-    n->reason = no_acknowledgement(c, j, by_sms);
+    n->reason = no_acknowledgement(c, j, by_sms, unreachable);
     n->life_us = c->notify_statutory_life_us;
     n->key = cd_asprintf("ack.%s", id);
     return n->reason;

@@ -18,6 +18,7 @@
 #define SMTP_TRACE_BYTES CD_KIB(4) /* room for Return-Path and Received */
 #define SMTP_MAX_HOPS 50           /* Received fields of a mail that goes in circles */
 #define SMTP_HELO_SIZE 256
+#define SMTP_PEER_UNIX "unix" /* the peer's address behind a unix socket */
 #define SMTP_TIGHT_RATE CD_KIB(64) /* bytes of a message that buy a second more while the gate is tight */
 
 enum smtp_state {
@@ -26,23 +27,53 @@ enum smtp_state {
     SMTP_MAIL, /* MAIL accepted, no recipient yet */
     SMTP_RCPT,
     SMTP_DATA,   /* reading the content */
-    SMTP_WAIT,   /* content handed over, its outcome not known yet: no further command is looked at */
     SMTP_CLOSED, /* given up; freed by the sweep */
     SMTP_STATE_COUNT
 };
 const char *smtp_state_name(enum smtp_state s);
 
 /* Each kind has one duration, so that a list in order of setting is in order of expiry too. While the gate is tight the first three
- * are short. */
-enum smtp_deadline { DEADLINE_COMMAND, DEADLINE_DATA, DEADLINE_HANDSHAKE, DEADLINE_OUTCOME /* ours to keep: never shortened */, DEADLINE_COUNT };
+ * are short. OUTCOME is ours to keep: a session in it waits for us, and its mails have a deadline of their own (smtp_answer.c). */
+enum smtp_deadline { DEADLINE_COMMAND, DEADLINE_DATA, DEADLINE_HANDSHAKE, DEADLINE_OUTCOME, DEADLINE_COUNT };
 
 struct smtp_server;
 struct smtp_peer; /* the count of sessions from one address */
+
+#define SMTP_HELD_BYTES CD_KIB(8) /* replies kept behind answers not given yet; over it no command is looked at */
+#define SMTP_ANSWER_BYTES 128     /* the longest answer to a mail */
+
+/* What the log line of a transaction says that is not known any more when it is written. */
+struct smtp_told {
+    int64_t begun_us; /* monotonic, MAIL */
+    unsigned nrcpt;   /* RCPT commands accepted */
+    unsigned refused; /* commands of the transaction answered with 4xx or 5xx */
+    size_t bytes;
+    bool utf8;
+    char tls[64], from[96], desks[96], reply[96]; /* reply: the last refusal */
+};
+
+/* An answer slot: a mail handed over whose answer has not been given. Answers go out in the order of the mails; what is said
+ * after one is kept in `held` until it is given. The session's first is part of it, more are allocated. */
+struct smtp_pending {
+    struct smtp_session *session;
+    bool used, waiting; /* waiting: it has a slot in srv->slots, its outcome is not known */
+    struct ack ack;
+    struct uuid id;
+    int64_t since_us; /* monotonic, the hand-over */
+    enum ack_verdict verdict;
+    enum outcome outcome;
+    char reason[40];
+    struct smtp_told told;
+    struct buf held;
+    TAILQ_ENTRY(smtp_pending) queue, late;
+};
+TAILQ_HEAD(smtp_pendings, smtp_pending);
 
 struct smtp_session {
     struct smtp_server *srv;
     int fd;
     enum smtp_state state;
+    bool lmtp;      /* RFC 2033 */
     bool esmtp;     /* EHLO, not HELO */
     bool trusted;   /* per-address, per-session and junk caps do not apply */
     bool ending;    /* the last reply is given: close once it is written */
@@ -58,7 +89,8 @@ struct smtp_session {
     unsigned errors, junk, mails;
     struct tls_conn *tls; /* NULL in the clear, and until the first byte of a handshake */
     struct event read_ev, write_ev;
-    struct buf in;        /* bytes not consumed yet: part of a line, or what waits behind SMTP_WAIT */
+    bool full;      /* at mail.max_pipelined: counted once */
+    struct buf in;        /* bytes not consumed yet: part of a line, or what waits behind mails not answered */
     struct buf out;       /* replies that the socket did not take */
     struct envelope *env; /* from MAIL until it is submitted or dropped */
     size_t trace_bytes;   /* of env->raw in front of the message */
@@ -66,11 +98,11 @@ struct smtp_session {
     size_t reading_bytes; /* counted in srv->reading_bytes and at the gate */
     uint64_t declared;    /* SIZE= */
     struct smtp_dots dots;
-    struct ack ack;
-    bool has_ack;
-    size_t message_bytes; /* of the message submitted, for its log line */
-    char id[UUID_TEXT_SIZE];
-    char log_from[96];
+    struct smtp_pending first; /* slots of mails not answered yet */
+    struct smtp_pendings pending;
+    unsigned npending, nanswers; /* nanswers: lines that they will take */
+    size_t held_bytes;
+    struct smtp_told told; /* of the transaction in progress */
     char peer_text[INET6_ADDRSTRLEN];
     struct smtp_peer *peer; /* NULL when trusted */
     char helo[SMTP_HELO_SIZE];
@@ -85,8 +117,13 @@ struct smtp_listener {
     struct smtp_server *srv;
     int fd;
     bool tls; /* from the first byte */
+    bool lmtp;
+    char *unix_path; /* to be removed at the end */
     struct event ev;
 };
+
+struct smtp_door; /* a proxy's connection before its header is whole */
+TAILQ_HEAD(smtp_doors, smtp_door);
 
 struct smtp_server {
     const struct channel_host *host;
@@ -97,12 +134,14 @@ struct smtp_server {
     struct event *tick, *resume_ev, *sweep_ev, *accept_again;
     struct smtp_sessions sessions, dead, resume, timed[DEADLINE_COUNT];
     int64_t duration_us[DEADLINE_COUNT];
-    size_t nsessions;
+    struct smtp_pendings waiting; /* of all sessions, in order of since_us */
+    struct smtp_doors doors;
+    size_t nsessions, ndoors;
     struct smtp_peer **peers; /* hash table of chains */
     size_t npeers_mask;
     size_t reading_bytes; /* of messages being read, all sessions */
     bool draining;
-    char *greeting, *ehlo, *ehlo_tls; /* made once; ehlo_tls offers STARTTLS */
+    char *greeting, *lmtp_greeting; /* made once */
     struct buf replies;    /* of the session that is running; empty whenever none is */
     uint8_t rbuf[SMTP_READ_BYTES];
 };
@@ -118,10 +157,15 @@ void smtp_server_free(struct smtp_server **srv);
 /* Sets the session's deadline: `kind` from now on. */
 void smtp_deadline_set(struct smtp_session *s, enum smtp_deadline kind);
 
-/* ---- smtp_listen.c, smtp_peers.c ---- */
+/* ---- smtp_listen.c, smtp_socket.c, smtp_peers.c ---- */
 
 int smtp_listen_open(struct smtp_server *srv) CD_MUSTUSE;
 void smtp_listen_close(struct smtp_server *srv);
+/* Makes a session of a connection, or refuses it. `addr` is the client's, IPv4 mapped. Takes the descriptor. */
+void smtp_admit(struct smtp_listener *l, int fd, const struct in6_addr *addr);
+void smtp_address_text(const struct in6_addr *addr, char text[INET6_ADDRSTRLEN]);
+/* A bound, listening socket; or CD_ECONFIG, CD_EIO with errno, and *ret_hint says what to do (static text). */
+int smtp_socket_open(const struct listen_addr *a, const struct config *cfg, const char **ret_hint) CD_MUSTUSE;
 uint16_t smtp_listen_port(const struct smtp_server *srv, size_t i); /* the bound port, 0 when there is none */
 /* The count of sessions of one address (IPv6: of one /64). NULL when the address is at its cap. */
 struct smtp_peer *smtp_peer_enter(struct smtp_server *srv, const struct in6_addr *addr) CD_MUSTUSE;
@@ -129,12 +173,23 @@ void smtp_peer_leave(struct smtp_server *srv, struct smtp_peer *p);
 void smtp_peers_new(struct smtp_server *srv);
 void smtp_peers_free(struct smtp_server *srv);
 
+/* ---- smtp_proxy.c ---- */
+
+/* Waits for the PROXY header of a connection that `proxy` made. Takes the descriptor. */
+void smtp_door_new(struct smtp_listener *l, int fd, const struct in6_addr *proxy);
+void smtp_doors_expire(struct smtp_server *srv, int64_t now);
+void smtp_doors_close(struct smtp_server *srv);
+
 /* ---- smtp_session.c ---- */
 
-/* Takes the connected, non-blocking socket, greets, with `tls` after the handshake. `peer` is counted already, NULL for trusted
- * clients. */
-void smtp_session_new(struct smtp_server *srv, int fd, const char *peer_text, struct smtp_peer *peer,
-                      bool trusted, bool tls);
+/* Who is at the other end. */
+struct smtp_client {
+    char text[INET6_ADDRSTRLEN]; /* "unix" behind a unix socket */
+    struct smtp_peer *peer;      /* counted already; NULL for trusted clients */
+    bool trusted, lmtp, tls;     /* tls: from the first byte */
+};
+/* Takes the connected, non-blocking socket, greets, with TLS after the handshake. */
+void smtp_session_new(struct smtp_server *srv, int fd, const struct smtp_client *client);
 /* Writes what was gathered; then closes, resumes or waits as the state asks. The last thing each callback
  * does. */
 void smtp_session_settle(struct smtp_session *s);
@@ -152,6 +207,9 @@ void smtp_session_free(struct smtp_session *s);    /* the sweep, only */
  * with 421. */
 void smtp_reply(struct smtp_session *s, const char *line);
 void smtp_replyf(struct smtp_session *s, const char *fmt, ...) CD_PRINTF(2, 3);
+/* The answer to a mail: `times` times the same line, counted once. */
+void smtp_reply_times(struct smtp_session *s, const char *line, unsigned times);
+void smtp_count_error(struct smtp_session *s); /* one more 5xx */
 /* Complete lines with their ends; not counted. */
 void smtp_reply_raw(struct smtp_session *s, const char *text);
 /* The last reply of the session: "421 4.x.x …"; `why` goes to the log. */
@@ -174,15 +232,18 @@ void smtp_tls_command(struct smtp_session *s);       /* STARTTLS */
 /* After STARTTLS was granted, and once per turn: 220 and the handshake, or 554 when something stood behind it. */
 void smtp_tls_begin(struct smtp_session *s);
 void smtp_tls_expect(struct smtp_session *s); /* the next byte belongs to a handshake */
-void smtp_tls_failed(struct smtp_session *s, const char *why); /* logs, closes */
-char *smtp_tls_ehlo(const char *ehlo); /* with a line for STARTTLS */
-char *smtp_tls_text(const struct smtp_session *s); /* for the envelope; NULL without TLS */
+void smtp_tls_failed(struct smtp_session *s, const char *why); char *smtp_tls_text(const struct smtp_session *s); /* for the envelope; NULL without TLS */
 
 /* ---- smtp_verbs.c: the only dispatch ---- */
 
 void smtp_dispatch(struct smtp_session *s, const struct smtp_line *l);
 size_t smtp_verb_count(void);
 const char *smtp_verb_name(size_t i);
+
+/* ---- smtp_offer.c ---- */
+
+void smtp_offer(struct smtp_session *s); /* the answer to EHLO and LHLO */
+const char *smtp_protocol(const struct smtp_session *s, bool utf8); /* the word behind "with" in Received, RFC 3848, 6531 */
 
 /* ---- smtp_data.c ---- */
 
@@ -193,5 +254,27 @@ void smtp_reply_busy(struct smtp_session *s, const char *line);
 void smtp_data_begin(struct smtp_session *s); /* after DATA: gate, trace fields, 354 */
 /* Content; returns how much of p was taken, all of it unless the message ended. */
 size_t smtp_data_feed(struct smtp_session *s, const uint8_t *p, size_t n);
-void smtp_message_drop(struct smtp_session *s); /* forgets the transaction's message */
+/* Forgets the transaction's message; when something of it was refused the log says so. */
+void smtp_message_drop(struct smtp_session *s);
+
+/* ---- smtp_answer.c: answers to mails, in order ---- */
+
+/* Lines that answer a mail: one, or in LMTP one for each RCPT that was accepted. */
+unsigned smtp_answer_lines(const struct smtp_session *s, const struct smtp_told *t);
+/* As many mails wait for their outcome as one session may have: nothing more is looked at. */
+bool smtp_answers_full(const struct smtp_session *s);
+/* Takes an answer slot and gives the session's message to the front. 0, or CD_ELIMIT, CD_EAGAIN: the message is still the
+ * session's. */
+int smtp_hand_over(struct smtp_session *s) CD_MUSTUSE;
 void smtp_on_ack(void *server, struct ack a, const struct ack_result *r);
+void smtp_answers_expire(struct smtp_server *srv, int64_t now);
+/* Gives all slots back without an answer. */
+void smtp_answers_drop(struct smtp_session *s);
+
+/* ---- smtp_log.c: one line for each transaction ---- */
+
+void smtp_told_begin(struct smtp_session *s);
+void smtp_told_refusal(struct smtp_session *s, const char *line); /* a 4xx or 5xx inside it */
+/* A transaction that was begun and brought nothing, or one that was refused at MAIL (`from`: what was said there). */
+void smtp_log_refused(struct smtp_session *s, const char *from);
+void smtp_log_answered(const struct smtp_pending *p, const char *line);

@@ -1,6 +1,5 @@
-/* DATA: the gate before it, the trace fields, the content, the hand-over and the answer. The message is
- * written once, straight into the envelope that leaves with it. No 250 is given anywhere but in
- * smtp_on_ack(), for ACK_STORED. */
+/* DATA: the gate before it, the trace fields, the content and its end. The message is written once, straight into the envelope
+ * that leaves with it. What is handed over is answered in smtp_answer.c, what is refused here. */
 #include "channels/mail/smtp.h"
 
 #include <stdio.h>
@@ -27,16 +26,12 @@ static void count_bytes(struct smtp_session *s, size_t now)
     s->reading_bytes = now;
 }
 
-/* The front counts them from now on. */
-static void hand_bytes_over(struct smtp_session *s)
-{
-    gate_hand_over(s->reading_bytes);
-    s->srv->reading_bytes -= s->reading_bytes;
-    s->reading_bytes = 0;
-}
-
 void smtp_message_drop(struct smtp_session *s)
 {
+    if (!s->env)
+        return;
+    if (s->told.refused)
+        smtp_log_refused(s, s->env->sender);
     count_bytes(s, 0);
     envelope_free(&s->env);
 }
@@ -60,26 +55,25 @@ void smtp_reply_busy(struct smtp_session *s, const char *line)
 static int write_trace(struct smtp_session *s)
 {
     struct envelope *e = s->env;
-    char date[CLOCK_TEXT_SIZE];
+    char date[CLOCK_TEXT_SIZE], id[UUID_TEXT_SIZE];
     size_t want = s->declared ? CD_MIN(s->declared, DECLARED_MAX_BYTES) : FIRST_BYTES;
     e->id = uuid_new();
-    uuid_format(&e->id, s->id);
+    uuid_format(&e->id, id);
     clock_format_mail(clock_service_us(), date);
     buf_reset(&e->raw);
     int r = buf_reserve(&e->raw, CD_MIN(want, s->srv->cfg->mail_max_message_bytes) + SMTP_TRACE_BYTES);
     if (r < 0)
         return r;
-    const char *with = s->utf8 ? "UTF8SMTP" : (s->esmtp ? "ESMTP" : "SMTP");
     const char *family = strchr(s->peer_text, ':') ? "IPv6:" : "";
-    const char *secure = s->tls && (s->utf8 || s->esmtp) ? "S" : ""; /* RFC 3848, RFC 6531: none for HELO */
+    bool local = strcmp(s->peer_text, SMTP_PEER_UNIX) == 0;
     e->tls = smtp_tls_text(s);
-    r = buf_printf(&e->raw, "Return-Path: <%s>\r\nReceived: from %s ([%s%s])\r\n", e->sender, s->helo, family,
-                   s->peer_text);
+    snprintf(s->told.tls, sizeof s->told.tls, "%s", e->tls ? e->tls : "");
+    r = local ? buf_printf(&e->raw, "Return-Path: <%s>\r\nReceived: from %s (local)\r\n", e->sender, s->helo)
+              : buf_printf(&e->raw, "Return-Path: <%s>\r\nReceived: from %s ([%s%s])\r\n", e->sender, s->helo, family, s->peer_text);
     if (!r && e->tls)
         r = buf_printf(&e->raw, "\t(using %s)\r\n", e->tls);
     if (!r)
-        r = buf_printf(&e->raw, "\tby %s with %s%s id %s;\r\n\t%s\r\n", s->srv->cfg->hostname, with, secure, s->id,
-                       date);
+        r = buf_printf(&e->raw, "\tby %s with %s id %s;\r\n\t%s\r\n", s->srv->cfg->hostname, smtp_protocol(s, s->utf8), id, date);
     s->trace_bytes = e->raw.len;
     return r;
 }
@@ -150,61 +144,39 @@ static const char *refusal(struct smtp_session *s)
     return NULL;
 }
 
-static void remember_for_log(struct smtp_session *s)
-{
-    const struct envelope *e = s->env;
-    s->message_bytes = s->dots.bytes;
-    snprintf(s->log_from, sizeof s->log_from, "%s", e->sender[0] ? log_addr(e->sender) : "\"<>\"");
-}
-
 static void hand_over(struct smtp_session *s)
 {
-    const struct channel_host *host = s->srv->host;
     struct envelope *e = s->env;
     e->received_at_us = clock_service_us();
     e->line_ends_mended = s->dots.bare_lf || s->dots.bare_cr;
     keys_of_mail(e->raw.data + s->trace_bytes, e->raw.len - s->trace_bytes, &e->key, e->digest);
-    remember_for_log(s);
-    s->state = SMTP_READY;
-    if (slots_take(s->srv->slots, s, &s->ack) < 0) {
-        smtp_message_drop(s);
-        smtp_reply_busy(s, "451 4.3.0 Too busy to take this message, try again later");
+    gate_hand_over(s->reading_bytes); /* the front counts them from now on */
+    s->srv->reading_bytes -= s->reading_bytes;
+    s->reading_bytes = 0;
+    if (smtp_hand_over(s) == 0)
         return;
-    }
-    s->ack.channel = CH_MAIL;
-    e->ack = s->ack;
-    hand_bytes_over(s);
-    int r = host->submit(host->front, e);
-    if (r < 0) { /* still ours */
-        gate_unread(0);
-        slots_release(s->srv->slots, s->ack);
-        smtp_message_drop(s);
-        smtp_reply_busy(s, "451 4.3.0 Cannot keep this message safely now, try again later");
-        return;
-    }
-    s->env = NULL;
-    s->has_ack = true;
-    s->state = SMTP_WAIT;
+    gate_unread(0);
+    metrics_inc(M_INTAKE_BUSY_MAIL);
+    smtp_reply_times(s, "451 4.3.0 Cannot keep this message safely now, try again later", smtp_answer_lines(s, &s->told));
+    smtp_message_drop(s);
 }
 
 static void data_end(struct smtp_session *s)
 {
     const char *no = refusal(s);
     s->progress = true;
+    s->state = SMTP_READY;
+    s->told.bytes = s->dots.bytes;
     if (s->dots.bare_lf)
         metrics_inc(M_SMTP_BARE_LF);
     if (!no) {
         hand_over(s);
         return;
     }
-    log_event(LOG_L_DEBUG, EV_SMTP_REFUSED, "peer=%s from=%s size=%zu reply=%s", s->peer_text,
-              log_addr(s->env->sender), s->dots.bytes, log_quote(no));
-    smtp_message_drop(s);
-    s->state = SMTP_READY;
     if (no[0] == '4')
-        smtp_reply_busy(s, no);
-    else
-        smtp_reply(s, no);
+        metrics_inc(M_INTAKE_BUSY_MAIL);
+    smtp_reply_times(s, no, smtp_answer_lines(s, &s->told));
+    smtp_message_drop(s);
 }
 
 /* Keeps the bytes being read, over all sessions, and those in flight under the intake's budget. A message that goes over it is
@@ -234,41 +206,4 @@ size_t smtp_data_feed(struct smtp_session *s, const uint8_t *p, size_t n)
     if (end)
         data_end(s);
     return used;
-}
-
-static void accepted(struct smtp_session *s)
-{
-    metrics_inc(M_SMTP_MESSAGES);
-    s->mails++;
-    s->errors = s->junk = 0; /* it has shown that it brings mail */
-    smtp_replyf(s, "250 2.0.0 Ok: id %s", s->id);
-}
-
-void smtp_on_ack(void *server, struct ack a, const struct ack_result *r)
-{
-    struct smtp_server *srv = server;
-    struct smtp_session *s = slots_get(srv->slots, a);
-    if (!s)
-        return;
-    cd_assert(s->state == SMTP_WAIT && srv->replies.len == 0);
-    slots_release(srv->slots, a);
-    s->has_ack = false;
-    s->state = SMTP_READY;
-    s->progress = true;
-    switch (r->verdict) {
-    case ACK_STORED:
-        accepted(s);
-        break;
-    case ACK_REJECTED:
-        smtp_replyf(s, "554 5.6.0 Message not taken: %s", r->reason ? r->reason : "refused");
-        break;
-    default:
-        smtp_reply_busy(s, "451 4.3.0 Not stored, try again later");
-        break;
-    }
-    if (r->verdict != ACK_STORED)
-        log_event(LOG_L_NOTICE, EV_SMTP_NOT_STORED, "id=%s size=%zu peer=%s from=%s reason=%s", s->id,
-                  s->message_bytes, s->peer_text, s->log_from, log_quote(r->reason));
-    smtp_session_resume_later(s);
-    smtp_session_settle(s);
 }

@@ -5,8 +5,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,7 +13,6 @@
 #include "daemon/core/metrics.h"
 #include "daemon/net/tls.h"
 
-#define BACKLOG 4096       /* the kernel cuts it to net.core.somaxconn */
 #define ACCEPTS_A_TURN 128 /* then the loop serves those who are in */
 #define PAUSE_US CD_MSEC(200)
 
@@ -29,8 +26,8 @@ static void refuse(int fd, const char *peer, const char *line, const char *why)
     log_event(LOG_L_WARN, EV_SMTP_CONNECTION_REFUSED, "peer=%s limit=%s", peer, why);
 }
 
-/* IPv4 addresses are mapped into IPv6; the text is in the family that people know. */
-static void peer_of(const struct sockaddr_storage *ss, struct in6_addr *addr, char text[INET6_ADDRSTRLEN])
+/* IPv4 addresses are mapped into IPv6. */
+static void address_of(const struct sockaddr_storage *ss, struct in6_addr *addr)
 {
     memset(addr, 0, sizeof *addr);
     if (ss->ss_family == AF_INET) {
@@ -39,20 +36,46 @@ static void peer_of(const struct sockaddr_storage *ss, struct in6_addr *addr, ch
     } else {
         *addr = ((const struct sockaddr_in6 *)ss)->sin6_addr;
     }
+}
+
+void smtp_address_text(const struct in6_addr *addr, char text[INET6_ADDRSTRLEN])
+{
     if (IN6_IS_ADDR_V4MAPPED(addr))
         inet_ntop(AF_INET, addr->s6_addr + 12, text, INET6_ADDRSTRLEN);
     else
         inet_ntop(AF_INET6, addr, text, INET6_ADDRSTRLEN);
 }
 
-static void admit(struct smtp_listener *l, int fd, const struct sockaddr_storage *ss)
+/* Whoever may open the socket file is trusted: its folder and mode say who that is. */
+static void admit_local(struct smtp_listener *l, int fd)
+{
+    smtp_session_new(l->srv, fd, &(struct smtp_client){.text = SMTP_PEER_UNIX, .trusted = true, .lmtp = l->lmtp});
+}
+
+void smtp_admit(struct smtp_listener *l, int fd, const struct in6_addr *addr)
 {
     struct smtp_server *srv = l->srv;
-    struct in6_addr addr;
-    char text[INET6_ADDRSTRLEN];
-    struct smtp_peer *peer = NULL;
-    peer_of(ss, &addr, text);
-    if (srv->nsessions >= srv->cfg->mail_max_connections) {
+    struct smtp_client client = {.lmtp = l->lmtp, .tls = l->tls};
+    smtp_address_text(addr, client.text);
+    client.trusted = config_trusted(srv->cfg, client.text);
+    if (!client.trusted && !(client.peer = smtp_peer_enter(srv, addr))) {
+        refuse(fd, client.text, l->tls ? NULL : "421 4.7.0 Too many connections from your address\r\n",
+               "max_connections_per_address");
+        return;
+    }
+    smtp_session_new(srv, fd, &client);
+}
+
+static void on_connection(struct smtp_listener *l, int fd, const struct sockaddr_storage *ss)
+{
+    struct smtp_server *srv = l->srv;
+    struct in6_addr addr = {0};
+    char text[INET6_ADDRSTRLEN] = SMTP_PEER_UNIX;
+    if (!l->unix_path) {
+        address_of(ss, &addr);
+        smtp_address_text(&addr, text);
+    }
+    if (srv->nsessions + srv->ndoors >= srv->cfg->mail_max_connections) {
         refuse(fd, text, l->tls ? NULL : "421 4.7.0 Too many connections, try again later\r\n", "max_connections");
         return;
     }
@@ -65,13 +88,12 @@ static void admit(struct smtp_listener *l, int fd, const struct sockaddr_storage
         refuse(fd, text, NULL, "no_certificate");
         return;
     }
-    bool trusted = config_trusted(srv->cfg, text);
-    if (!trusted && !(peer = smtp_peer_enter(srv, &addr))) {
-        refuse(fd, text, l->tls ? NULL : "421 4.7.0 Too many connections from your address\r\n",
-               "max_connections_per_address");
-        return;
-    }
-    smtp_session_new(srv, fd, text, peer, trusted, l->tls);
+    if (l->unix_path)
+        admit_local(l, fd);
+    else if (!l->lmtp && config_in_networks(srv->cfg->mail_proxy_from, srv->cfg->nmail_proxy_from, text))
+        smtp_door_new(l, fd, &addr);
+    else
+        smtp_admit(l, fd, &addr);
 }
 
 static void listeners_on(struct smtp_server *srv, bool on)
@@ -110,7 +132,7 @@ static void on_accept(evutil_socket_t lfd, short what, void *arg)
         socklen_t len = sizeof ss;
         int fd = accept4(lfd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            admit(l, fd, &ss);
+            on_connection(l, fd, &ss);
             continue;
         }
         if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -123,99 +145,60 @@ static void on_accept(evutil_socket_t lfd, short what, void *arg)
     }
 }
 
-static int address_of(const struct listen_addr *a, struct sockaddr_storage *ss, socklen_t *ret_len)
-{
-    struct sockaddr_in *in4 = (struct sockaddr_in *)ss;
-    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ss;
-    memset(ss, 0, sizeof *ss);
-    if (!a->host)
-        return CD_ECONFIG;
-    if (inet_pton(AF_INET, a->host, &in4->sin_addr) == 1) {
-        in4->sin_family = AF_INET;
-        in4->sin_port = htons(a->port);
-        *ret_len = sizeof *in4;
-        return 0;
-    }
-    if (inet_pton(AF_INET6, a->host, &in6->sin6_addr) == 1) {
-        in6->sin6_family = AF_INET6;
-        in6->sin6_port = htons(a->port);
-        *ret_len = sizeof *in6;
-        return 0;
-    }
-    return CD_ECONFIG;
-}
+enum listen_kind { LISTEN_SMTP, LISTEN_TLS, LISTEN_LMTP };
 
-/* A bound, listening socket, or CD_EIO with errno. */
-static int open_socket(const struct sockaddr_storage *ss, socklen_t len, uint16_t port)
+static int open_one(struct smtp_server *srv, const struct listen_addr *a, enum listen_kind kind)
 {
-    int on = 1;
-    int fd = socket(ss->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return CD_EIO;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (port) /* further instances share it */
-        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* accepted sockets inherit it */
-    if (ss->ss_family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-    if (bind(fd, (const struct sockaddr *)ss, len) < 0 || listen(fd, BACKLOG) < 0) {
-        int error = errno;
-        close(fd);
-        errno = error;
-        return CD_EIO;
-    }
-    return fd;
-}
-
-static int open_one(struct smtp_server *srv, const struct listen_addr *a, bool tls)
-{
-    struct sockaddr_storage ss;
-    socklen_t len = 0;
+    static const char *const options[] = {"mail.listen", "mail.listen_tls", "mail.lmtp_listen"};
+    const char *hint = "";
     if (srv->nlisteners == SMTP_MAX_LISTENERS) {
-        log_event(LOG_L_ERROR, EV_SMTP_LISTEN_FAILED, "hint=\"mail.listen and mail.listen_tls take at most %d addresses\"",
+        log_event(LOG_L_ERROR, EV_SMTP_LISTEN_FAILED, "hint=\"the addresses of mail are too many: at most %d\"",
                   SMTP_MAX_LISTENERS);
         return CD_ELIMIT;
     }
-    if (address_of(a, &ss, &len) < 0) {
-        log_event(LOG_L_ERROR, EV_SMTP_LISTEN_FAILED,
-                  "address=%s hint=\"write a numeric address and a port: 127.0.0.1:25\"", log_quote(a->text));
-        return CD_ECONFIG;
-    }
-    int fd = open_socket(&ss, len, a->port);
+    int fd = smtp_socket_open(a, srv->cfg, &hint);
     if (fd < 0) {
-        log_event(LOG_L_ERROR, EV_SMTP_LISTEN_FAILED, "address=%s error=%s hint=\"%s\"", log_quote(a->text),
-                  log_quote(strerror(errno)),
-                  errno == EACCES ? "ports under 1024 need CAP_NET_BIND_SERVICE"
-                                  : "change mail.listen or free the address");
-        return CD_EIO;
+        log_event(LOG_L_ERROR, EV_SMTP_LISTEN_FAILED, "address=%s option=%s error=%s hint=\"%s\"", log_quote(a->text), options[kind],
+                  log_quote(strerror(errno)), hint);
+        return fd;
     }
     struct smtp_listener *l = &srv->listeners[srv->nlisteners++];
-    *l = (struct smtp_listener){.srv = srv, .fd = fd, .tls = tls};
+    *l = (struct smtp_listener){.srv = srv, .fd = fd, .tls = kind == LISTEN_TLS, .lmtp = kind == LISTEN_LMTP,
+                                .unix_path = a->path ? cd_strdup(a->path) : NULL};
     event_assign(&l->ev, srv->host->base, fd, EV_READ | EV_PERSIST, on_accept, l);
     event_add(&l->ev, NULL);
-    log_event(LOG_L_NOTICE, EV_SMTP_LISTENING, "address=%s port=%u tls=%s", log_quote(a->text),
-              smtp_listen_port(srv, srv->nlisteners - 1), tls ? "yes" : "no");
+    log_event(LOG_L_NOTICE, EV_SMTP_LISTENING, "address=%s port=%u protocol=%s tls=%s", log_quote(a->text),
+              smtp_listen_port(srv, srv->nlisteners - 1), l->lmtp ? "lmtp" : "smtp", l->tls ? "yes" : "no");
     return 0;
 }
 
 int smtp_listen_open(struct smtp_server *srv)
 {
+    const struct config *cfg = srv->cfg;
+    int r = 0;
     srv->accept_again = event_new(srv->host->base, -1, 0, on_accept_again, srv);
     if (!srv->accept_again)
         return CD_ENOMEM;
-    int r = 0;
-    for (size_t i = 0; i < srv->cfg->nmail_listen && !r; i++)
-        r = open_one(srv, &srv->cfg->mail_listen[i], false);
-    for (size_t i = 0; i < srv->cfg->nmail_listen_tls && !r; i++)
-        r = open_one(srv, &srv->cfg->mail_listen_tls[i], true);
+    for (size_t i = 0; i < cfg->nmail_listen && r == 0; i++)
+        r = open_one(srv, &cfg->mail_listen[i], LISTEN_SMTP);
+    for (size_t i = 0; i < cfg->nmail_listen_tls && r == 0; i++)
+        r = open_one(srv, &cfg->mail_listen_tls[i], LISTEN_TLS);
+    for (size_t i = 0; i < cfg->nmail_lmtp_listen && r == 0; i++)
+        r = open_one(srv, &cfg->mail_lmtp_listen[i], LISTEN_LMTP);
     return r;
 }
 
 void smtp_listen_close(struct smtp_server *srv)
 {
     listeners_on(srv, false);
-    for (size_t i = 0; i < srv->nlisteners; i++)
-        close(srv->listeners[i].fd);
+    smtp_doors_close(srv);
+    for (size_t i = 0; i < srv->nlisteners; i++) {
+        struct smtp_listener *l = &srv->listeners[i];
+        close(l->fd);
+        if (l->unix_path)
+            (void)unlink(l->unix_path);
+        free(l->unix_path);
+    }
     srv->nlisteners = 0;
     if (srv->accept_again)
         event_free(srv->accept_again);
@@ -226,7 +209,7 @@ uint16_t smtp_listen_port(const struct smtp_server *srv, size_t i)
 {
     struct sockaddr_storage ss;
     socklen_t len = sizeof ss;
-    if (i >= srv->nlisteners || getsockname(srv->listeners[i].fd, (struct sockaddr *)&ss, &len) < 0)
+    if (i >= srv->nlisteners || srv->listeners[i].unix_path || getsockname(srv->listeners[i].fd, (struct sockaddr *)&ss, &len) < 0)
         return 0;
     return ntohs(ss.ss_family == AF_INET ? ((struct sockaddr_in *)&ss)->sin_port
                                          : ((struct sockaddr_in6 *)&ss)->sin6_port);

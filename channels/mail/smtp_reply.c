@@ -13,18 +13,22 @@
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
 
+/* Behind a mail that has no answer yet a reply waits for it. */
 void smtp_reply_raw(struct smtp_session *s, const char *text)
 {
-    struct buf *r = &s->srv->replies;
+    struct smtp_pending *last = TAILQ_LAST(&s->pending, smtp_pendings);
+    struct buf *r = last ? &last->held : &s->srv->replies;
     if (s->state == SMTP_CLOSED || s->ending)
         return;
     buf_append_str(r, text);
-    cd_assert(!r->failed); /* flushed far below its cap, and no reply is long */
-    if (r->len >= SMTP_REPLY_FLUSH_BYTES)
+    cd_assert(!r->failed); /* flushed or stopped far below its cap, and no reply is long */
+    if (last)
+        s->held_bytes += strlen(text);
+    else if (r->len >= SMTP_REPLY_FLUSH_BYTES)
         smtp_flush(s);
 }
 
-static void count_error(struct smtp_session *s)
+void smtp_count_error(struct smtp_session *s)
 {
     metrics_inc(M_SMTP_REJECTED);
     s->errors++;
@@ -34,17 +38,26 @@ static void count_error(struct smtp_session *s)
     smtp_reply_end(s, "421 4.7.0 Too many errors", "errors");
 }
 
-void smtp_reply(struct smtp_session *s, const char *line)
+void smtp_reply_times(struct smtp_session *s, const char *line, unsigned times)
 {
-    struct buf *r = &s->srv->replies;
     if (s->state == SMTP_CLOSED || s->ending)
         return;
-    buf_append_str(r, line);
-    smtp_reply_raw(s, "\r\n");
+    for (unsigned i = 0; i < times && s->state != SMTP_CLOSED; i++) {
+        smtp_reply_raw(s, line);
+        smtp_reply_raw(s, "\r\n");
+    }
+    if (line[0] != '4' && line[0] != '5')
+        return;
+    smtp_told_refusal(s, line);
     if (line[0] == '4')
         metrics_inc(M_SMTP_TEMPFAIL);
-    else if (line[0] == '5')
-        count_error(s);
+    else
+        smtp_count_error(s);
+}
+
+void smtp_reply(struct smtp_session *s, const char *line)
+{
+    smtp_reply_times(s, line, 1);
 }
 
 void smtp_replyf(struct smtp_session *s, const char *fmt, ...)

@@ -47,8 +47,11 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     int64_t now = clock_mono_us();
     (void)fd;
     (void)what;
-    for (unsigned k = 0; k < DEADLINE_COUNT; k++)
-        expire(srv, k, now);
+    smtp_answers_expire(srv, now);
+    smtp_doors_expire(srv, now);
+    expire(srv, DEADLINE_COMMAND, now);
+    expire(srv, DEADLINE_DATA, now);
+    expire(srv, DEADLINE_HANDSHAKE, now);
     if (srv->host->gate(srv->host->front) == GATE_NORMAL)
         return;
     expire_tight(srv, DEADLINE_COMMAND, now);
@@ -89,10 +92,7 @@ static void make_texts(struct smtp_server *srv)
 {
     const struct config *cfg = srv->cfg;
     srv->greeting = cd_asprintf("220 %s ESMTP complaintd\r\n", cfg->hostname);
-    srv->ehlo = cd_asprintf("250-%s\r\n250-PIPELINING\r\n250-SIZE %llu\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n"
-                            "250 ENHANCEDSTATUSCODES\r\n",
-                            cfg->hostname, (unsigned long long)cfg->mail_max_message_bytes);
-    srv->ehlo_tls = smtp_tls_ehlo(srv->ehlo);
+    srv->lmtp_greeting = cd_asprintf("220 %s LMTP complaintd\r\n", cfg->hostname);
 }
 
 static int start_events(struct smtp_server *srv)
@@ -106,7 +106,7 @@ static int start_events(struct smtp_server *srv)
     /* a quarter of the shortest deadline, so that none is overrun by much, and no oftener than needed */
     int64_t us = CD_MIN(srv->duration_us[DEADLINE_COMMAND], srv->duration_us[DEADLINE_DATA]);
     us = CD_MIN(us, srv->duration_us[DEADLINE_HANDSHAKE]);
-    us = CD_MIN(us, srv->cfg->intake_tight_timeout_us) / 4;
+    us = CD_MIN(CD_MIN(us, srv->cfg->mail_proxy_timeout_us), srv->cfg->intake_tight_timeout_us) / 4;
     us = CD_MAX(CD_MSEC(10), CD_MIN(CD_SEC(1), us));
     struct timeval tv = {.tv_sec = us / CD_SEC(1), .tv_usec = us % CD_SEC(1)};
     return event_add(srv->tick, &tv) < 0 ? CD_EIO : 0;
@@ -125,8 +125,10 @@ int smtp_server_new(const struct channel_host *host, struct smtp_server **ret)
     TAILQ_INIT(&srv->resume);
     for (unsigned k = 0; k < DEADLINE_COUNT; k++)
         TAILQ_INIT(&srv->timed[k]);
-    buf_init(&srv->replies, SMTP_REPLY_CAP);
-    srv->slots = slots_new((uint32_t)srv->cfg->mail_max_connections);
+    TAILQ_INIT(&srv->waiting);
+    TAILQ_INIT(&srv->doors);
+    buf_init(&srv->replies, SMTP_REPLY_CAP + 2 * srv->cfg->mail_max_recipients * SMTP_ANSWER_BYTES);
+    srv->slots = slots_new((uint32_t)CD_MIN(srv->cfg->mail_max_connections * srv->cfg->mail_max_pipelined, UINT32_MAX / 2));
     smtp_peers_new(srv);
     make_texts(srv);
     int r = start_events(srv);
@@ -179,8 +181,7 @@ void smtp_server_free(struct smtp_server **psrv)
     smtp_peers_free(srv);
     buf_free(&srv->replies);
     free(srv->greeting);
-    free(srv->ehlo);
-    free(srv->ehlo_tls);
+    free(srv->lmtp_greeting);
     free(srv);
     *psrv = NULL;
 }

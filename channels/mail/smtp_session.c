@@ -5,7 +5,7 @@
 #include "channels/mail/smtp.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "daemon/core/err.h"
@@ -14,7 +14,7 @@
 
 const char *smtp_state_name(enum smtp_state s)
 {
-    static const char *const names[] = {"START", "READY", "MAIL", "RCPT", "DATA", "WAIT", "CLOSED"};
+    static const char *const names[] = {"START", "READY", "MAIL", "RCPT", "DATA", "CLOSED"};
     _Static_assert(ARRAY_LEN(names) == SMTP_STATE_COUNT, "a name for each state");
     return names[s];
 }
@@ -26,7 +26,7 @@ static size_t input_cap(const struct smtp_session *s)
 
 static bool may_consume(const struct smtp_session *s)
 {
-    return s->state != SMTP_WAIT && s->state != SMTP_CLOSED && !s->ending && !s->starttls && s->out.len == 0;
+    return s->state != SMTP_CLOSED && !s->ending && !s->starttls && s->out.len == 0 && !smtp_answers_full(s);
 }
 
 static size_t take_line(struct smtp_session *s, const uint8_t *p, size_t n)
@@ -61,6 +61,10 @@ static size_t consume(struct smtp_session *s, const uint8_t *p, size_t n)
         if (!took)
             break;
         used += took;
+    }
+    if (used < n && !s->full && smtp_answers_full(s)) {
+        s->full = true;
+        metrics_inc(M_SMTP_LIMIT_PIPELINED);
     }
     return s->ending || s->state == SMTP_CLOSED ? n : used;
 }
@@ -135,17 +139,18 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     smtp_tls_more(s);
 }
 
-void smtp_session_new(struct smtp_server *srv, int fd, const char *peer_text, struct smtp_peer *peer,
-                      bool trusted, bool tls)
+void smtp_session_new(struct smtp_server *srv, int fd, const struct smtp_client *client)
 {
     struct smtp_session *s = cd_alloc(sizeof *s);
     s->srv = srv;
     s->fd = fd;
-    s->trusted = trusted;
-    s->peer = peer;
-    snprintf(s->peer_text, sizeof s->peer_text, "%s", peer_text);
+    s->trusted = client->trusted;
+    s->lmtp = client->lmtp;
+    s->peer = client->peer;
+    memcpy(s->peer_text, client->text, sizeof s->peer_text);
     buf_init(&s->in, input_cap(s));
-    buf_init(&s->out, SMTP_REPLY_CAP);
+    buf_init(&s->out, srv->replies.cap);
+    TAILQ_INIT(&s->pending);
     event_assign(&s->read_ev, srv->host->base, fd, EV_READ | EV_PERSIST, on_readable, s);
     event_assign(&s->write_ev, srv->host->base, fd, EV_WRITE | EV_PERSIST, on_writable, s);
     TAILQ_INSERT_TAIL(&srv->sessions, s, all);
@@ -155,11 +160,11 @@ void smtp_session_new(struct smtp_server *srv, int fd, const char *peer_text, st
     metrics_inc(M_SMTP_CONNECTIONS);
     metrics_set(M_SMTP_OPEN, (int64_t)srv->nsessions);
     event_add(&s->read_ev, NULL);
-    if (tls) {
+    if (client->tls) {
         smtp_tls_expect(s);
     } else {
         s->progress = true;
-        smtp_reply_raw(s, srv->greeting);
+        smtp_reply_raw(s, s->lmtp ? srv->lmtp_greeting : srv->greeting);
     }
     smtp_session_settle(s);
 }
@@ -178,23 +183,27 @@ static void adjust_reading(struct smtp_session *s)
     smtp_tls_more(s);
 }
 
-/* Nothing more can come of it: all replies are written, and it has ended or its peer has gone. A peer that
- * closed while its message waits is gone, unless it sent more (a QUIT) before: then it has only said that it
- * is done writing. */
+/* Nothing more can come of it: all replies are written, no mail waits for its answer, and it has ended or its peer has. A peer
+ * that closed while its mail waits may only be done writing: it is told the outcome if it still listens. */
 static bool finished(const struct smtp_session *s)
 {
-    if (s->out.len)
+    if (s->out.len || s->npending)
         return false;
-    if (s->ending)
-        return true;
-    return s->eof && !s->resuming && !(s->state == SMTP_WAIT && s->in.len);
+    return s->ending || (s->eof && !s->resuming);
+}
+
+static enum smtp_deadline deadline_of(const struct smtp_session *s)
+{
+    if (s->state == SMTP_DATA && !s->ending)
+        return DEADLINE_DATA;
+    return s->npending ? DEADLINE_OUTCOME : DEADLINE_COMMAND;
 }
 
 void smtp_session_settle(struct smtp_session *s)
 {
-    if (s->srv->draining && s->state != SMTP_DATA && s->state != SMTP_WAIT)
+    if (s->srv->draining && s->state != SMTP_DATA)
         smtp_reply_end(s, "421 4.3.2 Shutting down, try again later", "drain");
-    if (s->starttls)
+    if (s->starttls && !s->npending) /* what is owed in the clear is said in the clear */
         smtp_tls_begin(s);
     smtp_flush(s);
     if (s->state == SMTP_CLOSED)
@@ -204,13 +213,12 @@ void smtp_session_settle(struct smtp_session *s)
         return;
     }
     if (s->progress)
-        smtp_deadline_set(s, s->state == SMTP_DATA   ? DEADLINE_DATA
-                             : s->state == SMTP_WAIT ? DEADLINE_OUTCOME
-                                                     : DEADLINE_COMMAND);
+        smtp_deadline_set(s, deadline_of(s));
     s->progress = false;
     adjust_reading(s);
 }
 
+/* Mails that wait for their outcome are answered all the same, and before the 421. */
 void smtp_session_expired(struct smtp_session *s)
 {
     metrics_inc(M_SMTP_TIMEOUT);
@@ -219,12 +227,13 @@ void smtp_session_expired(struct smtp_session *s)
         smtp_tls_failed(s, "timeout");
         return;
     }
-    if (s->state == SMTP_WAIT) /* should its outcome come yet and be good, the key finds the double */
-        smtp_reply_end(s, "451 4.3.0 Not stored in time, try again later", "outcome-timeout");
-    else
-        smtp_reply_end(s, "421 4.4.2 Timeout", "timeout");
+    smtp_reply_end(s, "421 4.4.2 Timeout", "timeout");
+    smtp_message_drop(s);
     smtp_flush(s);
-    smtp_close(s);
+    if (s->npending && s->state != SMTP_CLOSED)
+        smtp_deadline_set(s, DEADLINE_OUTCOME);
+    else
+        smtp_close(s);
 }
 
 /* Bytes left unread make the kernel reset the connection, and the reset can overtake our last reply. */
@@ -241,9 +250,10 @@ void smtp_close(struct smtp_session *s)
     struct smtp_server *srv = s->srv;
     if (s->state == SMTP_CLOSED)
         return;
-    if (s->has_ack)
-        slots_release(srv->slots, s->ack);
+    if (s->state == SMTP_DATA && !s->ending)
+        smtp_told_refusal(s, "connection lost");
     smtp_message_drop(s);
+    smtp_answers_drop(s);
     event_del(&s->read_ev);
     event_del(&s->write_ev);
     tls_conn_free(&s->tls);

@@ -160,13 +160,6 @@ void smtp_tls_expect(struct smtp_session *s)
     smtp_deadline_set(s, DEADLINE_HANDSHAKE);
 }
 
-char *smtp_tls_ehlo(const char *ehlo)
-{
-    const char *last = strstr(ehlo, "\r\n250 ");
-    size_t n = last ? (size_t)(last - ehlo) + 2 : 0;
-    return cd_asprintf("%.*s250-STARTTLS\r\n%s", (int)n, ehlo, ehlo + n);
-}
-
 char *smtp_tls_text(const struct smtp_session *s)
 {
     char text[96];

@@ -3,6 +3,7 @@
  * anything worse. */
 #include "channels/mail/smtp.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -24,6 +25,8 @@ enum verb_flag {
     VF_JUNK = 1 << 2,       /* moves no mail: counted against mail.max_junk_commands */
     VF_GROUP_LAST = 1 << 3, /* last of a pipelined group (RFC 2920 3.1): its reply is not held back */
     VF_OFF = 1 << 4,        /* known, not done here */
+    VF_SMTP = 1 << 5,       /* not of LMTP */
+    VF_LMTP = 1 << 6,       /* of LMTP only */
 };
 
 struct smtp_verb {
@@ -56,7 +59,7 @@ static void set_helo(struct smtp_session *s, struct smtp_arg a, bool esmtp)
 static void verb_ehlo(struct smtp_session *s, struct smtp_arg a)
 {
     set_helo(s, a, true);
-    smtp_reply_raw(s, smtp_tls_offered(s) ? s->srv->ehlo_tls : s->srv->ehlo);
+    smtp_offer(s);
 }
 
 static void verb_helo(struct smtp_session *s, struct smtp_arg a)
@@ -67,78 +70,80 @@ static void verb_helo(struct smtp_session *s, struct smtp_arg a)
     smtp_reply_raw(s, "\r\n");
 }
 
-static void reply_fault(struct smtp_session *s, enum smtp_fault f, bool reverse)
+static const char *fault_line(enum smtp_fault f, bool reverse)
 {
     switch (f) {
     case SMTP_FAULT_SYNTAX:
-        smtp_reply(s,
-                   reverse ? "501 5.5.4 Syntax: MAIL FROM:<address>" : "501 5.5.4 Syntax: RCPT TO:<address>");
-        break;
+        return reverse ? "501 5.5.4 Syntax: MAIL FROM:<address>" : "501 5.5.4 Syntax: RCPT TO:<address>";
     case SMTP_FAULT_ADDRESS:
-        smtp_reply(s, reverse ? "501 5.1.7 Bad sender address" : "501 5.1.3 Bad recipient address");
-        break;
+        return reverse ? "501 5.1.7 Bad sender address" : "501 5.1.3 Bad recipient address";
     case SMTP_FAULT_UTF8:
-        smtp_reply(s, "553 5.6.7 Address needs SMTPUTF8");
-        break;
+        return "553 5.6.7 Address needs SMTPUTF8";
     case SMTP_FAULT_PARAM:
-        smtp_reply(s, "501 5.5.4 Bad parameter value");
-        break;
+        return "501 5.5.4 Bad parameter value";
     default:
-        smtp_reply(s, "555 5.5.4 Parameter not recognized");
-        break;
+        return "555 5.5.4 Parameter not recognized";
     }
+}
+
+/* The transaction is refused before it begins. */
+static void refuse_mail(struct smtp_session *s, const char *from, const char *line)
+{
+    snprintf(s->told.reply, sizeof s->told.reply, "%s", line);
+    smtp_log_refused(s, from);
+    if (line[0] == '4')
+        smtp_reply_busy(s, line);
+    else
+        smtp_reply(s, line);
 }
 
 static void verb_mail(struct smtp_session *s, struct smtp_arg a)
 {
     const struct config *cfg = s->srv->cfg;
     struct smtp_path path;
-    if (cfg->mail_require_tls && !s->tls) {
-        smtp_reply(s, "530 5.7.0 Must issue a STARTTLS command first");
+    char line[80];
+    smtp_told_begin(s);
+    if (cfg->mail_require_tls && !s->tls && strcmp(s->peer_text, SMTP_PEER_UNIX) != 0) {
+        refuse_mail(s, NULL, "530 5.7.0 Must issue a STARTTLS command first");
         return;
     }
     enum smtp_fault f = smtp_parse_mail(a.p, a.n, &path);
     if (f) {
-        reply_fault(s, f, true);
+        refuse_mail(s, NULL, fault_line(f, true));
         return;
     }
-    if (cfg->mail_max_mails_per_session && !s->trusted && s->mails >= cfg->mail_max_mails_per_session) {
+    if (cfg->mail_max_mails_per_session && !s->trusted && s->mails + s->npending >= cfg->mail_max_mails_per_session) {
         metrics_inc(M_SMTP_LIMIT_MAILS);
         smtp_reply_end(s, "421 4.7.0 Enough mail for one session, please connect again", "mails");
         return;
     }
     if (path.has_size && path.size > cfg->mail_max_message_bytes) {
         metrics_inc(M_SMTP_LIMIT_SIZE);
-        smtp_replyf(s, "552 5.3.4 Message too large, the limit is %llu bytes",
-                    (unsigned long long)cfg->mail_max_message_bytes);
+        snprintf(line, sizeof line, "552 5.3.4 Message too large, the limit is %llu bytes", (unsigned long long)cfg->mail_max_message_bytes);
+        refuse_mail(s, path.address, line);
         return;
     }
     if (path.has_size && smtp_too_large_now(s, path.size)) {
-        smtp_reply_busy(s, "452 4.3.1 Too busy for a large message, try again later");
+        refuse_mail(s, path.address, "452 4.3.1 Too busy for a large message, try again later");
         return;
     }
     s->env = envelope_new(CH_MAIL, cfg->mail_max_message_bytes + SMTP_TRACE_BYTES);
     s->env->client = cd_strdup(s->peer_text);
     s->env->sender = cd_strdup(path.address);
     s->declared = path.has_size ? path.size : 0;
-    s->utf8 = path.utf8;
+    s->utf8 = s->told.utf8 = path.utf8;
     s->state = SMTP_MAIL;
     smtp_reply(s, "250 2.1.0 Ok");
 }
 
-/* Ours to answer for, though this mailbox is not there? Otherwise somebody looks for a relay. */
-static bool domain_is_ours(const struct config *cfg, const char *address)
+static bool too_many_recipients(struct smtp_session *s)
 {
-    const char *domain = strrchr(address, '@');
-    if (!domain)
-        return true;
-    for (size_t i = 0; i < cfg->ndesks; i++)
-        for (size_t k = 0; k < cfg->desks[i].addresses.n; k++) {
-            const char *d = strrchr(cfg->desks[i].addresses.v[k], '@');
-            if (d && str_ieq(d, domain))
-                return true;
-        }
-    return str_ieq(domain + 1, cfg->hostname);
+    size_t n = s->lmtp ? s->told.nrcpt : s->env->recipients.n; /* LMTP answers for each RCPT, also for one said twice */
+    if (n < s->srv->cfg->mail_max_recipients)
+        return false;
+    metrics_inc(M_SMTP_LIMIT_RECIPIENTS);
+    smtp_reply(s, "452 4.5.3 Too many recipients");
+    return true;
 }
 
 static void verb_rcpt(struct smtp_session *s, struct smtp_arg a)
@@ -147,25 +152,24 @@ static void verb_rcpt(struct smtp_session *s, struct smtp_arg a)
     struct smtp_path path;
     enum smtp_fault f = smtp_parse_rcpt(a.p, a.n, s->utf8, &path);
     if (f) {
-        reply_fault(s, f, false);
+        smtp_reply(s, fault_line(f, false));
         return;
     }
     const struct cfg_desk *desk = config_desk_by_address(cfg, path.address);
-    if (!desk) {
-        smtp_reply(s, domain_is_ours(cfg, path.address) ? "550 5.1.1 No such mailbox here"
-                                                        : "550 5.7.1 Relaying denied");
+    if (!desk) { /* ours to answer for, though this mailbox is not there? Otherwise somebody looks for a relay. */
+        const char *at = strrchr(path.address, '@');
+        smtp_reply(s, !at || config_domain_is_ours(cfg, at + 1) ? "550 5.1.1 No such mailbox here" : "550 5.7.1 Relaying denied");
         return;
     }
-    if (!strlist_has(&s->env->recipients, path.address)) {
-        if (s->env->recipients.n >= cfg->mail_max_recipients) {
-            metrics_inc(M_SMTP_LIMIT_RECIPIENTS);
-            smtp_reply(s, "452 4.5.3 Too many recipients");
-            return;
-        }
+    bool known = strlist_has(&s->env->recipients, path.address);
+    if ((s->lmtp || !known) && too_many_recipients(s))
+        return;
+    if (!known) {
         strlist_add(&s->env->recipients, path.address);
         if (!strlist_has(&s->env->desks, desk->name))
             strlist_add(&s->env->desks, desk->name);
     }
+    s->told.nrcpt++;
     s->state = SMTP_RCPT;
     smtp_reply(s, "250 2.1.5 Ok");
 }
@@ -201,7 +205,7 @@ static void verb_vrfy(struct smtp_session *s, struct smtp_arg a)
 static void verb_help(struct smtp_session *s, struct smtp_arg a)
 {
     (void)a;
-    smtp_reply(s, "214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT");
+    smtp_reply(s, s->lmtp ? "214 2.0.0 LHLO MAIL RCPT DATA RSET NOOP VRFY QUIT" : "214 2.0.0 EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT");
 }
 
 static void verb_starttls(struct smtp_session *s, struct smtp_arg a)
@@ -224,8 +228,9 @@ static const struct smtp_verb verbs[] = {
     {"MAIL", IN(READY), VF_ARG, verb_mail},
     {"RCPT", IN(MAIL) | IN(RCPT), VF_ARG, verb_rcpt},
     {"DATA", IN(RCPT), VF_NO_ARG | VF_GROUP_LAST, verb_data},
-    {"EHLO", IN_ANY, VF_ARG | VF_GROUP_LAST | VF_JUNK, verb_ehlo},
-    {"HELO", IN_ANY, VF_ARG | VF_GROUP_LAST | VF_JUNK, verb_helo},
+    {"EHLO", IN_ANY, VF_SMTP | VF_ARG | VF_GROUP_LAST | VF_JUNK, verb_ehlo},
+    {"HELO", IN_ANY, VF_SMTP | VF_ARG | VF_GROUP_LAST | VF_JUNK, verb_helo},
+    {"LHLO", IN_ANY, VF_LMTP | VF_ARG | VF_GROUP_LAST | VF_JUNK, verb_ehlo},
     {"QUIT", IN_ANY, VF_NO_ARG | VF_GROUP_LAST, verb_quit},
     {"RSET", IN_ANY, VF_NO_ARG | VF_JUNK, verb_rset},
     {"NOOP", IN_ANY, VF_GROUP_LAST | VF_JUNK, verb_noop},
@@ -275,7 +280,9 @@ void smtp_dispatch(struct smtp_session *s, const struct smtp_line *l)
     }
     smtp_command_split(l, &c);
     const struct smtp_verb *v = c.nverb ? find_verb(&c) : NULL;
-    if (!v)
+    if (v && (v->flags & (s->lmtp ? VF_SMTP : VF_LMTP))) /* RFC 2033 4.1: each refuses the other's greeting */
+        smtp_reply(s, s->lmtp ? "500 5.5.1 This is LMTP, say LHLO" : "500 5.5.1 This is SMTP, say EHLO");
+    else if (!v)
         smtp_reply(s, "500 5.5.1 Command not recognized");
     else if (v->flags & VF_OFF)
         smtp_reply(s, "502 5.5.1 Command not implemented");

@@ -112,8 +112,8 @@ static int text_message(const struct config *c, bool sandbox, const PGresult *r,
     x->out.text = buf_str(&x->text);
     if (desk && desk->from[0])
         x->out.from = desk->from;
-    if (mail && x->out.automatic && desk && desk->addresses.n) /* answers to staff mail are not read yet */
-        x->out.reply_to = desk->addresses.v[0];
+    if (mail && x->out.automatic && desk) /* answers to staff mail are not read yet */
+        x->out.reply_to = config_desk_address(desk);
     return 0;
 }
 

@@ -69,6 +69,9 @@ class Sandbox:
     def control_socket(self):
         return os.path.join(self.state["sockets"], "control")
 
+    def lmtp_socket(self):
+        return os.path.join(self.state["sockets"], "lmtp") if self.state.get("sockets") else ""
+
     def dsn(self):
         quoted = self.state["sockets"].replace("\\", "\\\\").replace("'", "\\'")
         return f"host='{quoted}' dbname=complaintd user=complaintd"
@@ -81,7 +84,7 @@ class Sandbox:
         daemon = self.state.get("daemon") or {}
         return {
             "SMTP_PORT": str(p["smtp"]),
-            "LMTP_SOCKET": "",
+            "LMTP_SOCKET": self.lmtp_socket(),
             "HTTP_PORT": str(p["http"]),
             "LINE_PORT": str(p["line"]),
             "LINE_TOKEN": self.state["line_token"],
@@ -327,6 +330,7 @@ class Sandbox:
     def write_config(self, over):
         defaults, fixed = generated(self)
         config = merge(merge(defaults, over), fixed)
+        config["mail"]["lmtp_listen"] += over.get("mail", {}).get("lmtp_listen") or []
         with open(
             os.open(self.path("complaintd.yaml"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
         ) as f:

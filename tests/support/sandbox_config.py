@@ -53,7 +53,7 @@ def generated(box):
         "hostname": "complaints.example.com",
         "trusted_clients": ["127.0.0.0/8", "::1"],
         "triage": {"fallback_team": "general"},
-        "mail": {"from": DESK_ADDRESS, "from_name": "Example customer care"},
+        "mail": {"from": DESK_ADDRESS, "from_name": "Example customer care", "lmtp_access": "all"},
         "desks": [
             {
                 "name": "care",
@@ -87,6 +87,7 @@ def generated(box):
         "database": {"dsn": box.dsn()},
         "mail": {
             "listen": [f"127.0.0.1:{p['smtp']}"],
+            "lmtp_listen": ["unix:" + box.lmtp_socket()],
             "relay": {"host": "127.0.0.1", "port": p["sink_smtp"], "tls": "none"},
         },
         "http": {"listen": [f"127.0.0.1:{p['http']}"]},

@@ -93,6 +93,12 @@ CD_UNUSED static int setup(void **state)
         .mail_max_errors = 10,
         .mail_max_junk_commands = 5,
         .mail_max_command_bytes = 512,
+        .mail_max_pipelined = 4,
+        .mail_proxy_timeout_us = CD_SEC(60),
+        .mail_lmtp_group = (char *)"",
+        .mail_lmtp_access = 0600,
+        .mail_tag_separator = (char *)"+",
+        .mail_postmaster_desk = (char *)"",
         .mail_command_timeout_us = CD_SEC(60),
         .mail_data_timeout_us = CD_SEC(60),
         .mail_tls_handshake_timeout_us = CD_SEC(60),
@@ -142,12 +148,22 @@ CD_UNUSED static void run_ms(int ms)
     }
 }
 
-CD_UNUSED static int session(bool trusted)
+CD_UNUSED static int session_of(int type, const struct smtp_client *client)
 {
     int fd[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
-    smtp_session_new(srv, fd[0], "192.0.2.7", NULL, trusted, false);
+    assert_int_equal(socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
+    smtp_session_new(srv, fd[0], client);
     return fd[1];
+}
+
+CD_UNUSED static int session(bool trusted)
+{
+    return session_of(SOCK_STREAM, &(struct smtp_client){.text = "192.0.2.7", .trusted = trusted});
+}
+
+CD_UNUSED static int lmtp_session(void)
+{
+    return session_of(SOCK_STREAM, &(struct smtp_client){.text = "192.0.2.7", .trusted = true, .lmtp = true});
 }
 
 CD_UNUSED static struct smtp_session *last_session(void)
@@ -218,6 +234,7 @@ CD_UNUSED static int greeted(bool trusted)
 #define MESSAGE "From: <c@x.example>\r\nMessage-ID: <m1@x.example>\r\nSubject: Hi\r\n\r\nText\r\n"
 #define TO_RCPT "MAIL FROM:<c@x.example>\r\nRCPT TO:<care@example.com>\r\n"
 
+/* A client whose mail waits for its outcome; the session is in READY. */
 CD_UNUSED static int in_wait(void)
 {
     int fd = greeted(false);
@@ -227,17 +244,20 @@ CD_UNUSED static int in_wait(void)
     return fd;
 }
 
-/* A client whose session is in this state. */
-CD_UNUSED static int session_in(enum smtp_state state)
+CD_UNUSED static void go_to(int fd, enum smtp_state state, const char *hello)
 {
-    int fd = session(false);
-    static const char *const way[] = {
-        "",         "EHLO c\r\n",   "MAIL FROM:<c@x.example>\r\n", "RCPT TO:<care@example.com>\r\n",
-        "DATA\r\n", MESSAGE ".\r\n"};
+    const char *const way[] = {"", hello, "MAIL FROM:<c@x.example>\r\n", "RCPT TO:<care@example.com>\r\n", "DATA\r\n"};
     for (unsigned i = 0; i <= (unsigned)state; i++)
         say(fd, way[i]);
     hear(fd);
     assert_int_equal(last_session()->state, state);
+}
+
+/* A client whose session is in this state. */
+CD_UNUSED static int session_in(enum smtp_state state)
+{
+    int fd = session(false);
+    go_to(fd, state, "EHLO c\r\n");
     return fd;
 }
 

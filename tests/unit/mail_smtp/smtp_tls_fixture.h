@@ -52,7 +52,7 @@ CD_UNUSED static int session_tls(void)
 {
     int fd[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
-    smtp_session_new(srv, fd[0], "192.0.2.7", NULL, false, true);
+    smtp_session_new(srv, fd[0], &(struct smtp_client){.text = "192.0.2.7", .tls = true});
     return fd[1];
 }
 

@@ -2,8 +2,8 @@
 #include "tests/unit/mail_smtp/smtp_tls_fixture.h"
 
 #define OFFERED                                                                                                                    \
-    "250-mx.example.com\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-STARTTLS\r\n"                  \
-    "250 ENHANCEDSTATUSCODES\r\n"
+    "250-mx.example.com\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n"                                   \
+    "250-LIMITS RCPTMAX=3\r\n250-STARTTLS\r\n250 ENHANCEDSTATUSCODES\r\n"
 
 /* ---- the dialogue ---- */
 
@@ -51,6 +51,32 @@ static void starttls_and_a_mail(void **state)
     assert_int_equal(SSL_get_shutdown(p.ssl) & SSL_RECEIVED_SHUTDOWN, SSL_RECEIVED_SHUTDOWN); /* close_notify */
     assert_int_equal(srv->nsessions, 0);
     peer_close(&p);
+}
+
+/* The answer that is owed is given in the clear, and before the handshake begins. */
+static void starttls_waits_for_pipelined_mails(void **state)
+{
+    (void)state;
+    start();
+    int fd = greeted(false);
+    say(fd, TO_RCPT "DATA\r\n");
+    hear(fd);
+    say(fd, MESSAGE ".\r\nSTARTTLS\r\n");
+    assert_string_equal(hear(fd), "");
+    assert_false(last_session()->shaking);
+    resolve(0, ACK_STORED);
+    assert_true(str_starts(hear(fd), "250 2.0.0 Ok: id ") && strstr(heard, "\r\n" GO));
+    struct peer p = secure(fd);
+    peer_expect(&p, "EHLO c\r\n", "250-mx.example.com");
+    peer_close(&p);
+    fd = greeted(false);
+    say(fd, TO_RCPT "DATA\r\n");
+    hear(fd);
+    say(fd, MESSAGE ".\r\nSTARTTLS\r\nMAIL FROM:<evil@x.example>\r\n");
+    resolve(1, ACK_STORED);
+    assert_true(str_starts(hear(fd), "250 2.0.0 Ok: id ") && strstr(heard, "\r\n554 5.5.0 "));
+    assert_true(closed(fd));
+    close(fd);
 }
 
 static void from_the_first_byte(void **state)
@@ -289,6 +315,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TLS_TEST(starttls_and_a_mail),
+        TLS_TEST(starttls_waits_for_pipelined_mails),
         TLS_TEST(from_the_first_byte),
         TLS_TEST(when_it_is_not_there),
         TLS_TEST(required),
