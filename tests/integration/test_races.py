@@ -131,7 +131,9 @@ def test_a_transaction_that_builds_on_one_that_fails(make_box):
         t.join()
     assert answers == [250] * 3
     assert box.db.value("select last_value from public.tries") >= 2
-    assert [message_of(box, m)["outcome"] for m in marks] == ["new", "follow-up", "new"]
+    # whichever of mail and reply is decided first the second time has the complaint, as with two instances
+    assert sorted(message_of(box, m)["outcome"] for m in marks[:2]) == ["follow-up", "new"]
+    assert message_of(box, marks[2])["outcome"] == "new"
     assert message_of(box, marks[0])["complaint_id"] == message_of(box, marks[1])["complaint_id"]
     assert box.db.value("select count(*) from customers where %s = any(emails)", sender) == 1
     assert box.metric("complaintd_store_batch_races_total") >= 1
