@@ -155,7 +155,7 @@ static void exchange_files(struct config *live, struct config *fresh)
     EXCHANGE(hash);
 }
 
-/* Listeners stay, while the file names that their places point to leave with the old values. */
+/* Listeners and certificates stay, while the file names that their places point to leave with the old values. */
 static void forget_marks(struct config *c)
 {
     struct listen_addr *all[] = {c->mail_listen, c->mail_listen_tls, c->http_listen, c->metrics_listen, c->line_listen};
@@ -163,6 +163,8 @@ static void forget_marks(struct config *c)
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         for (size_t k = 0; k < n[i]; k++)
             all[i][k].mark = (struct mark){0};
+    for (size_t i = 0; i < c->ncertificates; i++)
+        c->certificates[i].mark = (struct mark){0};
 }
 
 void config_take(struct config *live, struct config *fresh, struct strlist *ret_changed, struct strlist *ret_restart)
