@@ -84,6 +84,7 @@ def test_limits_and_desks_follow_and_faults_change_nothing(make_box):
         assert old.data(letters.mail("The bill is wrong", mark, sender="a@x.example"))[0] == 250
     assert box.complaint_of(mark)["desk"] == "shop"
     model_check(box.db, [], sent=box.path("outbox"))
+    wait_for(lambda: box.mails(to="a@x.example"), 30, "the acknowledgement")
     assert box.mails(to="a@x.example")[0]["From"].addresses[0].display_name == "Another name"
     # the same again changes nothing, and says so
     reload(box, c)
