@@ -193,15 +193,15 @@ static void limits_change_under_way(void **state)
     (void)state;
     struct gate_limits l = modes;
     gate_init(&l);
-    gate_enter(l.max_bytes / 2);
+    gate_enter(490);
     assert_int_equal(gate_mode(), GATE_NORMAL);
     l.max_bytes /= 2;
     gate_set_limits(&l);
     assert_int_equal(gate_mode(), GATE_SHED);
-    assert_false(gate_fits(1));
+    assert_false(gate_fits(11));
     gate_set_limits(&modes);
     assert_int_equal(gate_mode(), GATE_NORMAL);
-    gate_leave(modes.max_bytes / 2);
+    gate_leave(490);
     assert_int_equal(metrics_get(M_INTAKE_QUEUED_BYTES), 0);
 }
 

@@ -90,7 +90,7 @@ static void talks_before_the_greeting(void **state)
         int fd[2];
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd), 0);
         assert_int_equal(send(fd[1], "EHLO x\r\n", 8, 0), 8);
-        smtp_session_new(srv, fd[0], "192.0.2.7", NULL, trusted, false);
+        smtp_session_new(srv, fd[0], &(struct smtp_client){.text = "192.0.2.7", .trusted = trusted});
         bool gone;
         assert_true(str_starts(hear_close(fd[1], &gone), trusted ? GREETING "250-" : "554 5.5.0 ") && gone == !trusted);
         close(fd[1]);
