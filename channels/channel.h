@@ -106,7 +106,7 @@ const char *send_outcome_name(enum send_outcome o);
 struct tls;
 struct channel_host {
     struct event_base *base;
-    const struct config *cfg;
+    const struct config *cfg; /* stays where it is; its values change with a reload, never within a callback */
     const struct tls *tls; /* our certificates (daemon/net/tls.h); NULL is none */
     void *front;
     /* Takes ownership when it returns 0: exactly one ack_resolve() follows, never from inside this call.
@@ -134,6 +134,9 @@ struct channel {
     void (*drain)(void *state); /* stop taking in; sessions in progress may finish */
     bool (*idle)(void *state);  /* nothing in progress */
     void (*stop)(void **state); /* closes everything */
+    /* host->cfg holds other values now: takes over what it copied. Cannot fail: what cannot be taken over stays, with a log line.
+     * NULL: it copied nothing. */
+    void (*reloaded)(void *state);
     /* In the worker: fills the record from the envelope; CD_* on failure (the caller makes it degraded). NULL: none. */
     int (*decode)(const struct envelope *e, struct record *r);
     /* Outgoing; CD_EAGAIN when its queue is full (the pump tries again). NULL: cannot send. */

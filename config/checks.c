@@ -300,6 +300,7 @@ static void check_gate(struct loader *l)
         {c->intake_shed_until, c->intake_shed_at, "intake.shed_until", "intake.shed_at"},
         {c->intake_tight_at, c->intake_shed_at, "intake.tight_at", "intake.shed_at"},
         {c->intake_tight_until, c->intake_shed_until, "intake.tight_until", "intake.shed_until"},
+        {c->mail_stress_until, c->mail_stress_at, "mail.stress_until", "mail.stress_at"},
     };
     for (size_t i = 0; i < ARRAY_LEN(pairs); i++)
         if (pairs[i].less >= pairs[i].more)

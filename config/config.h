@@ -1,5 +1,7 @@
 #pragma once
-/* The configuration as the daemon uses it: an immutable tree, built by config_load() from YAML, owned by one free().
+/* The configuration as the daemon uses it: a tree built by config_load() from YAML and owned by one free(). Nothing but
+ * config_take() changes it, between two callbacks of the loop; who keeps a string of it longer than one callback copies it, jobs
+ * excepted (daemon/reload.h).
  * Every struct that later checks refer to keeps its place (struct mark). Strings are never NULL unless said. */
 #include "daemon/core/base.h"
 #include "daemon/core/buf.h"
@@ -224,7 +226,14 @@ struct config {
     char *mail_postmaster_desk; /* "" = the first */
     uint64_t mail_max_message_bytes, mail_max_recipients, mail_max_connections, mail_max_connections_per_address;
     uint64_t mail_max_errors, mail_max_junk_commands, mail_max_command_bytes, mail_max_mails_per_session;
+    uint64_t mail_max_header_bytes, mail_max_header_fields, mail_max_line_bytes, mail_max_hops;
+    uint64_t mail_errors_before_delay, mail_max_unknown_recipients, mail_ipv6_prefix;
+    int64_t mail_error_delay_us, mail_greeting_delay_us;
     int64_t mail_command_timeout_us, mail_data_timeout_us;
+    uint64_t mail_min_rate; /* bytes a second */
+    uint64_t mail_stress_at, mail_stress_until, mail_stress_max_errors, mail_stress_max_junk_commands;
+    int64_t mail_stress_timeout_us;
+    bool mail_reject_early; /* clients that talk before it is their turn */
     bool mail_reject_bare_lf, mail_reject_bare_cr, mail_reject_nul;
     /* mail out */
     char *mail_relay_host;
@@ -282,6 +291,10 @@ struct config {
  * collected; NULL when there is any. */
 struct config *config_load(const char *path, struct faults *f);
 void config_free(struct config **c);
+/* A reload: `live` gets every reloadable option of `fresh`, which gets the old values and keeps the options that need a restart; the
+ * pointers that others have to `live` hold, those to a string or list in it live until `fresh` is freed. Appends the names of the
+ * options that were changed, and of those that differ but need a restart. */
+void config_take(struct config *live, struct config *fresh, struct strlist *ret_changed, struct strlist *ret_restart);
 
 /* Look-ups; NULL when there is none. */
 const struct cfg_desk *config_desk(const struct config *c, const char *name);

@@ -5,8 +5,9 @@
 #include <string.h>
 
 static const char change_note[] =
-    "The file is read when the daemon starts: so far every change takes effect at the next start. An option is marked\n"
-    "reloadable when no socket, connection or table is made from it, so that a reload can take it over.\n";
+    "The file is read when the daemon starts and again on SIGHUP (`systemctl reload complaintd`): then every option marked reloadable\n"
+    "takes effect at once and without dropping a session, the others at the next start; the log says which. A file with a fault\n"
+    "changes nothing: its faults are logged and the configuration in use stays.\n";
 static const char secret_note[] =
     "A secret NAME may also be written as NAME_file (a path) or NAME_credential (systemd's LoadCredential=).\n";
 

@@ -81,7 +81,7 @@ enum opt_type {
 };
 enum opt_flags {
     OPT_REQUIRED = 1,
-    OPT_RELOAD = 2,  /* no socket, connection or table is made from it: a reload may take it over (there is none yet) */
+    OPT_RELOAD = 2,  /* no socket or connection is made from it: a reload takes it over (reload.c) */
     OPT_UNIX = 4,    /* unix sockets may be listened on */
     OPT_INTERNAL = 8 /* for tests and measurements: not in the sample */
 };

@@ -17,12 +17,14 @@
 #include "daemon/core/err.h"
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
+#include "daemon/descriptors.h"
 #include "daemon/escalation/scheduler.h"
 #include "daemon/intake/gate.h"
 #include "daemon/net/tls.h"
 #include "daemon/notify/outbox.h"
 #include "daemon/pending.h"
 #include "daemon/pipeline.h"
+#include "daemon/reload.h"
 #include "daemon/requests.h"
 #include "daemon/store/migrate.h"
 #include "daemon/store/partitions.h"
@@ -39,7 +41,9 @@
 static const struct channel *const channels[] = {&channel_mail, &channel_sms, &channel_line, &channel_web};
 
 struct front {
-    const struct config *cfg;
+    struct config *cfg;
+    const char *path;
+    struct reload *reload;
     struct event_base *base;
     struct channel_host host;
     void *state[ARRAY_LEN(channels)];
@@ -178,6 +182,7 @@ static void begin_drain(struct front *f)
     f->draining = true;
     f->drain_until_us = clock_mono_us() + DRAIN_LIMIT_US;
     log_event(LOG_L_NOTICE, EV_FRONT_DRAINING, "in_flight=%zu", pipeline_in_flight(f->pipeline));
+    reload_stop(f->reload);
     sd_notify(0, "STOPPING=1\nSTATUS=finishing what is in progress");
     pending_free(&f->pending); /* they can wait for the next start */
     outbox_drain(f->outbox);
@@ -191,13 +196,25 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
     struct front *f = arg;
     (void)what;
     if (sig == SIGHUP) {
-        tls_reload(f->tls);
-        log_event(LOG_L_NOTICE, EV_FRONT_RELOAD, "text=%s", log_quote("the configuration is read at start; restart to apply changes"));
+        if (!f->draining) {
+            tls_reload(f->tls);
+            reload_ask(f->reload);
+        }
         return;
     }
     if (f->draining) /* asked twice: now */
         event_base_loopbreak(f->base);
     begin_drain(f);
+}
+
+static void on_reloaded(void *arg)
+{
+    struct front *f = arg;
+    log_set_level((enum log_level)f->cfg->log_level);
+    log_set_pii(f->cfg->log_pii);
+    for (size_t i = 0; i < ARRAY_LEN(channels); i++)
+        if (f->state[i] && channels[i]->reloaded)
+            channels[i]->reloaded(f->state[i]);
 }
 
 static bool all_idle(struct front *f)
@@ -277,6 +294,8 @@ static int start(struct front *f)
     f->scheduler = scheduler_new(f->base, f->cfg, on_fired, f);
     f->requests = requests_new(f->base, f->cfg,
                                &(struct requests_hooks){.reply = on_reply, .kick = kick, .quiet = quiet, .stats = stats, .arg = f});
+    f->reload = reload_new(f->base, &(struct reload_options){.path = f->path, .live = f->cfg, .pipeline = f->pipeline,
+                                                             .done = on_reloaded, .arg = f});
     start_events(f);
     return start_channels(f) < 0 ? EXIT_TEMPORARY : 0;
 }
@@ -284,8 +303,11 @@ static int start(struct front *f)
 static void stop(struct front *f)
 {
     partitions_free(&f->partitions);
+    if (f->reload)
+        reload_stop(f->reload);
     pending_free(&f->pending);
     pipeline_free(&f->pipeline);
+    reload_free(&f->reload);
     requests_free(&f->requests);
     scheduler_free(&f->scheduler);
     for (size_t i = ARRAY_LEN(channels); i-- > 0;)
@@ -320,15 +342,18 @@ static void name_metrics(void)
     metrics_name_intake(channel_names, CH_COUNT, outcome_names, OUT_COUNT);
 }
 
-int front_run(const struct config *c)
+int front_run(struct config *c, const char *path)
 {
     static struct front f;
     f.cfg = c;
+    f.path = path;
+    descriptors_raise();
     signal(SIGPIPE, SIG_IGN);
     settle_malloc();
     log_open();
     log_set_level((enum log_level)c->log_level);
     log_set_pii(c->log_pii);
+    descriptors_share(c);
     name_metrics();
     metrics_name_instance(c->instance);
     int r = open_database(&f);

@@ -30,6 +30,7 @@ struct job {
     unsigned rounds;          /* how often it was decided */
     struct envelope *env;
     struct record *rec;
+    unsigned rules_generation; /* of the workers that made the record */
     uint8_t ukey[LEDGER_KEY_SIZE];
     char *handle;             /* "mail:…" */
     char *sender;             /* normalized address or number; part of `handle` */

@@ -21,6 +21,14 @@ static const char *sender_text(const struct envelope *e)
 
 /* The one line of an accepted message: whatever an operator is asked about, from the id or reference that the sender quotes on.
  * What was accepted as pending gets a second one, of another event, when it is triaged. */
+/* " notes=bare_lf,nul", "" without any. */
+static const char *notes_text(const struct envelope *e)
+{
+    static const char *const texts[] = {"", " notes=bare_lf", " notes=bare_cr", " notes=bare_lf,bare_cr", " notes=nul", " notes=bare_lf,nul",
+                                        " notes=bare_cr,nul", " notes=bare_lf,bare_cr,nul"};
+    return texts[e->notes & (NOTE_BARE_LF | NOTE_BARE_CR | NOTE_NUL)];
+}
+
 static void log_accepted(const struct job *j, const struct ack_result *r)
 {
     const struct envelope *e = j->env;
@@ -31,7 +39,7 @@ static void log_accepted(const struct job *j, const struct ack_result *r)
               id, r->ref[0] ? r->ref : "-", channel_name(e->channel), outcome_name(r->outcome), or_dash(e->client), sender_text(e),
               e->recipients.n ? log_addr(e->recipients.v[0]) : "-", e->recipients.n, e->raw.len, or_dash(r->category),
               r->priority ? r->priority : "-", or_dash(r->team), (long long)((clock_mono_us() - j->since_mono_us) / 1000),
-              e->tls ? " tls=" : "", e->tls ? e->tls : "", e->line_ends_mended ? " notes=line_ends" : "");
+              e->tls ? " tls=" : "", e->tls ? e->tls : "", notes_text(e));
 }
 
 static void fill_result(const struct job *j, enum ack_verdict v, struct ack_result *r)

@@ -36,7 +36,7 @@ static int run(const char *path)
         return EXIT_CONFIG;
     }
     faults_free(&f);
-    int status = front_run(c);
+    int status = front_run(c, path);
     config_free(&c);
     return status;
 }

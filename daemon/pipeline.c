@@ -23,11 +23,21 @@
 
 TAILQ_HEAD(job_list, job);
 
+/* The workers of one configuration. A record is decided only with the rules that its worker had: what workers of before a reload
+ * answer goes to those of after it. */
+struct crew {
+    struct pipeline *pipeline;
+    struct worker_pool *pool;
+    int config_fd; /* every worker that is started reads it */
+};
+
 struct pipeline {
     struct event_base *base;
     const struct config *cfg;
-    struct worker_pool *workers;
-    int worker_config_fd; /* every worker that is started reads it */
+    struct crew *crew;    /* gets the jobs */
+    struct crew *next;    /* starting, for a reload; NULL: none */
+    struct crew *leaving; /* has jobs of before the last reload; NULL: none */
+    unsigned rules_generation; /* of `crew` */
     struct lookup *lookup;
     struct batch *batch;
     struct job_list jobs;
@@ -98,6 +108,19 @@ static void finish(struct pipeline *p, struct job *j, enum ack_verdict v)
 static struct pipeline *the_pipeline; /* one front, one pipeline: callbacks of embedded parts find it here */
 
 static void decide_again(struct pipeline *p, struct job *j);
+static void to_worker(struct pipeline *p, struct job *j);
+
+/* The rules changed since the worker matched it: the record says nothing about the new ones. */
+static bool matched_by_old_rules(const struct pipeline *p, const struct job *j)
+{
+    return j->rec && !(j->rec->flags & REC_DEGRADED) && j->rules_generation != p->rules_generation;
+}
+
+static void triage_again(struct pipeline *p, struct job *j)
+{
+    record_free(&j->rec);
+    to_worker(p, j);
+}
 
 static void on_stored(struct store_item *it, enum store_verdict v)
 {
@@ -163,6 +186,10 @@ static void on_looked_up(struct lookup_request *q, bool ok)
         store_pending(p, j, j->item.pending_reason);
         return;
     }
+    if (matched_by_old_rules(p, j)) {
+        triage_again(p, j);
+        return;
+    }
     job_decide(p->cfg, j);
     j->stage = JOB_STORE;
     j->item.done = on_stored;
@@ -226,6 +253,7 @@ static void take_record(struct pipeline *p, struct job *j, enum worker_outcome o
         record_free(&j->rec);
         j->rec = record_degraded(j->env, why);
     }
+    j->rules_generation = p->rules_generation;
     triaged(p, j);
 }
 
@@ -241,7 +269,7 @@ static int give_to_worker(struct pipeline *p, struct job *j)
     wire_u8(&head, 0);
     envelope_write_head(j->env, &head);
     const struct iovec parts[] = {{head.data, head.len}, {j->env->raw.data, j->env->raw.len}};
-    int r = head.failed ? CD_ENOMEM : worker_pool_sendv(p->workers, j->number, parts, ARRAY_LEN(parts));
+    int r = head.failed ? CD_ENOMEM : worker_pool_sendv(p->crew->pool, j->number, parts, ARRAY_LEN(parts));
     buf_free(&head);
     return r;
 }
@@ -269,7 +297,8 @@ static void worker_is_free_of(struct pipeline *p, uint64_t number)
 
 static void on_worker(void *arg, uint64_t number, enum worker_outcome o, const uint8_t *data, size_t n)
 {
-    struct pipeline *p = arg;
+    struct crew *crew = arg;
+    struct pipeline *p = crew->pipeline;
     struct job **slot = &p->by_number[number % p->ring_size], *j = *slot;
     if (!j || j->number != number) { /* stored as pending meanwhile */
         worker_is_free_of(p, number);
@@ -277,6 +306,11 @@ static void on_worker(void *arg, uint64_t number, enum worker_outcome o, const u
     }
     if (o == WORKER_DIED && ++j->env->worker_deaths < 2 && !p->closing && give_to_worker(p, j) == 0)
         return; /* once may be bad luck; what was in a worker when it died twice skips the decoder */
+    if (o == WORKER_DONE && crew != p->crew && !p->closing) {
+        if (give_to_worker(p, j) < 0) /* the sweep stores it as pending */
+            worker_is_free_of(p, number);
+        return;
+    }
     *slot = NULL;
     worker_is_free_of(p, number);
     if (o == WORKER_CLOSED)
@@ -311,14 +345,14 @@ static void give_up_triage(struct pipeline *p, struct job *j)
     if (j->env->from_pending)
         finish(p, j, ACK_RETRY_LATER);
     else
-        store_pending(p, j, worker_pool_alive(p->workers) ? "not triaged in time" : "no triage worker");
+        store_pending(p, j, worker_pool_alive(p->crew->pool) ? "not triaged in time" : "no triage worker");
 }
 
 static void watch_workers(struct pipeline *p, int64_t now)
 {
-    if (worker_pool_alive(p->workers)) {
+    if (worker_pool_alive(p->crew->pool)) {
         if (p->alarmed)
-            log_event(LOG_L_NOTICE, EV_TRIAGE_WORKERS_BACK, "workers=%u", worker_pool_alive(p->workers));
+            log_event(LOG_L_NOTICE, EV_TRIAGE_WORKERS_BACK, "workers=%u", worker_pool_alive(p->crew->pool));
         p->no_worker_since_us = 0;
         p->alarmed = false;
     } else if (!p->no_worker_since_us) {
@@ -330,6 +364,17 @@ static void watch_workers(struct pipeline *p, int64_t now)
     }
 }
 
+static void crew_free(struct crew **pc)
+{
+    struct crew *c = *pc;
+    if (!c)
+        return;
+    worker_pool_free(&c->pool);
+    close(c->config_fd);
+    free(c);
+    *pc = NULL;
+}
+
 static void on_sweep(evutil_socket_t fd, short what, void *arg)
 {
     struct pipeline *p = arg;
@@ -338,6 +383,8 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     watch_workers(p, now);
+    if (p->leaving && worker_pool_pending(p->leaving->pool) == 0)
+        crew_free(&p->leaving);
     for (j = TAILQ_FIRST(&p->jobs); j && now - j->since_mono_us > p->cfg->triage_budget_us; j = next) {
         int64_t limit = j->env->from_pending ? p->cfg->triage_deadline_us : p->cfg->triage_budget_us;
         bool late = (j->stage == JOB_WORKER && now - j->worker_since_us > limit) ||
@@ -359,43 +406,61 @@ static unsigned core_count(void)
     return n > 0 && n < 256 ? (unsigned)n : 1;
 }
 
-int pipeline_new(struct event_base *base, const struct config *c, int worker_config_fd, struct pipeline **ret)
+/* Takes the descriptor; NULL (logged) when no worker could be started. */
+static struct crew *crew_new(struct pipeline *p, const struct config *c, int config_fd)
 {
     static const char *const argv[] = {"complaintd", "--worker=triage", NULL};
+    struct crew *crew = cd_alloc(sizeof *crew);
+    crew->pipeline = p;
+    crew->config_fd = config_fd;
+    int r = worker_pool_new(p->base, &(struct worker_pool_options){
+                                         .name = "triage",
+                                         .argv = argv,
+                                         .workers = c->triage_workers ? (unsigned)c->triage_workers : core_count(),
+                                         .in_flight = (unsigned)c->triage_in_flight,
+                                         .max_queued = (unsigned)c->triage_queue,
+                                         .job_seconds = H_WORKER_TRIAGE,
+                                         .deadline_us = c->triage_deadline_us,
+                                         .config_fd = config_fd,
+                                         .answer = on_worker,
+                                         .arg = crew,
+                                     }, &crew->pool);
+    if (r == 0)
+        return crew;
+    close(config_fd);
+    free(crew);
+    return NULL;
+}
+
+static struct gate_limits limits_of(const struct config *c)
+{
+    return (struct gate_limits){.max_items = c->intake_max_items,
+                                .max_bytes = c->intake_max_bytes,
+                                .tight_on = (unsigned)c->intake_tight_at,
+                                .tight_off = (unsigned)c->intake_tight_until,
+                                .shed_on = (unsigned)c->intake_shed_at,
+                                .shed_off = (unsigned)c->intake_shed_until,
+                                .large_bytes = c->intake_large_bytes};
+}
+
+int pipeline_new(struct event_base *base, const struct config *c, int worker_config_fd, struct pipeline **ret)
+{
     struct pipeline *p = cd_alloc(sizeof *p);
+    struct gate_limits limits = limits_of(c);
     struct timeval tv = {0, SWEEP_US};
     the_pipeline = p;
     p->base = base;
     p->cfg = c;
-    p->worker_config_fd = worker_config_fd;
     TAILQ_INIT(&p->jobs);
     p->ring_size = c->intake_max_items + 1;
     p->by_number = cd_alloc(p->ring_size * sizeof *p->by_number);
     turns_init(&p->turns, c->triage_large_in_flight);
-    gate_init(&(struct gate_limits){.max_items = c->intake_max_items,
-                                    .max_bytes = c->intake_max_bytes,
-                                    .tight_on = (unsigned)c->intake_tight_at,
-                                    .tight_off = (unsigned)c->intake_tight_until,
-                                    .shed_on = (unsigned)c->intake_shed_at,
-                                    .shed_off = (unsigned)c->intake_shed_until,
-                                    .large_bytes = c->intake_large_bytes});
-    int r = worker_pool_new(base, &(struct worker_pool_options){
-                                      .name = "triage",
-                                      .argv = argv,
-                                      .workers = c->triage_workers ? (unsigned)c->triage_workers : core_count(),
-                                      .in_flight = (unsigned)c->triage_in_flight,
-                                      .max_queued = (unsigned)c->triage_queue,
-                                      .job_seconds = H_WORKER_TRIAGE,
-                                      .deadline_us = c->triage_deadline_us,
-                                      .config_fd = worker_config_fd,
-                                      .answer = on_worker,
-                                      .arg = p,
-                                  }, &p->workers);
-    if (r < 0) {
-        close(worker_config_fd);
+    gate_init(&limits);
+    p->crew = crew_new(p, c, worker_config_fd);
+    if (!p->crew) {
         free(p->by_number);
         free(p);
-        return r;
+        return CD_EIO;
     }
     p->lookup = lookup_new(base, c);
     p->batch = batch_new(base, c);
@@ -413,13 +478,14 @@ void pipeline_free(struct pipeline **pp)
     *pp = NULL;
     p->closing = true;
     event_free(p->sweep);
-    worker_pool_free(&p->workers);
+    crew_free(&p->next);
+    crew_free(&p->leaving);
+    crew_free(&p->crew);
     for (struct job *j; (j = TAILQ_FIRST(&p->turns.waiting));) {
         turns_forget(&p->turns, j);
         p->by_number[j->number % p->ring_size] = NULL;
         finish(p, j, ACK_RETRY_LATER);
     }
-    close(p->worker_config_fd);
     lookup_free(&p->lookup);
     batch_free(&p->batch);
     cd_assert(TAILQ_EMPTY(&p->jobs));
@@ -467,6 +533,11 @@ static void enter(struct pipeline *p, struct job *j)
         triaged(p, j);
         return;
     }
+    to_worker(p, j);
+}
+
+static void to_worker(struct pipeline *p, struct job *j)
+{
     if (!take_number(p, j)) { /* no room: the sweep stores it as pending */
         metrics_inc(M_WORKER_QUEUE_FULL);
         j->stage = JOB_WORKER;
@@ -505,7 +576,7 @@ bool pipeline_ready(struct pipeline *p, size_t bytes)
 
 bool pipeline_has_worker(const struct pipeline *p)
 {
-    return worker_pool_alive(p->workers) > 0;
+    return worker_pool_alive(p->crew->pool) > 0;
 }
 
 bool pipeline_idle(const struct pipeline *p)
@@ -516,4 +587,39 @@ bool pipeline_idle(const struct pipeline *p)
 size_t pipeline_in_flight(const struct pipeline *p)
 {
     return p->njobs;
+}
+
+int64_t pipeline_oldest_us(const struct pipeline *p)
+{
+    return TAILQ_EMPTY(&p->jobs) ? INT64_MAX : TAILQ_FIRST(&p->jobs)->since_mono_us;
+}
+
+int pipeline_start_workers(struct pipeline *p, const struct config *c, int worker_config_fd)
+{
+    cd_assert(!p->next);
+    p->next = crew_new(p, c, worker_config_fd);
+    return p->next ? 0 : CD_EIO;
+}
+
+bool pipeline_workers_started(const struct pipeline *p)
+{
+    return p->next && !p->leaving && worker_pool_alive(p->next->pool) > 0;
+}
+
+void pipeline_drop_workers(struct pipeline *p)
+{
+    crew_free(&p->next);
+}
+
+void pipeline_reloaded(struct pipeline *p)
+{
+    struct gate_limits limits = limits_of(p->cfg);
+    gate_set_limits(&limits);
+    if (!p->next)
+        return;
+    cd_assert(!p->leaving);
+    p->leaving = p->crew;
+    p->crew = p->next;
+    p->next = NULL;
+    p->rules_generation++;
 }

@@ -14,5 +14,14 @@ int pipeline_submit(struct pipeline *p, struct envelope *e) CD_MUSTUSE;
 /* One envelope of about `bytes`, not read yet, could be taken now. */
 bool pipeline_ready(struct pipeline *p, size_t bytes);
 bool pipeline_has_worker(const struct pipeline *p); /* a triage worker could take a job now */
+/* When the oldest envelope under way came in, monotonic; INT64_MAX without any. */
+int64_t pipeline_oldest_us(const struct pipeline *p);
+/* ---- reload: workers for a configuration that is not in use yet, started beside the others ---- */
+int pipeline_start_workers(struct pipeline *p, const struct config *c, int worker_config_fd) CD_MUSTUSE; /* takes the descriptor; 0 or CD_EIO */
+bool pipeline_workers_started(const struct pipeline *p); /* pipeline_reloaded() may be called */
+void pipeline_drop_workers(struct pipeline *p);          /* they are not wanted any more; nothing when there are none */
+/* The configuration has changed: takes the limits of the gate over, and hands over to the workers that were started, if any. */
+void pipeline_reloaded(struct pipeline *p);
+
 bool pipeline_idle(const struct pipeline *p);
 size_t pipeline_in_flight(const struct pipeline *p);

@@ -2,8 +2,10 @@
 #include "daemon/triage_worker.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,6 +36,11 @@ static int write_all(int fd, const void *data, size_t n)
     return 0;
 }
 
+static uint64_t worker_memory(const struct config *c)
+{
+    return c->triage_memory_bytes + 4 * c->mail_max_message_bytes;
+}
+
 /* In the child. */
 static int compile_into(const struct config *c, int fd)
 {
@@ -48,7 +55,7 @@ static int compile_into(const struct config *c, int fd)
         return 1;
     }
     wire_u32(&out, CONFIG_MAGIC);
-    wire_u64(&out, c->triage_memory_bytes + 4 * c->mail_max_message_bytes);
+    wire_u64(&out, worker_memory(c));
     wire_u32(&out, (uint32_t)c->triage_cpu_seconds);
     wire_u64(&out, c->triage_match_bytes);
     wire_u8(&out, (uint8_t)c->log_level);
@@ -56,24 +63,80 @@ static int compile_into(const struct config *c, int fd)
     return out.failed || write_all(fd, out.data, out.len) < 0;
 }
 
-int triage_config_fd(const struct config *c)
+/* The front may be serving meanwhile: a socket that it closes must not stay open here, and no signal means this process. */
+static void leave_front(int keep)
 {
-    int fd = memfd_create("complaintd-triage", MFD_CLOEXEC | MFD_ALLOW_SEALING), status;
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        signal(numbers[i], SIG_DFL);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (keep > 3)
+        close_range(3, (unsigned)keep - 1, 0);
+    close_range((unsigned)keep + 1, ~0U, 0);
+    log_open();
+}
+
+int triage_config_begin(const struct config *c, pid_t *ret_pid)
+{
+    int fd = memfd_create("complaintd-triage", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0) {
         log_event(LOG_L_ERROR, EV_TRIAGE_MEMFD, "error=%s", log_quote(strerror(errno)));
         return CD_EIO;
     }
     pid_t pid = fork();
-    if (pid == 0)
+    if (pid == 0) {
+        leave_front(fd);
         _exit(compile_into(c, fd));
-    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (pid < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        log_event(LOG_L_ERROR, EV_TRIAGE_COMPILE_FAILED, "advice=%s", log_quote("run complaintd --check to see which pattern is at fault"));
-        close(fd);
-        return CD_ECONFIG;
     }
+    if (pid < 0) {
+        log_event(LOG_L_ERROR, EV_TRIAGE_COMPILE_FAILED, "advice=%s", log_quote("no process could be started; raise TasksMax"));
+        close(fd);
+        return CD_EIO;
+    }
+    *ret_pid = pid;
     return fd;
+}
+
+static int config_end(int fd, pid_t pid, int options)
+{
+    int status = 0;
+    pid_t r;
+    while ((r = waitpid(pid, &status, options)) < 0 && errno == EINTR)
+        ;
+    if (r == 0)
+        return CD_EAGAIN;
+    if (r == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 0;
+    log_event(LOG_L_ERROR, EV_TRIAGE_COMPILE_FAILED, "advice=%s", log_quote("run complaintd --check to see which pattern is at fault"));
+    close(fd);
+    return CD_ECONFIG;
+}
+
+int triage_config_end(int fd, pid_t pid)
+{
+    return config_end(fd, pid, WNOHANG);
+}
+
+void triage_config_abandon(int fd, pid_t pid)
+{
+    kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    close(fd);
+}
+
+int triage_config_fd(const struct config *c)
+{
+    pid_t pid;
+    int fd = triage_config_begin(c, &pid);
+    int r = fd < 0 ? fd : config_end(fd, pid, 0);
+    return r < 0 ? r : fd;
+}
+
+bool triage_config_same(const struct config *a, const struct config *b)
+{
+    return strcmp(a->rules.version, b->rules.version) == 0 && worker_memory(a) == worker_memory(b) &&
+           a->triage_cpu_seconds == b->triage_cpu_seconds && a->triage_match_bytes == b->triage_match_bytes && a->log_level == b->log_level;
 }
 
 /* ---- in the worker ---- */

@@ -37,6 +37,13 @@ static int mail_start(const struct channel_host *host, void **ret_state)
     return 0;
 }
 
+static void mail_reloaded(void *state)
+{
+    struct mail_channel *m = state;
+    smtp_server_reloaded(m->smtp);
+    mail_out_reloaded(m->out);
+}
+
 static void mail_drain(void *state)
 {
     struct mail_channel *m = state;
@@ -62,6 +69,7 @@ const struct channel channel_mail = {
     .drain = mail_drain,
     .idle = mail_idle,
     .stop = mail_stop,
+    .reloaded = mail_reloaded,
     .decode = mail_decode,
     .send = mail_send,
     .transport = TR_MAIL,

@@ -15,6 +15,8 @@ struct mail_out;
 int mail_out_start(const struct channel_host *host, struct mail_out **ret) CD_MUSTUSE;
 /* 0 when taken; CD_EAGAIN when the queue is full. Strings of `m` are borrowed during the call. */
 int mail_out_send(struct mail_out *o, const struct outgoing *m) CD_MUSTUSE;
+/* Workers for the relay as it is configured now; those of before finish what they have. */
+void mail_out_reloaded(struct mail_out *o);
 bool mail_out_idle(const struct mail_out *o); /* no message without an outcome */
 void mail_out_stop(struct mail_out **o);
 

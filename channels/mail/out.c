@@ -20,6 +20,7 @@
 #define WAITING_MAX 1000
 #define WAITING_MAX_BYTES CD_MIB(32)
 #define JOB_MAX_BYTES CD_MIB(4)
+static const struct timeval tidy_pause = {.tv_sec = 1};
 
 struct out_item {
     TAILQ_ENTRY(out_item) link;
@@ -39,16 +40,24 @@ struct out_batch {
 };
 TAILQ_HEAD(out_batches, out_batch);
 
+/* The workers of one configuration. */
+struct out_crew {
+    TAILQ_ENTRY(out_crew) link;
+    struct worker_pool *pool;
+    int config_fd;
+};
+
 struct mail_out {
     const struct channel_host *host;
-    struct worker_pool *pool;
-    struct event *flush;
+    struct out_crew *crew;          /* gets the jobs */
+    TAILQ_HEAD(, out_crew) leaving; /* have jobs of before a reload */
+    struct event *flush, *tidy;
+    struct buf relay;               /* what `crew` was told, its password in it */
     struct out_items waiting;
     size_t nwaiting, bytes;
     struct out_batches batches;
     size_t nbatches;
     uint64_t next_job;
-    int config_fd;
 };
 
 static void item_free(struct out_item *it)
@@ -116,7 +125,7 @@ static void on_flush(evutil_socket_t fd, short what, void *arg)
         buf_init(&frame, JOB_MAX_BYTES + OUT_MESSAGE_MAX + CD_KIB(64));
         struct out_batch *b = batch_gather(o, &frame);
         b->job = o->next_job++;
-        int r = frame.failed ? CD_ENOMEM : worker_pool_send(o->pool, b->job, frame.data, frame.len);
+        int r = frame.failed ? CD_ENOMEM : worker_pool_send(o->crew->pool, b->job, frame.data, frame.len);
         buf_free(&frame);
         if (r < 0) {
             batch_give_back(o, b);
@@ -196,54 +205,125 @@ static void on_answer(void *arg, uint64_t job, enum worker_outcome outcome, cons
 
 /* The worker's part of the configuration, the relay's password in it: in memory only, never in arguments or
  * environment. */
-static int config_memfd(const struct config *cfg)
+static int config_memfd(const struct buf *relay)
 {
-    struct buf b;
     int fd = memfd_create("mail-config", MFD_CLOEXEC);
 
-    buf_init(&b, CD_KIB(64));
-    relay_write(cfg, &b);
-    if (fd >= 0 && (b.failed || write(fd, b.data, b.len) != (ssize_t)b.len)) {
+    if (fd >= 0 && (relay->failed || write(fd, relay->data, relay->len) != (ssize_t)relay->len)) {
         close(fd);
         fd = -1;
     }
-    if (b.data)
-        explicit_bzero(b.data, b.len);
-    buf_free(&b);
     return fd;
+}
+
+static void relay_forget(struct buf *relay)
+{
+    if (relay->data)
+        explicit_bzero(relay->data, relay->len);
+    buf_free(relay);
+}
+
+static void crew_free(struct out_crew *c)
+{
+    worker_pool_free(&c->pool);
+    if (c->config_fd >= 0)
+        close(c->config_fd);
+    free(c);
+}
+
+static struct out_crew *crew_new(struct mail_out *o, const struct buf *relay)
+{
+    static const char *const argv[] = {"complaintd", "--worker=mail", NULL};
+    const struct config *cfg = o->host->cfg;
+    struct out_crew *c = cd_alloc(sizeof *c);
+    unsigned workers = (unsigned)cfg->mail_workers;
+
+    c->config_fd = config_memfd(relay);
+    struct worker_pool_options options = {
+        .name = "mail",
+        .argv = argv,
+        .workers = workers,
+        .in_flight = 1,
+        .max_queued = workers,
+        .job_seconds = H_WORKER_MAIL,
+        .deadline_us = cfg->mail_send_timeout_us,
+        .config_fd = c->config_fd,
+        .answer = on_answer,
+        .arg = o,
+    };
+    if (c->config_fd >= 0 && worker_pool_new(o->host->base, &options, &c->pool) == 0)
+        return c;
+    log_event(LOG_L_ERROR, EV_MAIL_WORKERS_FAILED, "hint=%s",
+              log_quote("the mail workers could not be started; see the lines above"));
+    crew_free(c);
+    return NULL;
+}
+
+static void on_tidy(evutil_socket_t fd, short what, void *arg)
+{
+    struct mail_out *o = arg;
+    struct out_crew *c, *next;
+
+    (void)fd;
+    (void)what;
+    for (c = TAILQ_FIRST(&o->leaving); c; c = next) {
+        next = TAILQ_NEXT(c, link);
+        if (worker_pool_pending(c->pool))
+            continue;
+        TAILQ_REMOVE(&o->leaving, c, link);
+        crew_free(c);
+    }
+    if (!TAILQ_EMPTY(&o->leaving))
+        event_add(o->tidy, &tidy_pause);
+}
+
+static bool relay_name_known(const struct config *cfg)
+{
+    if (!strchr(cfg->mail_relay_host, ':')) /* libesmtp ends the name at the first colon */
+        return true;
+    log_event(LOG_L_ERROR, EV_MAIL_RELAY_ADDRESS, "host=%s hint=%s", log_quote(cfg->mail_relay_host),
+              log_quote("mail.relay.host cannot be a numeric IPv6 address: write a name"));
+    return false;
+}
+
+void mail_out_reloaded(struct mail_out *o)
+{
+    struct buf relay;
+    struct out_crew *c = NULL;
+
+    buf_init(&relay, CD_KIB(64));
+    relay_write(o->host->cfg, &relay);
+    bool same = relay.len == o->relay.len && memcmp(relay.data, o->relay.data, relay.len) == 0;
+    if (!same && relay_name_known(o->host->cfg))
+        c = crew_new(o, &relay);
+    if (!c) {
+        relay_forget(&relay);
+        return;
+    }
+    relay_forget(&o->relay);
+    o->relay = relay;
+    TAILQ_INSERT_TAIL(&o->leaving, o->crew, link);
+    o->crew = c;
+    event_add(o->tidy, &tidy_pause);
 }
 
 int mail_out_start(const struct channel_host *host, struct mail_out **ret)
 {
-    static const char *const argv[] = {"complaintd", "--worker=mail", NULL};
-
-    if (strchr(host->cfg->mail_relay_host, ':')) { /* libesmtp ends the name at the first colon */
-        log_event(LOG_L_ERROR, EV_MAIL_RELAY_ADDRESS, "host=%s hint=%s", log_quote(host->cfg->mail_relay_host),
-                  log_quote("mail.relay.host cannot be a numeric IPv6 address: write a name"));
+    if (!relay_name_known(host->cfg))
         return CD_ECONFIG;
-    }
     struct mail_out *o = cd_alloc(sizeof *o);
 
     o->host = host;
     TAILQ_INIT(&o->waiting);
     TAILQ_INIT(&o->batches);
     o->flush = event_new(host->base, -1, 0, on_flush, o);
-    o->config_fd = config_memfd(host->cfg);
-    struct worker_pool_options options = {
-        .name = "mail",
-        .argv = argv,
-        .workers = (unsigned)host->cfg->mail_workers,
-        .in_flight = 1,
-        .max_queued = (unsigned)host->cfg->mail_workers,
-        .job_seconds = H_WORKER_MAIL,
-        .deadline_us = host->cfg->mail_send_timeout_us,
-        .config_fd = o->config_fd,
-        .answer = on_answer,
-        .arg = o,
-    };
-    if (!o->flush || o->config_fd < 0 || worker_pool_new(host->base, &options, &o->pool) < 0) {
-        log_event(LOG_L_ERROR, EV_MAIL_WORKERS_FAILED, "hint=%s",
-                  log_quote("the mail workers could not be started; see the lines above"));
+    o->tidy = event_new(host->base, -1, 0, on_tidy, o);
+    TAILQ_INIT(&o->leaving);
+    buf_init(&o->relay, CD_KIB(64));
+    relay_write(host->cfg, &o->relay);
+    cd_assert(o->flush && o->tidy);
+    o->crew = crew_new(o, &o->relay);
+    if (!o->crew) {
         mail_out_stop(&o);
         return CD_EIO;
     }
@@ -291,14 +371,19 @@ void mail_out_stop(struct mail_out **po)
     if (!o)
         return;
     *po = NULL;
-    worker_pool_free(&o->pool); /* ends the batches through on_answer() */
+    struct out_crew *c;
+    while ((c = TAILQ_FIRST(&o->leaving))) {
+        TAILQ_REMOVE(&o->leaving, c, link);
+        crew_free(c); /* ends its batches through on_answer() */
+    }
+    if (o->crew)
+        crew_free(o->crew);
     while ((it = TAILQ_FIRST(&o->waiting))) {
         TAILQ_REMOVE(&o->waiting, it, link);
         item_report(o, it, SEND_RETRY, "stopped before it was sent");
     }
-    if (o->flush)
-        event_free(o->flush);
-    if (o->config_fd >= 0)
-        close(o->config_fd);
+    event_free(o->flush);
+    event_free(o->tidy);
+    relay_forget(&o->relay);
     free(o);
 }

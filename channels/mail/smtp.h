@@ -7,6 +7,7 @@
  * comes back is a slot, which may have gone stale. */
 #include "channels/channel.h"
 #include "channels/mail/smtp_parse.h"
+#include "daemon/core/metrics.h"
 
 #include <event2/event_struct.h>
 #include <netinet/in.h>
@@ -16,10 +17,10 @@
 #define SMTP_REPLY_FLUSH_BYTES CD_KIB(8) /* replies gathered before a write is tried */
 #define SMTP_REPLY_CAP CD_KIB(64)
 #define SMTP_TRACE_BYTES CD_KIB(4) /* room for Return-Path and Received */
-#define SMTP_MAX_HOPS 50           /* Received fields of a mail that goes in circles */
 #define SMTP_HELO_SIZE 256
 #define SMTP_PEER_UNIX "unix" /* the peer's address behind a unix socket */
 #define SMTP_TIGHT_RATE CD_KIB(64) /* bytes of a message that buy a second more while the gate is tight */
+#define SMTP_MAX_SLOTS (1u << 24)  /* more than mail.max_connections and mail.max_pipelined together come to in practice */
 
 enum smtp_state {
     SMTP_START, /* greeted by us, no EHLO or HELO yet */
@@ -32,8 +33,9 @@ enum smtp_state {
 };
 const char *smtp_state_name(enum smtp_state s);
 
-/* Each kind has one duration, so that a list in order of setting is in order of expiry too. While the gate is tight the first three
- * are short. OUTCOME is ours to keep: a session in it waits for us, and its mails have a deadline of their own (smtp_answer.c). */
+/* Each kind has one duration at a time, so that a list in order of setting is in order of expiry too. Under stress and while the gate
+ * is tight the first three are short. OUTCOME is ours to keep: a session in it waits for us, and its mails have a deadline of their
+ * own (smtp_answer.c). */
 enum smtp_deadline { DEADLINE_COMMAND, DEADLINE_DATA, DEADLINE_HANDSHAKE, DEADLINE_OUTCOME, DEADLINE_COUNT };
 
 struct smtp_server;
@@ -41,6 +43,8 @@ struct smtp_peer; /* the count of sessions from one address */
 
 #define SMTP_HELD_BYTES CD_KIB(8) /* replies kept behind answers not given yet; over it no command is looked at */
 #define SMTP_ANSWER_BYTES 128     /* the longest answer to a mail */
+/* Two mails of as many recipients as mail.max_recipients may ever allow: it can change while answers wait. */
+#define SMTP_REPLIES_CAP (SMTP_REPLY_CAP + 2 * 10000 * SMTP_ANSWER_BYTES)
 
 /* What the log line of a transaction says that is not known any more when it is written. */
 struct smtp_told {
@@ -86,8 +90,12 @@ struct smtp_session {
     bool starttls;  /* asked for and granted: nothing more is looked at in the clear */
     bool shaking;   /* in the TLS handshake: nothing is read or written but by it */
     bool utf8;      /* SMTPUTF8 of this transaction */
-    unsigned errors, junk, mails;
-    struct tls_conn *tls; /* NULL in the clear, and until the first byte of a handshake */
+    bool held;      /* what is to be said waits for hold_ev, and so does the input (smtp_limits.c) */
+    bool ungreeted; /* held since the connect: whoever talks now talks early */
+    bool group_over; /* the command just handled ends a group: what stands behind it came too early */
+    unsigned errors, junk, mails, unknown_recipients;
+    struct event *hold_ev; /* while held */
+    struct tls_conn *tls;  /* NULL in the clear, and until the first byte of a handshake */
     struct event read_ev, write_ev;
     bool full;      /* at mail.max_pipelined: counted once */
     struct buf in;        /* bytes not consumed yet: part of a line, or what waits behind mails not answered */
@@ -98,6 +106,8 @@ struct smtp_session {
     size_t reading_bytes; /* counted in srv->reading_bytes and at the gate */
     uint64_t declared;    /* SIZE= */
     struct smtp_dots dots;
+    struct smtp_content content;
+    enum smtp_content_fault content_fault;
     struct smtp_pending first; /* slots of mails not answered yet */
     struct smtp_pendings pending;
     unsigned npending, nanswers; /* nanswers: lines that they will take */
@@ -133,10 +143,10 @@ struct smtp_server {
     size_t nlisteners;
     struct event *tick, *resume_ev, *sweep_ev, *accept_again;
     struct smtp_sessions sessions, dead, resume, timed[DEADLINE_COUNT];
-    int64_t duration_us[DEADLINE_COUNT];
     struct smtp_pendings waiting; /* of all sessions, in order of since_us */
     struct smtp_doors doors;
     size_t nsessions, ndoors;
+    bool stress;
     struct smtp_peer **peers; /* hash table of chains */
     size_t npeers_mask;
     size_t reading_bytes; /* of messages being read, all sessions */
@@ -152,10 +162,36 @@ struct smtp_server {
 int smtp_server_new(const struct channel_host *host, struct smtp_server **ret) CD_MUSTUSE;
 /* Stops listening; idle sessions get 421 now, those in DATA or waiting for an outcome after its reply. */
 void smtp_server_drain(struct smtp_server *srv);
+/* srv->cfg holds other values. */
+void smtp_server_reloaded(struct smtp_server *srv);
 bool smtp_server_idle(const struct smtp_server *srv); /* no session is left */
 void smtp_server_free(struct smtp_server **srv);
 /* Sets the session's deadline: `kind` from now on. */
 void smtp_deadline_set(struct smtp_session *s, enum smtp_deadline kind);
+
+/* ---- smtp_stress.c: deadlines, and stress, which shortens them ---- */
+
+void smtp_stress_update(struct smtp_server *srv); /* the number of sessions or the gate has changed */
+void smtp_expire(struct smtp_server *srv, int64_t now_us); /* ends the sessions whose deadline has passed */
+int64_t smtp_tick_us(const struct smtp_server *srv);       /* how often that is worth while */
+/* Every connection is in use: ends the one that has been idle longest, if it does nothing. false: nobody is. */
+bool smtp_make_room(struct smtp_server *srv);
+
+/* ---- smtp_limits.c: what a session may do ---- */
+
+/* The greeting, at once or after mail.greeting_delay; a client that has talked already is cut off. */
+void smtp_greet(struct smtp_session *s);
+/* Ends the session with 554 5.5.0 because bytes came before their turn. */
+void smtp_cut_off(struct smtp_session *s, enum metric counter, const char *why);
+/* Bytes stand behind a command: cut off if they had to wait for its answer (RFC 2920 3.1). */
+void smtp_check_turn(struct smtp_session *s);
+bool smtp_junk_allowed(struct smtp_session *s); /* counts one; false: the session was ended */
+/* A refusal was said: delays it, or ends the session at the limit. */
+void smtp_count_error(struct smtp_session *s);
+void smtp_unknown_recipient(struct smtp_session *s, const char *line); /* replies, later and later */
+void smtp_release(struct smtp_session *s);       /* not held any longer; nothing is written by it */
+void smtp_content_check(struct smtp_session *s); /* of what was read by now */
+const char *smtp_content_refusal(const struct smtp_session *s); /* NULL: none */
 
 /* ---- smtp_listen.c, smtp_socket.c, smtp_peers.c ---- */
 

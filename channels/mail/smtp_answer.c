@@ -13,6 +13,8 @@
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
 
+#define OUTCOME_US CD_MIN_US(10) /* as long as a client waits (RFC 5321 4.5.3.2.6) */
+
 bool smtp_answers_full(const struct smtp_session *s)
 {
     const struct config *cfg = s->srv->cfg;
@@ -222,6 +224,6 @@ static void too_late(struct smtp_pending *p)
 void smtp_answers_expire(struct smtp_server *srv, int64_t now)
 {
     struct smtp_pending *p;
-    while ((p = TAILQ_FIRST(&srv->waiting)) && now - p->since_us >= srv->duration_us[DEADLINE_OUTCOME])
+    while ((p = TAILQ_FIRST(&srv->waiting)) && now - p->since_us >= CD_MIN(srv->cfg->mail_data_timeout_us, OUTCOME_US))
         too_late(p);
 }

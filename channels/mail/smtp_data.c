@@ -4,7 +4,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "daemon/core/clock.h"
 #include "daemon/core/log.h"
@@ -100,24 +99,10 @@ void smtp_data_begin(struct smtp_session *s)
                    (cfg->mail_reject_bare_lf ? DOTS_BARE_LF : 0) | (cfg->mail_reject_bare_cr ? DOTS_BARE_CR : 0) |
                        (cfg->mail_reject_nul ? DOTS_NUL : 0));
     s->small_only = mode != GATE_NORMAL;
+    s->content = (struct smtp_content){0};
+    s->content_fault = SMTP_CONTENT_FINE;
     s->state = SMTP_DATA;
     smtp_reply_raw(s, "354 End data with <CR><LF>.<CR><LF>\r\n");
-}
-
-/* Received fields of the header part: a mail that goes in circles gathers them. */
-static unsigned count_hops(const char *p, size_t n)
-{
-    const char *end = p + n;
-    unsigned hops = 0;
-    while (p < end && *p != '\r' && hops <= SMTP_MAX_HOPS) {
-        const char *lf = memchr(p, '\n', (size_t)(end - p));
-        if (end - p > 9 && (*p == 'R' || *p == 'r') && strncasecmp(p, "Received:", 9) == 0)
-            hops++;
-        if (!lf)
-            break;
-        p = lf + 1;
-    }
-    return hops;
 }
 
 /* The reply that refuses what was read, or NULL. */
@@ -136,19 +121,14 @@ static const char *refusal(struct smtp_session *s)
     }
     if (d->no_memory)
         return "452 4.3.1 Too busy for a message of this size, try again later";
-    if (count_hops((const char *)s->env->raw.data + s->trace_bytes, s->env->raw.len - s->trace_bytes) >
-        SMTP_MAX_HOPS) {
-        metrics_inc(M_SMTP_LIMIT_HOPS);
-        return "554 5.4.6 Too many Received fields, this mail goes in circles";
-    }
-    return NULL;
+    return smtp_content_refusal(s);
 }
 
 static void hand_over(struct smtp_session *s)
 {
     struct envelope *e = s->env;
     e->received_at_us = clock_service_us();
-    e->line_ends_mended = s->dots.bare_lf || s->dots.bare_cr;
+    e->notes = (s->dots.bare_lf ? NOTE_BARE_LF : 0) | (s->dots.bare_cr ? NOTE_BARE_CR : 0) | (s->dots.nul ? NOTE_NUL : 0);
     keys_of_mail(e->raw.data + s->trace_bytes, e->raw.len - s->trace_bytes, &e->key, e->digest);
     gate_hand_over(s->reading_bytes); /* the front counts them from now on */
     s->srv->reading_bytes -= s->reading_bytes;
@@ -202,6 +182,7 @@ size_t smtp_data_feed(struct smtp_session *s, const uint8_t *p, size_t n)
 {
     size_t used;
     bool end = smtp_dots_feed(&s->dots, p, n, &s->env->raw, &used);
+    smtp_content_check(s);
     account(s);
     if (end)
         data_end(s);

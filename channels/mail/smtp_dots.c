@@ -14,7 +14,7 @@ void smtp_dots_init(struct smtp_dots *d, size_t limit, unsigned refuse)
 bool smtp_dots_faulty(const struct smtp_dots *d)
 {
     unsigned found = (d->bare_lf ? DOTS_BARE_LF : 0) | (d->bare_cr ? DOTS_BARE_CR : 0) | (d->nul ? DOTS_NUL : 0);
-    return d->over || d->no_memory || (found & d->refuse);
+    return d->over || d->no_memory || d->misshapen || (found & d->refuse);
 }
 
 static void emit(struct smtp_dots *d, struct buf *out, const void *p, size_t n)

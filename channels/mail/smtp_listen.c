@@ -59,6 +59,7 @@ void smtp_admit(struct smtp_listener *l, int fd, const struct in6_addr *addr)
     smtp_address_text(addr, client.text);
     client.trusted = config_trusted(srv->cfg, client.text);
     if (!client.trusted && !(client.peer = smtp_peer_enter(srv, addr))) {
+        metrics_inc(M_SMTP_LIMIT_ADDRESS);
         refuse(fd, client.text, l->tls ? NULL : "421 4.7.0 Too many connections from your address\r\n",
                "max_connections_per_address");
         return;
@@ -75,7 +76,8 @@ static void on_connection(struct smtp_listener *l, int fd, const struct sockaddr
         address_of(ss, &addr);
         smtp_address_text(&addr, text);
     }
-    if (srv->nsessions + srv->ndoors >= srv->cfg->mail_max_connections) {
+    if (srv->nsessions + srv->ndoors >= srv->cfg->mail_max_connections && !smtp_make_room(srv)) {
+        metrics_inc(M_SMTP_LIMIT_CONNECTIONS);
         refuse(fd, text, l->tls ? NULL : "421 4.7.0 Too many connections, try again later\r\n", "max_connections");
         return;
     }

@@ -57,6 +57,7 @@ struct smtp_dots {
     size_t limit; /* of content bytes, 0 is a limit of none */
     size_t bytes; /* content so far, counted also when it is not kept */
     bool bare_lf, bare_cr, nul, over, no_memory;
+    bool misshapen; /* set by the reader: nothing more is kept */
     unsigned refuse; /* enum smtp_dots_refuse bits: once such a thing was seen nothing more is kept */
 };
 void smtp_dots_init(struct smtp_dots *d, size_t limit, unsigned refuse);
@@ -65,3 +66,19 @@ void smtp_dots_init(struct smtp_dots *d, size_t limit, unsigned refuse);
  * and thrown away. */
 bool smtp_dots_feed(struct smtp_dots *d, const uint8_t *p, size_t n, struct buf *out, size_t *ret_used);
 bool smtp_dots_faulty(const struct smtp_dots *d);
+
+/* ---- the shape of a message ---- */
+
+enum smtp_content_fault { SMTP_CONTENT_FINE, SMTP_CONTENT_HEADER, SMTP_CONTENT_FIELDS, SMTP_CONTENT_HOPS, SMTP_CONTENT_LINE };
+struct smtp_content_limits {
+    size_t header_bytes, line_bytes; /* line_bytes: the CR is one of them, the LF is not */
+    uint64_t header_fields, hops;
+};
+struct smtp_content { /* begins as zero */
+    size_t at, line; /* scanned so far; where the line that is scanned begins */
+    unsigned fields, hops;
+    bool in_body;
+};
+/* `p` is the message from its beginning, `n` how much of it there is by now. The first limit that it is over; not to be called again
+ * after one. */
+enum smtp_content_fault smtp_content_feed(struct smtp_content *c, const struct smtp_content_limits *l, const uint8_t *p, size_t n);

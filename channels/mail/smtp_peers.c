@@ -13,12 +13,16 @@ struct smtp_peer {
 
 static uint64_t seed;
 
-/* IPv4 as it is (mapped); of IPv6 the network, because one customer owns at least that much. */
-static struct in6_addr counted_part(const struct in6_addr *addr)
+/* IPv4 as it is (mapped); of IPv6 the network, mail.ipv6_prefix bits, because one customer owns at least that much. */
+static struct in6_addr counted_part(const struct smtp_server *srv, const struct in6_addr *addr)
 {
     struct in6_addr a = *addr;
-    if (!IN6_IS_ADDR_V4MAPPED(addr))
-        memset(a.s6_addr + 8, 0, 8);
+    size_t bits = srv->cfg->mail_ipv6_prefix;
+    if (IN6_IS_ADDR_V4MAPPED(addr))
+        return a;
+    for (size_t i = 0; i < sizeof a.s6_addr; i++, bits -= CD_MIN(bits, (size_t)8))
+        if (bits < 8)
+            a.s6_addr[i] &= (uint8_t)(0xff00 >> bits);
     return a;
 }
 
@@ -45,7 +49,7 @@ void smtp_peers_new(struct smtp_server *srv)
 
 struct smtp_peer *smtp_peer_enter(struct smtp_server *srv, const struct in6_addr *addr)
 {
-    struct in6_addr a = counted_part(addr);
+    struct in6_addr a = counted_part(srv, addr);
     struct smtp_peer **p = find(srv, &a);
     if (!*p) {
         *p = cd_alloc(sizeof **p);

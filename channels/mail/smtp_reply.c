@@ -28,16 +28,6 @@ void smtp_reply_raw(struct smtp_session *s, const char *text)
         smtp_flush(s);
 }
 
-void smtp_count_error(struct smtp_session *s)
-{
-    metrics_inc(M_SMTP_REJECTED);
-    s->errors++;
-    if (s->trusted || s->errors < s->srv->cfg->mail_max_errors)
-        return;
-    metrics_inc(M_SMTP_ERRORS_LIMIT);
-    smtp_reply_end(s, "421 4.7.0 Too many errors", "errors");
-}
-
 void smtp_reply_times(struct smtp_session *s, const char *line, unsigned times)
 {
     if (s->state == SMTP_CLOSED || s->ending)
@@ -77,7 +67,9 @@ void smtp_reply_end(struct smtp_session *s, const char *line, const char *why)
     smtp_reply_raw(s, line);
     smtp_reply_raw(s, "\r\n");
     s->ending = s->cut = true;
-    log_event(LOG_L_INFO, EV_SMTP_ENDED, "peer=%s state=%s why=%s", s->peer_text, smtp_state_name(s->state), why);
+    smtp_release(s);
+    log_event(LOG_L_INFO, EV_SMTP_ENDED, "peer=%s state=%s why=%s mails=%u errors=%u junk=%u unknown_recipients=%u", s->peer_text,
+              smtp_state_name(s->state), why, s->mails, s->errors, s->junk, s->unknown_recipients);
 }
 
 static void keep(struct smtp_session *s, const uint8_t *p, size_t n)
@@ -88,7 +80,8 @@ static void keep(struct smtp_session *s, const uint8_t *p, size_t n)
         smtp_close(s);
         return;
     }
-    event_add(&s->write_ev, NULL);
+    if (!s->held)
+        event_add(&s->write_ev, NULL);
 }
 
 static ssize_t send_some(struct smtp_session *s, const uint8_t *p, size_t n)
@@ -105,7 +98,7 @@ void smtp_flush(struct smtp_session *s)
 {
     struct buf *r = &s->srv->replies;
     if (r->len && s->state != SMTP_CLOSED) {
-        ssize_t sent = s->out.len ? 0 : send_some(s, r->data, r->len);
+        ssize_t sent = s->out.len || s->held ? 0 : send_some(s, r->data, r->len);
         if (sent < 0)
             smtp_close(s);
         else

@@ -16,47 +16,16 @@ void smtp_deadline_set(struct smtp_session *s, enum smtp_deadline kind)
     TAILQ_INSERT_TAIL(&srv->timed[kind], s, timed);
 }
 
-static void expire(struct smtp_server *srv, enum smtp_deadline kind, int64_t now)
-{
-    struct smtp_session *s;
-    while ((s = TAILQ_FIRST(&srv->timed[kind])) && now - s->since_us >= srv->duration_us[kind])
-        smtp_session_expired(s); /* closes it, which takes it off the list */
-}
-
-/* What has come of a message buys its sender time, so that an honest one on a slow line is not cut off in the middle. */
-static int64_t bought_us(const struct smtp_session *s)
-{
-    return s->deadline == DEADLINE_DATA ? (int64_t)(s->dots.bytes * (uint64_t)CD_SEC(1) / SMTP_TIGHT_RATE) : 0;
-}
-
-/* The same under the short deadlines of a gate that is not normal. */
-static void expire_tight(struct smtp_server *srv, enum smtp_deadline kind, int64_t now)
-{
-    struct smtp_session *s = TAILQ_FIRST(&srv->timed[kind]), *next;
-    int64_t limit = srv->cfg->intake_tight_timeout_us;
-    for (; s && now - s->since_us >= limit; s = next) {
-        next = TAILQ_NEXT(s, timed);
-        if (now - s->since_us >= limit + bought_us(s))
-            smtp_session_expired(s);
-    }
-}
-
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     struct smtp_server *srv = arg;
-    int64_t now = clock_mono_us();
     (void)fd;
     (void)what;
+    int64_t now = clock_mono_us();
+    smtp_stress_update(srv); /* the gate may have changed */
     smtp_answers_expire(srv, now);
     smtp_doors_expire(srv, now);
-    expire(srv, DEADLINE_COMMAND, now);
-    expire(srv, DEADLINE_DATA, now);
-    expire(srv, DEADLINE_HANDSHAKE, now);
-    if (srv->host->gate(srv->host->front) == GATE_NORMAL)
-        return;
-    expire_tight(srv, DEADLINE_COMMAND, now);
-    expire_tight(srv, DEADLINE_DATA, now);
-    expire_tight(srv, DEADLINE_HANDSHAKE, now);
+    smtp_expire(srv, now);
 }
 
 static void on_resume(evutil_socket_t fd, short what, void *arg)
@@ -91,8 +60,17 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 static void make_texts(struct smtp_server *srv)
 {
     const struct config *cfg = srv->cfg;
+    free(srv->greeting);
+    free(srv->lmtp_greeting);
     srv->greeting = cd_asprintf("220 %s ESMTP complaintd\r\n", cfg->hostname);
     srv->lmtp_greeting = cd_asprintf("220 %s LMTP complaintd\r\n", cfg->hostname);
+}
+
+static int start_tick(struct smtp_server *srv)
+{
+    int64_t us = smtp_tick_us(srv);
+    struct timeval tv = {.tv_sec = us / CD_SEC(1), .tv_usec = us % CD_SEC(1)};
+    return event_add(srv->tick, &tv) < 0 ? CD_EIO : 0;
 }
 
 static int start_events(struct smtp_server *srv)
@@ -103,13 +81,7 @@ static int start_events(struct smtp_server *srv)
     srv->sweep_ev = event_new(base, -1, 0, on_sweep, srv);
     if (!srv->tick || !srv->resume_ev || !srv->sweep_ev)
         return CD_ENOMEM;
-    /* a quarter of the shortest deadline, so that none is overrun by much, and no oftener than needed */
-    int64_t us = CD_MIN(srv->duration_us[DEADLINE_COMMAND], srv->duration_us[DEADLINE_DATA]);
-    us = CD_MIN(us, srv->duration_us[DEADLINE_HANDSHAKE]);
-    us = CD_MIN(CD_MIN(us, srv->cfg->mail_proxy_timeout_us), srv->cfg->intake_tight_timeout_us) / 4;
-    us = CD_MAX(CD_MSEC(10), CD_MIN(CD_SEC(1), us));
-    struct timeval tv = {.tv_sec = us / CD_SEC(1), .tv_usec = us % CD_SEC(1)};
-    return event_add(srv->tick, &tv) < 0 ? CD_EIO : 0;
+    return start_tick(srv);
 }
 
 int smtp_server_new(const struct channel_host *host, struct smtp_server **ret)
@@ -117,9 +89,6 @@ int smtp_server_new(const struct channel_host *host, struct smtp_server **ret)
     struct smtp_server *srv = cd_alloc(sizeof *srv);
     srv->host = host;
     srv->cfg = host->cfg;
-    srv->duration_us[DEADLINE_COMMAND] = srv->cfg->mail_command_timeout_us;
-    srv->duration_us[DEADLINE_HANDSHAKE] = srv->cfg->mail_tls_handshake_timeout_us;
-    srv->duration_us[DEADLINE_DATA] = srv->duration_us[DEADLINE_OUTCOME] = srv->cfg->mail_data_timeout_us;
     TAILQ_INIT(&srv->sessions);
     TAILQ_INIT(&srv->dead);
     TAILQ_INIT(&srv->resume);
@@ -127,8 +96,8 @@ int smtp_server_new(const struct channel_host *host, struct smtp_server **ret)
         TAILQ_INIT(&srv->timed[k]);
     TAILQ_INIT(&srv->waiting);
     TAILQ_INIT(&srv->doors);
-    buf_init(&srv->replies, SMTP_REPLY_CAP + 2 * srv->cfg->mail_max_recipients * SMTP_ANSWER_BYTES);
-    srv->slots = slots_new((uint32_t)CD_MIN(srv->cfg->mail_max_connections * srv->cfg->mail_max_pipelined, UINT32_MAX / 2));
+    buf_init(&srv->replies, SMTP_REPLIES_CAP);
+    srv->slots = slots_new(SMTP_MAX_SLOTS);
     smtp_peers_new(srv);
     make_texts(srv);
     int r = start_events(srv);
@@ -142,6 +111,13 @@ int smtp_server_new(const struct channel_host *host, struct smtp_server **ret)
     ack_register(CH_MAIL, smtp_on_ack, srv);
     *ret = srv;
     return 0;
+}
+
+void smtp_server_reloaded(struct smtp_server *srv)
+{
+    make_texts(srv);
+    (void)start_tick(srv); /* else it ticks as before */
+    smtp_stress_update(srv);
 }
 
 void smtp_server_drain(struct smtp_server *srv)

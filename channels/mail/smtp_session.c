@@ -26,7 +26,7 @@ static size_t input_cap(const struct smtp_session *s)
 
 static bool may_consume(const struct smtp_session *s)
 {
-    return s->state != SMTP_CLOSED && !s->ending && !s->starttls && s->out.len == 0 && !smtp_answers_full(s);
+    return s->state != SMTP_CLOSED && !s->ending && !s->starttls && !s->held && s->out.len == 0 && !smtp_answers_full(s);
 }
 
 static size_t take_line(struct smtp_session *s, const uint8_t *p, size_t n)
@@ -41,6 +41,7 @@ static size_t take_line(struct smtp_session *s, const uint8_t *p, size_t n)
         return n;
     }
     s->progress = true;
+    s->group_over = !s->esmtp; /* who has not said EHLO was not told that it may go on */
     if (s->skip_line || took > max) {
         s->skip_line = false;
         metrics_inc(M_SMTP_LIMIT_COMMAND);
@@ -48,6 +49,8 @@ static size_t take_line(struct smtp_session *s, const uint8_t *p, size_t n)
     } else {
         smtp_dispatch(s, &l);
     }
+    if (took < n)
+        smtp_check_turn(s);
     return took;
 }
 
@@ -89,6 +92,11 @@ void smtp_session_resume_later(struct smtp_session *s)
 
 static void input(struct smtp_session *s, const uint8_t *p, size_t n)
 {
+    if (s->ungreeted) {
+        smtp_cut_off(s, M_SMTP_EARLY, "early-talker");
+        smtp_session_settle(s);
+        return;
+    }
     if (s->in.len) {
         buf_append(&s->in, p, n); /* read no more than fits */
         smtp_session_resume(s);
@@ -133,6 +141,10 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (smtp_tls_writable(s))
         return;
+    if (s->held) { /* it was TLS that wanted to write: with the rest, later */
+        event_del(&s->write_ev);
+        return;
+    }
     smtp_flush_out(s);
     if (s->state != SMTP_CLOSED && s->out.len == 0)
         smtp_session_resume(s);
@@ -159,12 +171,13 @@ void smtp_session_new(struct smtp_server *srv, int fd, const struct smtp_client 
     srv->nsessions++;
     metrics_inc(M_SMTP_CONNECTIONS);
     metrics_set(M_SMTP_OPEN, (int64_t)srv->nsessions);
+    smtp_stress_update(srv);
     event_add(&s->read_ev, NULL);
     if (client->tls) {
         smtp_tls_expect(s);
     } else {
         s->progress = true;
-        smtp_reply_raw(s, s->lmtp ? srv->lmtp_greeting : srv->greeting);
+        smtp_greet(s);
     }
     smtp_session_settle(s);
 }
@@ -187,6 +200,8 @@ static void adjust_reading(struct smtp_session *s)
  * that closed while its mail waits may only be done writing: it is told the outcome if it still listens. */
 static bool finished(const struct smtp_session *s)
 {
+    if (s->held)
+        return s->eof && !s->npending;
     if (s->out.len || s->npending)
         return false;
     return s->ending || (s->eof && !s->resuming);
@@ -230,10 +245,13 @@ void smtp_session_expired(struct smtp_session *s)
     smtp_reply_end(s, "421 4.4.2 Timeout", "timeout");
     smtp_message_drop(s);
     smtp_flush(s);
-    if (s->npending && s->state != SMTP_CLOSED)
+    if (s->npending && s->state != SMTP_CLOSED) {
         smtp_deadline_set(s, DEADLINE_OUTCOME);
-    else
-        smtp_close(s);
+        return;
+    }
+    if (s->state != SMTP_CLOSED && s->out.len) /* held until now */
+        smtp_flush_out(s);
+    smtp_close(s);
 }
 
 /* Bytes left unread make the kernel reset the connection, and the reset can overtake our last reply. */
@@ -254,6 +272,7 @@ void smtp_close(struct smtp_session *s)
         smtp_told_refusal(s, "connection lost");
     smtp_message_drop(s);
     smtp_answers_drop(s);
+    smtp_release(s);
     event_del(&s->read_ev);
     event_del(&s->write_ev);
     tls_conn_free(&s->tls);
@@ -270,6 +289,7 @@ void smtp_close(struct smtp_session *s)
     s->state = SMTP_CLOSED;
     srv->nsessions--;
     metrics_set(M_SMTP_OPEN, (int64_t)srv->nsessions);
+    smtp_stress_update(srv);
     event_active(srv->sweep_ev, EV_TIMEOUT, 0);
 }
 

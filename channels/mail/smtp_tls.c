@@ -59,7 +59,7 @@ static void secured(struct smtp_session *s)
     s->progress = true;
     metrics_inc(M_SMTP_TLS_SESSIONS);
     if (implicit)
-        smtp_reply_raw(s, s->srv->greeting);
+        smtp_greet(s);
     smtp_session_settle(s);
     smtp_tls_more(s);
 }

@@ -158,7 +158,7 @@ static void verb_rcpt(struct smtp_session *s, struct smtp_arg a)
     const struct cfg_desk *desk = config_desk_by_address(cfg, path.address);
     if (!desk) { /* ours to answer for, though this mailbox is not there? Otherwise somebody looks for a relay. */
         const char *at = strrchr(path.address, '@');
-        smtp_reply(s, !at || config_domain_is_ours(cfg, at + 1) ? "550 5.1.1 No such mailbox here" : "550 5.7.1 Relaying denied");
+        smtp_unknown_recipient(s, !at || config_domain_is_ours(cfg, at + 1) ? "550 5.1.1 No such mailbox here" : "550 5.7.1 Relaying denied");
         return;
     }
     bool known = strlist_has(&s->env->recipients, path.address);
@@ -262,15 +262,6 @@ static const struct smtp_verb *find_verb(const struct smtp_command *c)
     return NULL;
 }
 
-static bool junk_allowed(struct smtp_session *s)
-{
-    if (++s->junk <= s->srv->cfg->mail_max_junk_commands || s->trusted)
-        return true;
-    metrics_inc(M_SMTP_LIMIT_JUNK);
-    smtp_reply_end(s, "421 4.7.0 Too many commands without mail", "junk");
-    return false;
-}
-
 void smtp_dispatch(struct smtp_session *s, const struct smtp_line *l)
 {
     struct smtp_command c;
@@ -280,6 +271,7 @@ void smtp_dispatch(struct smtp_session *s, const struct smtp_line *l)
     }
     smtp_command_split(l, &c);
     const struct smtp_verb *v = c.nverb ? find_verb(&c) : NULL;
+    s->group_over = s->group_over || (v && (v->flags & VF_GROUP_LAST));
     if (v && (v->flags & (s->lmtp ? VF_SMTP : VF_LMTP))) /* RFC 2033 4.1: each refuses the other's greeting */
         smtp_reply(s, s->lmtp ? "500 5.5.1 This is LMTP, say LHLO" : "500 5.5.1 This is SMTP, say EHLO");
     else if (!v)
@@ -292,7 +284,7 @@ void smtp_dispatch(struct smtp_session *s, const struct smtp_line *l)
         smtp_reply(s, "501 5.5.4 Argument missing");
     else if ((v->flags & VF_NO_ARG) && c.narg)
         smtp_reply(s, "501 5.5.4 No argument allowed");
-    else if (!(v->flags & VF_JUNK) || junk_allowed(s))
+    else if (!(v->flags & VF_JUNK) || smtp_junk_allowed(s))
         v->handler(s, (struct smtp_arg){c.arg, c.narg});
     if (v && (v->flags & VF_GROUP_LAST))
         smtp_flush(s);

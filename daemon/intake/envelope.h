@@ -34,6 +34,9 @@ struct ack {
     uint8_t channel; /* enum channel_id */
 };
 
+/* What was odd about a mail that was taken nevertheless. */
+enum envelope_note { NOTE_BARE_LF = 1, NOTE_BARE_CR = 2, NOTE_NUL = 4 };
+
 struct envelope {
     struct uuid id;
     enum channel_id channel;
@@ -48,7 +51,7 @@ struct envelope {
     uint8_t digest[SHA256_SIZE]; /* over the content, see intake/keys.h */
     struct buf raw;              /* mail: with Return-Path and Received in front; sms: form body; line: the JSON object */
     char *tls;                   /* mail: "TLSv1.3/CIPHER", NULL without TLS; as the next one */
-    bool line_ends_mended;       /* mail: bare CR or LF were normalized; told in the log only, not part of the frames */
+    unsigned notes;              /* enum envelope_note bits; told in the log only, not part of the frames */
     bool from_pending;           /* read back from the table of pending envelopes */
     unsigned worker_deaths;      /* how often a worker died with it */
 };

@@ -70,10 +70,15 @@ static void changed(void)
 
 void gate_init(const struct gate_limits *l)
 {
-    limits = *l;
     items_in = bytes_in = bytes_read = 0;
     mode = GATE_NORMAL;
     metrics_set(M_GATE_MODE, mode);
+    gate_set_limits(l);
+}
+
+void gate_set_limits(const struct gate_limits *l)
+{
+    limits = *l;
     metrics_set(M_INTAKE_MAX_ITEMS, (int64_t)CD_MIN(l->max_items, (size_t)INT64_MAX));
     metrics_set(M_INTAKE_MAX_BYTES, (int64_t)CD_MIN(l->max_bytes, (size_t)INT64_MAX));
     changed();

@@ -20,6 +20,7 @@ struct gate_limits {
     size_t large_bytes; /* from here on an envelope is large */
 };
 void gate_init(const struct gate_limits *l); /* empty, normal */
+void gate_set_limits(const struct gate_limits *l); /* what is counted stays; the mode is decided anew */
 enum gate_mode gate_mode(void);
 bool gate_large(size_t bytes); /* would be refused while the mode is tight */
 /* true when one more envelope of about `bytes` that has not been read may begin now. */

@@ -196,6 +196,7 @@ def test_line_ends(box):
         assert s.command("NOOP")[0] == 250, "one answer for one mail"
     body = box.complaint_of(mark)["body"]
     assert hidden in body, "all of it is one message"
+    assert "notes=bare_lf" in next(line for line in box.log().splitlines()[::-1] if " intake.accepted " in line)
 
 
 def test_eight_bit_and_unknown_charset(box):

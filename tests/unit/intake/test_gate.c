@@ -187,6 +187,24 @@ static void large_numbers(void **state)
     assert_int_equal(gate_mode(), GATE_NORMAL);
 }
 
+/* A reload: what is in stays counted, and is measured by the new limits. */
+static void limits_change_under_way(void **state)
+{
+    (void)state;
+    struct gate_limits l = modes;
+    gate_init(&l);
+    gate_enter(490);
+    assert_int_equal(gate_mode(), GATE_NORMAL);
+    l.max_bytes /= 2;
+    gate_set_limits(&l);
+    assert_int_equal(gate_mode(), GATE_SHED);
+    assert_false(gate_fits(11));
+    gate_set_limits(&modes);
+    assert_int_equal(gate_mode(), GATE_NORMAL);
+    gate_leave(490);
+    assert_int_equal(metrics_get(M_INTAKE_QUEUED_BYTES), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +216,7 @@ int main(void)
         cmocka_unit_test_setup(handing_over_changes_nothing, set_up),
         cmocka_unit_test_setup(who_is_admitted, set_up),
         cmocka_unit_test_setup(large_numbers, set_up),
+        cmocka_unit_test_setup(limits_change_under_way, set_up),
     };
     return cmocka_run_group_tests_name("gate", tests, NULL, NULL);
 }

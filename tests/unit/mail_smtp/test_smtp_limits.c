@@ -71,14 +71,14 @@ static void mail_in_circles(void **state)
     (void)state;
     start();
     int fd = greeted(false);
-    for (int hops = SMTP_MAX_HOPS; hops <= SMTP_MAX_HOPS + 1; hops++) {
+    for (int hops = 50; hops <= 51; hops++) {
         expect_start(fd, TO_RCPT "DATA\r\n", "250");
         for (int i = 0; i < hops; i++)
             say(fd, "Received: from here\r\n\tby there\r\n");
         say(fd, "\r\nReceived: in the body\r\n.\r\n");
-        if (hops == SMTP_MAX_HOPS)
+        if (hops == 50)
             resolve(0, ACK_STORED);
-        assert_true(str_starts(hear(fd), hops == SMTP_MAX_HOPS ? "250 2.0.0" : "554 5.4.6 "));
+        assert_true(str_starts(hear(fd), hops == 50 ? "250 2.0.0" : "554 5.4.6 "));
     }
     close(fd);
 }
