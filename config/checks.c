@@ -178,7 +178,7 @@ void check_desks(struct loader *l)
                         : c->nclients       ? "clients"
                         : c->nsms_providers ? "sms.providers"
                                             : NULL;
-    if (needs && !c->ndesks && !root_given(l, "desks"))
+    if (needs && !c->ndesks && !l->incomplete[REF_DESK]) /* none written, or an empty list */
         faults_add(l->f, root_mark(l, needs),
                    "%s is given but there is no desk: write `desks:` with a name and addresses", needs);
     size_t addresses = 0;

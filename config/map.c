@@ -217,6 +217,8 @@ void option_set_node(struct loader *l, const struct option *o, struct yn n, void
     if (list ? n.node->type != YAML_SEQUENCE_NODE : n.node->type != YAML_SCALAR_NODE) {
         faults_add(l->f, yn_mark(n), "%s is %s: write %s, such as %s", o->path, yn_kind(n),
                    option_type_word(o->type), example_of(o));
+        if (o->type == OPT_ITEMS)
+            l->incomplete[o->items->kind] = true;
         return;
     }
     if (o->type == OPT_ITEMS) {

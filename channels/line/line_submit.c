@@ -163,7 +163,7 @@ static const struct cfg_desk *choose_desk(const struct config *c, const json_t *
 {
     const char *name = string_field(args, "desk");
     const struct cfg_desk *d = config_desk(c, name ? name : preferred ? preferred : "");
-    return d ? d : &c->desks[0];
+    return d || !c->ndesks ? d : &c->desks[0];
 }
 
 static int check_submit(struct submit_check *k, const json_t *args)
@@ -220,6 +220,10 @@ enum verb_result line_verb_submit(struct line_session *s, struct line_slot *slot
     const struct channel_host *h = s->server->host;
     struct submit_check k = {.cfg = h->cfg, .desk = choose_desk(h->cfg, rq->args, s->desk)};
 
+    if (!k.desk) { /* who may come without being named in the configuration finds a daemon without desks as well */
+        line_answer_err(slot, "bad-argument", "there is no desk in the configuration", "desk", false);
+        return VERB_DONE;
+    }
     if (check_submit(&k, rq->args) < 0) {
         line_answer_err(slot, "bad-argument", k.message, k.field, false);
         free(k.phone);

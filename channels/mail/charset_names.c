@@ -239,8 +239,11 @@ void charset_names_of(const char *declared, struct charset_names *ret)
     if (!declared)
         return;
     declared += strspn(declared, " \t\r\n\"'=");
+    /* Bytes that no name holds go: the C library leaves them out as well, but they would stay in the note,
+     * and a note that is not UTF-8 makes the front refuse the whole record. */
     for (; *declared && !strchr(" \t\r\n\"';,", *declared) && n < sizeof name - 1; declared++)
-        name[n++] = *declared == '_' ? '-' : *declared;
+        if (*declared > ' ' && *declared < 0x7f)
+            name[n++] = *declared == '_' ? '-' : *declared;
     name[n] = '\0';
     memcpy(ret->own, name, n + 1);
     str_lower(name);

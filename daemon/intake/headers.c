@@ -9,7 +9,7 @@
 
 void headers_scan_init(struct headers_scan *s, const void *raw, size_t n)
 {
-    s->p = raw;
+    s->p = n ? raw : ""; /* nothing may well be NULL, which has no end */
     s->end = s->p + n;
     s->separated = false;
 }

@@ -436,6 +436,8 @@ static void test_general(void **state CD_UNUSED)
         "c.yaml:6:25: '5' in rules finds no file: write the path of a file, relative to this one, or remove "
         "it\n"
         "c.yaml:7:11: policies is one value: write a list of files, such as [policies/*.yaml]\n");
+    assert_faults("desks: []\nclients: [{name: till, token: 0123456789abcdef0123456789abcdef, role: intake}]\n",
+                  "c.yaml:2:10: clients is given but there is no desk: write `desks:` with a name and addresses\n");
     assert_faults("intake: {tight_at: 60, tight_until: 60, shed_until: 99}\n",
                   "c.yaml:1:37: intake.tight_until must be under intake.tight_at: write a number under 60\n"
                   "c.yaml:1:53: intake.shed_until must be under intake.shed_at: write a number under 95\n");

@@ -268,6 +268,19 @@ static void submit_makes_the_envelope(void **state CD_UNUSED)
     close(agent);
 }
 
+static void submit_without_any_desk(void **state CD_UNUSED)
+{
+    T.cfg.desks = NULL;
+    T.cfg.ndesks = 0;
+    int fd = client_open(-1);
+    expect(fd, AUTH_AGENT, "OK {\"client\":\"wei\",\"role\":\"agent\"}\n");
+    expect(fd, "SUBMIT {\"text\":\"Hello\",\"key\":\"k\",\"customer\":{\"phone\":\"13800138000\"}}\n",
+           "ERR {\"code\":\"bad-argument\",\"message\":\"there is no desk in the configuration\",\"field\":\"desk\","
+           "\"retry\":false}\n");
+    assert_int_equal(T.nenvelopes, 0);
+    close(fd);
+}
+
 static void submit_outcomes(void **state CD_UNUSED)
 {
     int fd = client_open(-1);
@@ -393,6 +406,7 @@ int main(void)
         T_(bad_and_deep_json_keep_the_connection),
         T_(submit_checks_its_fields),
         T_(submit_makes_the_envelope),
+        T_(submit_without_any_desk),
         T_(submit_outcomes),
         T_(outcomes_of_sessions_that_have_gone),
         T_(half_closed_peer_gets_its_answers),

@@ -112,6 +112,20 @@ static void single_bad_byte(void **state CD_UNUSED)
     done(&d);
 }
 
+/* decode() sees that the front takes the record: a reason that is not UTF-8 would cost the whole text. */
+static void name_with_high_bytes(void **state CD_UNUSED)
+{
+#define PAY_BACK_GBK "\xcd\xcb\xbf\xee\xcd\xcb\xbf\xee\xcd\xcb\xbf\xee"
+#define PAY_BACK "\xe9\x80\x80\xe6\xac\xbe\xe9\x80\x80\xe6\xac\xbe\xe9\x80\x80\xe6\xac\xbe"
+    struct decoded d = decode("From: a@example.net\r\nContent-Type: text/html\r\n\r\n"
+                              "<meta charset=gbk\x81\x81><p>" PAY_BACK_GBK "\xff</p>\r\n");
+    assert_non_null(strstr(d.r->text, PAY_BACK));
+    assert_true(d.r->flags & REC_DEGRADED);
+    assert_non_null(strstr(d.r->degraded_reason, "GB18030"));
+    assert_true(utf8_valid(d.r->degraded_reason, strlen(d.r->degraded_reason)));
+    done(&d);
+}
+
 static void hz(void **state CD_UNUSED)
 {
     struct decoded d = decode("From: a@example.net\r\nContent-Type: text/plain; "
@@ -184,6 +198,7 @@ int main(void)
         cmocka_unit_test(unlabelled),
         cmocka_unit_test(wrong_or_unknown),
         cmocka_unit_test(single_bad_byte),
+        cmocka_unit_test(name_with_high_bytes),
         cmocka_unit_test(hz),
         cmocka_unit_test(html_meta),
         cmocka_unit_test(header_words),
