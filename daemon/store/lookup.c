@@ -13,7 +13,7 @@
 
 TAILQ_HEAD(request_list, lookup_request);
 
-enum asked_for { ASKED_RECEIPTS, ASKED_CUSTOMERS, ASKED_KEYS, ASKED_REFS, ASKED_IDS, ASKED_COUNT };
+enum asked_for { ASKED_RECEIPTS, ASKED_CUSTOMERS, ASKED_KEYS, ASKED_REFS, ASKED_IDS, ASKED_THREADS, ASKED_COUNT };
 
 struct round {
     struct pg_unit unit;
@@ -42,7 +42,10 @@ static const struct pg_stmt sql_customers = {
     "c.id, c.ref, c.status = 'closed', (extract(epoch from c.closed_at) * 1000000)::bigint,"                                               \
     " complaintd.participants(c)"
 
-static const struct pg_stmt sql_keys = {"keys", "select encode(k.key, 'hex'), " CANDIDATE_COLUMNS " from complaintd.thread_keys k"
+/* Most mails begin a thread: whether a key is known is asked for all of them, whose complaint it is only for those that have one. */
+static const struct pg_stmt sql_keys = {"keys", "select encode(key, 'hex') from complaintd.thread_keys where key = any($1::bytea[])"};
+
+static const struct pg_stmt sql_threads = {"threads", "select encode(k.key, 'hex'), " CANDIDATE_COLUMNS " from complaintd.thread_keys k"
                                                 " join complaintd.complaint f on f.id = k.complaint_id"
                                                 " join complaintd.complaint c on c.id = coalesce(f.merged_into, f.id)"
                                                 " where k.key = any($1::bytea[])"};
@@ -56,7 +59,7 @@ static const struct pg_stmt sql_refs = {
 static const struct pg_stmt sql_ids = {"ids", "select f.id, " CANDIDATE_COLUMNS " from complaintd.complaint f"
                                               " join complaintd.complaint c on c.id = coalesce(f.merged_into, f.id) where f.id = any($1::uuid[])"};
 
-static const struct pg_stmt *const statements[] = {&sql_receipts, &sql_customers, &sql_keys, &sql_refs, &sql_ids, NULL}; /* by asked_for */
+static const struct pg_stmt *const statements[] = {&sql_receipts, &sql_customers, &sql_keys, &sql_refs, &sql_ids, &sql_threads, NULL}; /* by asked_for */
 
 void lookup_clear(struct lookup_request *q)
 {
@@ -66,7 +69,7 @@ void lookup_clear(struct lookup_request *q)
     for (size_t i = 0; i < q->ncandidates; i++)
         strlist_free(&q->candidates[i].participants);
     q->ncandidates = 0;
-    q->customer_found = q->receipt_found = false;
+    q->customer_found = q->receipt_found = q->in_thread = q->threads_asked = false;
     memset(q->key_known, 0, sizeof q->key_known);
 }
 
@@ -164,12 +167,24 @@ static void take_key(struct asked *v, size_t n, const uint8_t key[LEDGER_KEY_SIZ
     while (one > v && by_key(one - 1, key) == 0)
         one--;
     for (; one < v + n && by_key(one, key) == 0; one++) {
-        one->q->key_known[one->at] = true;
         add_candidate(one->q, one->q->key_evidence[one->at], res, row);
     }
 }
 
 static void take_keys(struct round *r, const PGresult *res)
+{
+    for (int row = 0; row < PQntuples(res); row++) {
+        uint8_t key[LEDGER_KEY_SIZE];
+        if (hex_decode(PQgetvalue(res, row, 0), key, sizeof key) < 0)
+            continue;
+        for (size_t i = 0; i < r->n; i++)
+            for (size_t k = 0; k < r->q[i]->nkeys; k++)
+                if (memcmp(r->q[i]->keys[k], key, sizeof key) == 0)
+                    r->q[i]->key_known[k] = r->q[i]->in_thread = true;
+    }
+}
+
+static void take_threads(struct round *r, const PGresult *res)
 {
     size_t n = 0, total = 0;
     for (size_t i = 0; i < r->n; i++)
@@ -220,19 +235,26 @@ static void on_unit(struct pg_unit *u, enum pg_status s)
 {
     struct round *r = (struct round *)u;
     struct lookup *l = r->l;
-    static void (*const take[])(struct round *, const PGresult *) = {take_receipts, take_customers, take_keys, take_refs, take_ids};
+    static void (*const take[])(struct round *, const PGresult *) = {take_receipts, take_customers, take_keys, take_refs, take_ids, take_threads};
     for (size_t i = 0; s == PG_OK && i < ASKED_COUNT; i++)
         if (r->at[i] >= 0)
             take[i](r, u->result[r->at[i]]);
-    for (size_t i = 0; i < r->n; i++)
-        r->q[i]->done(r->q[i], s == PG_OK);
+    for (size_t i = 0; i < r->n; i++) {
+        struct lookup_request *q = r->q[i];
+        if (s == PG_OK && q->in_thread && !q->threads_asked) {
+            q->threads_asked = true;
+            TAILQ_INSERT_HEAD(&l->waiting, q, entry);
+        } else {
+            q->done(q, s == PG_OK);
+        }
+    }
     free(r);
     kick(l);
 }
 
 static void send_round(struct lookup *l, struct round *r)
 {
-    static const enum pg_oid types[ASKED_COUNT] = {PG_BYTEA, PG_TEXT, PG_BYTEA, PG_TEXT, PG_UUID};
+    static const enum pg_oid types[ASKED_COUNT] = {PG_BYTEA, PG_TEXT, PG_BYTEA, PG_TEXT, PG_UUID, PG_BYTEA};
     struct pg_params p[ASKED_COUNT];
     int steps = 0;
     for (size_t i = 0; i < ASKED_COUNT; i++) {
@@ -241,6 +263,11 @@ static void send_round(struct lookup *l, struct round *r)
     }
     for (size_t i = 0; i < r->n; i++) {
         const struct lookup_request *q = r->q[i];
+        if (q->threads_asked) { /* the second time */
+            for (size_t j = 0; j < q->nkeys; j++)
+                pg_el_bytes(&p[ASKED_THREADS], q->keys[j], LEDGER_KEY_SIZE);
+            continue;
+        }
         pg_el_bytes(&p[ASKED_RECEIPTS], q->ukey, LEDGER_KEY_SIZE);
         if (q->handle)
             pg_el_text(&p[ASKED_CUSTOMERS], q->handle);
@@ -263,6 +290,13 @@ static void send_round(struct lookup *l, struct round *r)
     pg_send(l->pg);
 }
 
+static void arm(struct lookup *l, int64_t us)
+{
+    struct timeval tv = {us / 1000000, us % 1000000};
+    if (us == 0 || !evtimer_pending(l->timer, NULL)) /* a guard that is far off must not hold up what could go now */
+        event_add(l->timer, &tv);
+}
+
 static void kick(struct lookup *l)
 {
     struct lookup_request *q;
@@ -276,13 +310,8 @@ static void kick(struct lookup *l)
         send_round(l, r);
     }
     l->oldest_us = TAILQ_EMPTY(&l->waiting) ? 0 : clock_mono_us();
-}
-
-static void arm(struct lookup *l, int64_t us)
-{
-    struct timeval tv = {us / 1000000, us % 1000000};
-    if (us == 0 || !evtimer_pending(l->timer, NULL)) /* a guard that is far off must not hold up what could go now */
-        event_add(l->timer, &tv);
+    if (l->oldest_us)
+        arm(l, CD_MSEC(50));
 }
 
 /* Also the guard while the database is away: what waited too long is given back as failed. */

@@ -23,6 +23,7 @@ struct lookup_request {
     const struct uuid *ids; /* of complaints whose messages of ours are answered */
     size_t nids;
     /* found; freed by lookup_clear */
+    bool in_thread, threads_asked; /* private */
     bool receipt_found;
     struct uuid receipt_id;  /* of the envelope that the receipt was given for */
     bool receipt_pending;    /* accepted, not triaged yet */

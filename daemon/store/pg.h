@@ -24,6 +24,7 @@ enum pg_oid { PG_BOOL = 16, PG_BYTEA = 17, PG_INT4 = 23, PG_TEXT = 25, PG_UUID =
 
 void pg_params_init(struct pg_params *p, size_t cap);
 void pg_params_free(struct pg_params *p);
+void pg_params_reset(struct pg_params *p); /* for the next statement; keeps the memory and a failure */
 void pg_param_text(struct pg_params *p, const char *s); /* NULL allowed */
 void pg_param_int(struct pg_params *p, int64_t v);      /* as text: the statement casts */
 void pg_param_uuid(struct pg_params *p, const struct uuid *u);
@@ -56,7 +57,7 @@ enum pg_status {
     PG_NOT_DURABLE, /* committed here, but a standby did not confirm (SQLSTATE 01000): not to be acknowledged */
 };
 
-#define PG_UNIT_MAX 16
+#define PG_UNIT_MAX 32
 struct pg_unit;
 typedef void (*pg_unit_done)(struct pg_unit *u, enum pg_status s);
 /* Embed it; valid until `done`, which is called exactly once, never from inside pg_send(). */

@@ -30,6 +30,14 @@ void pg_params_free(struct pg_params *p)
     p->n = 0;
 }
 
+void pg_params_reset(struct pg_params *p)
+{
+    bool failed = p->data.failed;
+    buf_reset(&p->data);
+    p->data.failed = failed;
+    p->n = 0;
+}
+
 static void begin(struct pg_params *p, int format)
 {
     cd_assert(p->n < PG_MAX_PARAMS);

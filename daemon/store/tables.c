@@ -225,10 +225,9 @@ const struct pg_stmt *table_statement(size_t i)
     return &statements[i];
 }
 
-void table_insert(struct pg *pg, enum table id, const struct table_row *rows, size_t n, struct pg_params *p)
+static void insert_some(struct pg *pg, enum table id, const struct table_row *rows, size_t n, bool many, struct pg_params *p)
 {
     const struct table_spec *t = &tables[id];
-    bool many = n > 1;
     for (size_t c = 0; c < t->n; c++) {
         const struct column *col = &t->columns[c];
         if (!col->get)
@@ -245,4 +244,14 @@ void table_insert(struct pg *pg, enum table id, const struct table_row *rows, si
             pg_value_end(p);
     }
     pg_step(pg, table_statement(2 * (size_t)id + many), p);
+    pg_params_reset(p);
+}
+
+void table_insert(struct pg *pg, enum table id, const struct table_row *rows, size_t n, struct pg_params *p)
+{
+    if (n > TABLE_FEW)
+        insert_some(pg, id, rows, n, true, p);
+    else
+        for (size_t i = 0; i < n; i++)
+            insert_some(pg, id, &rows[i], 1, false, p);
 }

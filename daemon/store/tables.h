@@ -26,6 +26,8 @@ struct table_row {
     size_t k;
 };
 
+/* So many rows go as single ones. */
+#define TABLE_FEW 2
 /* Adds the insert of the rows, n > 0, to the unit that was begun on `pg`. Borrows everything until it returns. */
 void table_insert(struct pg *pg, enum table t, const struct table_row *rows, size_t n, struct pg_params *p);
 /* The statements, 2 * TABLE_COUNT of them, to be prepared; made once, for the life of the process. */
