@@ -191,10 +191,12 @@ $$ select to_timestamp(('x' || translate(left(id::text, 13), '-', ''))::bit(48):
 
 -- Texts, arrays and digests that no plan depends on are left out of statistics: to sample and sort them cost autovacuum's ANALYZE half a
 -- second of CPU a minute under load, which the slowest hundredth of the mails waited for.
-create function complaintd.skip_statistics(p_table text) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
+-- Likewise a table that only grows is vacuumed for its visibility map alone, which can wait until there is a million more.
+create function complaintd.spare_autovacuum(p_table text) returns void language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     v_column text;
 begin
+    execute format('alter table complaintd.%I set (autovacuum_vacuum_insert_threshold = 1000000, autovacuum_analyze_threshold = 200000)', p_table);
     for v_column in select attname from pg_attribute where attrelid = to_regclass(format('complaintd.%I', p_table)) and attname in
         ('raw', 'digest', 'body', 'text_new', 'text_quoted', 'subject', 'message_id', 'in_reply_to', 'recipients', 'data', 'hash', 'prev_hash',
          'decision', 'desks', 'tags', 'steps', 'step_fired', 'step_stopped', 'step_reason', 'payload', 'idempotency_key', 'last_error',
@@ -221,7 +223,7 @@ begin
     execute format('create table complaintd.%I (like complaintd.%I including defaults including storage including compression '
                    'including constraints) %s', v_name, p_table,
                    case p_table when 'messages' then 'with (toast_tuple_target = 4080)' end); -- a mail of usual size stays in its row
-    perform complaintd.skip_statistics(v_name);
+    perform complaintd.spare_autovacuum(v_name);
     if v_stray > 0 then
         execute format('lock table complaintd.%I in access exclusive mode', p_table || '_default');
         execute format('with x as (delete from complaintd.%I where %I >= %L and %I < %L returning *)'
@@ -503,7 +505,7 @@ begin
 end $$;
 
 -- What everybody reads.
-select complaintd.skip_statistics(t) from (values ('receipts'), ('pending'), ('thread_keys'), ('complaint'), ('messages_default'), ('event_default'),
+select complaintd.spare_autovacuum(t) from (values ('receipts'), ('pending'), ('thread_keys'), ('complaint'), ('messages_default'), ('event_default'),
     ('timers'), ('notifications')) as x(t);
 
 create view complaintd.complaints as
