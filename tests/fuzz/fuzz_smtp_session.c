@@ -65,7 +65,7 @@ static struct client {
     unsigned rcpts;      /* accepted since MAIL */
     unsigned due;        /* answers to the message that 354 let begin, still to come */
     struct kept *told;   /* whose outcome the last of them told */
-    bool over;           /* 221 or 421: nothing may follow */
+    bool over;           /* 221, 421 or 554 5.5.0: nothing may follow */
     bool secret;         /* STARTTLS was granted: what follows is not for us, and nothing said in the clear may have an effect */
 } client;
 
@@ -182,7 +182,8 @@ static void judge_other(const char *text)
 static void judge_reply(const char *text)
 {
     bool greeting = client.replies++ == 0;
-    client.over = str_eq(client.code, "221") || str_eq(client.code, "421");
+    /* 554 5.5.0: who talks out of turn is told so, asked or not, and cut off */
+    client.over = str_eq(client.code, "221") || str_eq(client.code, "421") || str_starts(text, "554 5.5.0");
     client.allowed += greeting || client.over;
     if (greeting)
         FUZZ_CHECK(str_eq(client.code, "220") || client.over);
