@@ -14,6 +14,9 @@
 #include "daemon/net/tls_material.h"
 
 #define WHY_BYTES 512
+/* No finite-field Diffie-Hellman: one small packet of a peer could make this thread work some 15 ms (CVE-2002-20001). */
+#define GROUPS "X25519:P-256:X448:P-384:P-521"
+#define CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20:HIGH:!kDHE:!aNULL:!eNULL:!PSK:!SRP:!DSS:!MD5"
 
 /* What shows that a file is another one: by rename, by writing, or by a link that points elsewhere. */
 struct stamp {
@@ -52,9 +55,8 @@ static SSL_CTX *context_new(int min_version)
     SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY); /* a peer that only renews keys gets one record a turn, not the loop */
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(ctx, 0);
-    SSL_CTX_set_dh_auto(ctx, 1);
     if (!SSL_CTX_set_min_proto_version(ctx, min_version) ||
-        !SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:HIGH:!aNULL:!eNULL:!PSK:!SRP:!DSS:!MD5")) {
+        !SSL_CTX_set1_groups_list(ctx, GROUPS) || !SSL_CTX_set_cipher_list(ctx, CIPHERS)) {
         SSL_CTX_free(ctx);
         return NULL;
     }

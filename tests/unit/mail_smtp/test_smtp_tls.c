@@ -170,6 +170,53 @@ static void old_versions_are_refused(void **state)
     peer_close(&p);
 }
 
+/* One small packet of the client would cost us a hundred times what it costs the client (CVE-2002-20001). */
+static void costly_key_exchange_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        int version;
+        const char *groups, *ciphers;
+    } cases[] = {
+        {TLS1_3_VERSION, "ffdhe8192", "HIGH"},
+        {TLS1_3_VERSION, "ffdhe2048", "HIGH"},
+        {TLS1_2_VERSION, "X25519", "kDHE"},
+    };
+    struct made m = cert_make("RSA", "mx.example.com", NULL, -DAY_S, DAY_S);
+    pem_put("a.pem", &m.cert, 1, m.key, NULL);
+    made_free(&m);
+    tls_reload(certs);
+    start();
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        int64_t before = metrics_get(M_SMTP_TLS_FAILED);
+        SSL_CTX_set_min_proto_version(client_ctx, cases[i].version);
+        SSL_CTX_set_max_proto_version(client_ctx, cases[i].version);
+        assert_int_equal(SSL_CTX_set1_groups_list(client_ctx, cases[i].groups), 1);
+        assert_int_equal(SSL_CTX_set_cipher_list(client_ctx, cases[i].ciphers), 1);
+        int fd = session_tls();
+        SSL *ssl = SSL_new(client_ctx);
+        SSL_set_fd(ssl, fd);
+        for (int k = 0; k < 5; k++) {
+            assert_true(SSL_connect(ssl) <= 0);
+            turn();
+        }
+        ERR_clear_error();
+        assert_int_equal(metrics_get(M_SMTP_TLS_FAILED), before + 1);
+        assert_int_equal(srv->nsessions, 0);
+        SSL_free(ssl);
+        close(fd);
+    }
+    SSL_CTX_set_min_proto_version(client_ctx, TLS1_2_VERSION);
+    SSL_CTX_set_max_proto_version(client_ctx, 0);
+    static const char *const curves[] = {"X25519", "P-256", "P-384", "P-521", "X448"};
+    for (size_t i = 0; i < ARRAY_LEN(curves); i++) {
+        assert_int_equal(SSL_CTX_set1_groups_list(client_ctx, curves[i]), 1);
+        struct peer p = starttls();
+        peer_expect(&p, "EHLO c\r\n", "250-");
+        peer_close(&p);
+    }
+}
+
 /* ---- what is not TLS ---- */
 
 static void plain_text_where_tls_is_due(void **state)
@@ -320,6 +367,7 @@ int main(void)
         TLS_TEST(when_it_is_not_there),
         TLS_TEST(required),
         TLS_TEST(old_versions_are_refused),
+        TLS_TEST(costly_key_exchange_is_refused),
         TLS_TEST(plain_text_where_tls_is_due),
         TLS_TEST(injection),
         TLS_TEST(handshake_deadline),
