@@ -199,7 +199,7 @@ void smtp_on_ack(void *server, struct ack a, const struct ack_result *r)
     p->outcome = r->outcome;
     snprintf(p->reason, sizeof p->reason, "%s", r->reason ? r->reason : "");
     answer_known(s);
-    if (s->state != SMTP_DATA) /* its sender's time does not begin anew with an answer of ours */
+    if (s->state != SMTP_DATA || !s->npending) /* a text's time begins with 354, not anew with each answer before it */
         s->progress = true;
     smtp_session_resume_later(s);
     smtp_session_settle(s);

@@ -21,7 +21,7 @@ const char *smtp_state_name(enum smtp_state s)
 
 static size_t input_cap(const struct smtp_session *s)
 {
-    return SMTP_READ_BYTES + s->srv->cfg->mail_max_command_bytes;
+    return s->in.cap; /* what a reload makes of mail.max_command is for lines, not for the buffer */
 }
 
 static bool may_consume(const struct smtp_session *s)
@@ -160,7 +160,7 @@ void smtp_session_new(struct smtp_server *srv, int fd, const struct smtp_client 
     s->lmtp = client->lmtp;
     s->peer = client->peer;
     memcpy(s->peer_text, client->text, sizeof s->peer_text);
-    buf_init(&s->in, input_cap(s));
+    buf_init(&s->in, SMTP_READ_BYTES + srv->cfg->mail_max_command_bytes); /* more than any line may have */
     buf_init(&s->out, srv->replies.cap);
     TAILQ_INIT(&s->pending);
     event_assign(&s->read_ev, srv->host->base, fd, EV_READ | EV_PERSIST, on_readable, s);
@@ -209,16 +209,16 @@ static bool finished(const struct smtp_session *s)
 
 static enum smtp_deadline deadline_of(const struct smtp_session *s)
 {
-    if (s->state == SMTP_DATA && !s->ending)
-        return DEADLINE_DATA;
-    return s->npending ? DEADLINE_OUTCOME : DEADLINE_COMMAND;
+    if (s->npending) /* 354 too waits behind the answers: until then it is we who are waited for */
+        return DEADLINE_OUTCOME;
+    return s->state == SMTP_DATA && !s->ending ? DEADLINE_DATA : DEADLINE_COMMAND;
 }
 
 void smtp_session_settle(struct smtp_session *s)
 {
     if (s->srv->draining && s->state != SMTP_DATA)
         smtp_reply_end(s, "421 4.3.2 Shutting down, try again later", "drain");
-    if (s->starttls && !s->npending) /* what is owed in the clear is said in the clear */
+    if (s->starttls && !s->npending && !s->held && !s->out.len) /* what is owed in the clear is said in the clear */
         smtp_tls_begin(s);
     smtp_flush(s);
     if (s->state == SMTP_CLOSED)

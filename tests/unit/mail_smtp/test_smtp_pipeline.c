@@ -236,6 +236,65 @@ static void errors_end_the_session_behind_the_answers(void **state)
     close(fd);
 }
 
+/* Its 354 waits behind the answers: until then its sender can do nothing, and no time is counted against it. */
+static void the_time_of_a_text_begins_with_354(void **state)
+{
+    (void)state;
+    cfg.mail_min_rate = 500;
+    start();
+    int64_t before = metrics_get(M_SMTP_TIMEOUT);
+    int fd = greeted(false);
+    say(fd, MAIL(1) MAIL(2) TO_RCPT "DATA\r\n");
+    assert_string_equal(codes(hear(fd)), "250 250 354");
+    front.mode = GATE_TIGHT;
+    smtp_expire(srv, clock_mono_us() + CD_HOUR(1));
+    assert_int_equal(metrics_get(M_SMTP_TIMEOUT), before);
+    int64_t now = clock_mono_us();
+    resolve(0, ACK_STORED);
+    assert_int_not_equal(last_session()->deadline, DEADLINE_DATA);
+    resolve(1, ACK_STORED);
+    assert_string_equal(codes(hear(fd)), "250 250 250 354 250 250 250 354");
+    assert_int_equal(last_session()->deadline, DEADLINE_DATA);
+    assert_true(last_session()->since_us >= now);
+    smtp_expire(srv, clock_mono_us() + CD_SEC(11));
+    assert_int_equal(metrics_get(M_SMTP_TIMEOUT), before + 1);
+    assert_true(str_starts(hear(fd), "421 4.4.2 ") && closed(fd));
+    close(fd);
+}
+
+/* The room for input is the session's own, whatever a reload makes of mail.max_command meanwhile. */
+static void input_survives_other_limits(void **state)
+{
+    (void)state;
+    static char noops[6 * 30000];
+    static const size_t commands[][2] = {{512, CD_KIB(64)}, {CD_KIB(64), 512}, {2048, 512}};
+    for (size_t i = 0; i < sizeof noops; i += 6)
+        memcpy(noops + i, "NOOP\r\n", 6);
+    start();
+    for (size_t round = 0; round < ARRAY_LEN(commands); round++) {
+        cfg.mail_max_pipelined = 1;
+        cfg.mail_max_command_bytes = commands[round][0];
+        int fd = greeted(true);
+        say(fd, MAIL(1));
+        hear(fd);
+        size_t first = SMTP_READ_BYTES + 512, sent = 0, replies = 0;
+        say_bytes(fd, noops, first);
+        turn();
+        assert_int_equal(last_session()->in.len, first);
+        cfg.mail_max_command_bytes = commands[round][1];
+        for (ssize_t n; sent < 6 * 20000 && (n = send(fd, noops + (first + sent) % 6, 6 * 100, MSG_NOSIGNAL)) > 0; sent += (size_t)n)
+            turn();
+        resolve(front.n - 1, ACK_STORED);
+        for (int i = 0; i < 3000 && replies < (first + sent) / 6 + 1; i++)
+            for (const char *p = hear(fd); (p = strchr(p, '\n')); p++)
+                replies++;
+        assert_int_equal(replies, (first + sent) / 6 + 1);
+        assert_int_equal(last_session()->errors, 0);
+        close(fd);
+        turn();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +308,8 @@ int main(void)
         T(draining_answers_all),
         T(a_timeout_is_told_behind_the_answers),
         T(errors_end_the_session_behind_the_answers),
+        T(the_time_of_a_text_begins_with_354),
+        T(input_survives_other_limits),
     };
     return cmocka_run_group_tests_name("smtp_pipeline", tests, NULL, NULL);
 }

@@ -79,6 +79,26 @@ static void starttls_waits_for_pipelined_mails(void **state)
     close(fd);
 }
 
+/* A refusal that is delayed is not a peer that does not read. */
+static void starttls_waits_for_a_delay(void **state)
+{
+    (void)state;
+    cfg.mail_errors_before_delay = 0;
+    cfg.mail_error_delay_us = CD_MSEC(60);
+    start();
+    int fd = greeted(false);
+    say(fd, TO_RCPT "DATA\r\n");
+    hear(fd);
+    say(fd, MESSAGE ".\r\nSTARTTLS\r\n");
+    resolve(0, ACK_REJECTED);
+    assert_string_equal(hear(fd), "");
+    run_ms(100);
+    assert_true(str_starts(hear(fd), "554 5.6.0 ") && strstr(heard, "\r\n" GO));
+    struct peer p = secure(fd);
+    peer_expect(&p, "EHLO c\r\n", "250-mx.example.com");
+    peer_close(&p);
+}
+
 static void from_the_first_byte(void **state)
 {
     (void)state;
@@ -363,6 +383,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TLS_TEST(starttls_and_a_mail),
         TLS_TEST(starttls_waits_for_pipelined_mails),
+        TLS_TEST(starttls_waits_for_a_delay),
         TLS_TEST(from_the_first_byte),
         TLS_TEST(when_it_is_not_there),
         TLS_TEST(required),
