@@ -231,6 +231,7 @@ struct config {
     int64_t mail_error_delay_us, mail_greeting_delay_us;
     int64_t mail_command_timeout_us, mail_data_timeout_us;
     uint64_t mail_min_rate; /* bytes a second */
+    uint64_t mail_max_reading_share; /* percent of intake_max_bytes */
     uint64_t mail_stress_at, mail_stress_until, mail_stress_max_errors, mail_stress_max_junk_commands;
     int64_t mail_stress_timeout_us;
     bool mail_reject_early; /* clients that talk before it is their turn */

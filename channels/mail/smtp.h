@@ -93,7 +93,7 @@ struct smtp_session {
     bool held;      /* what is to be said waits for hold_ev, and so does the input (smtp_limits.c) */
     bool ungreeted; /* held since the connect: whoever talks now talks early */
     bool group_over; /* the command just handled ends a group: what stands behind it came too early */
-    unsigned errors, junk, mails, unknown_recipients;
+    unsigned errors, junk, busy, mails, unknown_recipients;
     struct event *hold_ev; /* while held */
     struct tls_conn *tls;  /* NULL in the clear, and until the first byte of a handshake */
     struct event read_ev, write_ev;
@@ -188,6 +188,7 @@ void smtp_check_turn(struct smtp_session *s);
 bool smtp_junk_allowed(struct smtp_session *s); /* counts one; false: the session was ended */
 /* A refusal was said: delays it, or ends the session at the limit. */
 void smtp_count_error(struct smtp_session *s);
+void smtp_count_busy(struct smtp_session *s); /* the same of a 4xx for want of room */
 void smtp_unknown_recipient(struct smtp_session *s, const char *line); /* replies, later and later */
 void smtp_release(struct smtp_session *s);       /* not held any longer; nothing is written by it */
 void smtp_content_check(struct smtp_session *s); /* of what was read by now */
@@ -206,6 +207,10 @@ uint16_t smtp_listen_port(const struct smtp_server *srv, size_t i); /* the bound
 /* The count of sessions of one address (IPv6: of one /64). NULL when the address is at its cap. */
 struct smtp_peer *smtp_peer_enter(struct smtp_server *srv, const struct in6_addr *addr) CD_MUSTUSE;
 void smtp_peer_leave(struct smtp_server *srv, struct smtp_peer *p);
+/* Counts a message that is being read: so many bytes of it before, so many now. */
+void smtp_peer_read(struct smtp_peer *p, size_t before, size_t now);
+/* Under its share of the intake's memory (mail.max_reading_share); one message of any size is. */
+bool smtp_peer_within(const struct smtp_server *srv, const struct smtp_peer *p) CD_MUSTUSE;
 void smtp_peers_new(struct smtp_server *srv);
 void smtp_peers_free(struct smtp_server *srv);
 

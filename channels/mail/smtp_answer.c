@@ -147,7 +147,7 @@ static void count_answer(struct smtp_session *s, enum ack_verdict v)
     if (v == ACK_STORED) {
         metrics_inc(M_SMTP_MESSAGES);
         s->mails++;
-        s->errors = s->junk = 0; /* it has shown that it brings mail */
+        s->errors = s->junk = s->busy = 0; /* it has shown that it brings mail */
     } else if (v == ACK_REJECTED) {
         smtp_count_error(s);
     } else {

@@ -22,6 +22,8 @@ static void count_bytes(struct smtp_session *s, size_t now)
     else if (now < s->reading_bytes)
         gate_unread(s->reading_bytes - now);
     srv->reading_bytes += now - s->reading_bytes;
+    if (s->peer)
+        smtp_peer_read(s->peer, s->reading_bytes, now);
     s->reading_bytes = now;
 }
 
@@ -48,6 +50,7 @@ void smtp_reply_busy(struct smtp_session *s, const char *line)
 {
     metrics_inc(M_INTAKE_BUSY_MAIL);
     smtp_reply(s, line);
+    smtp_count_busy(s);
 }
 
 /* RFC 5321 4.4. The id is the one that the 250 carries: what operators search for. */
@@ -132,6 +135,8 @@ static void hand_over(struct smtp_session *s)
     keys_of_mail(e->raw.data + s->trace_bytes, e->raw.len - s->trace_bytes, &e->key, e->digest);
     gate_hand_over(s->reading_bytes); /* the front counts them from now on */
     s->srv->reading_bytes -= s->reading_bytes;
+    if (s->peer)
+        smtp_peer_read(s->peer, s->reading_bytes, 0);
     s->reading_bytes = 0;
     if (smtp_hand_over(s) == 0)
         return;
@@ -139,6 +144,7 @@ static void hand_over(struct smtp_session *s)
     metrics_inc(M_INTAKE_BUSY_MAIL);
     smtp_reply_times(s, "451 4.3.0 Cannot keep this message safely now, try again later", smtp_answer_lines(s, &s->told));
     smtp_message_drop(s);
+    smtp_count_busy(s);
 }
 
 static void data_end(struct smtp_session *s)
@@ -157,6 +163,8 @@ static void data_end(struct smtp_session *s)
         metrics_inc(M_INTAKE_BUSY_MAIL);
     smtp_reply_times(s, no, smtp_answer_lines(s, &s->told));
     smtp_message_drop(s);
+    if (no[0] == '4')
+        smtp_count_busy(s);
 }
 
 /* Keeps the bytes being read, over all sessions, and those in flight under the intake's budget. A message that goes over it is
@@ -172,6 +180,8 @@ static void account(struct smtp_session *s)
         metrics_inc(M_SMTP_LIMIT_LARGE);
     else if (!gate_within())
         metrics_inc(M_SMTP_LIMIT_MEMORY);
+    else if (s->peer && !smtp_peer_within(s->srv, s->peer))
+        metrics_inc(M_SMTP_LIMIT_SHARE);
     else
         return;
     s->dots.no_memory = true;

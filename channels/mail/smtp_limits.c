@@ -130,6 +130,15 @@ void smtp_count_error(struct smtp_session *s)
     delay(s, s->errors > s->srv->cfg->mail_errors_before_delay);
 }
 
+/* Room may come while it asks again, but it does not ask for ever. */
+void smtp_count_busy(struct smtp_session *s)
+{
+    if (++s->busy <= s->srv->cfg->mail_max_junk_commands || s->trusted)
+        return;
+    metrics_inc(M_SMTP_LIMIT_JUNK);
+    smtp_reply_end(s, "421 4.3.2 Too busy, please come again later", "busy");
+}
+
 void smtp_unknown_recipient(struct smtp_session *s, const char *line)
 {
     const struct config *cfg = s->srv->cfg;

@@ -1,5 +1,5 @@
-/* How many sessions each address has open: a hash table of chains, an entry for as long as there is a
- * session. Owned by the server. Its size is bounded by mail.max_connections; its seed is random, so that
+/* How many sessions each address has open, and how much memory the mails have that it is sending: a hash table of chains, an entry
+ * for as long as there is a session. Owned by the server. Its size is bounded by mail.max_connections; its seed is random, so that
  * nobody can aim for one chain. */
 #include "channels/mail/smtp.h"
 
@@ -9,6 +9,7 @@ struct smtp_peer {
     struct smtp_peer *next;
     struct in6_addr addr;
     unsigned sessions;
+    size_t reading; /* bytes */
 };
 
 static uint64_t seed;
@@ -69,6 +70,17 @@ void smtp_peer_leave(struct smtp_server *srv, struct smtp_peer *p)
     cd_assert(*at == p);
     *at = p->next;
     free(p);
+}
+
+void smtp_peer_read(struct smtp_peer *p, size_t before, size_t now)
+{
+    p->reading += now - before;
+}
+
+bool smtp_peer_within(const struct smtp_server *srv, const struct smtp_peer *p)
+{
+    const struct config *cfg = srv->cfg;
+    return p->reading <= CD_MAX(cfg->intake_max_bytes / 100 * cfg->mail_max_reading_share, cfg->mail_max_message_bytes + SMTP_TRACE_BYTES);
 }
 
 void smtp_peers_free(struct smtp_server *srv)

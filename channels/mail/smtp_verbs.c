@@ -9,6 +9,8 @@
 
 #include "daemon/core/metrics.h"
 
+#define RCPT_OVERSHOOT 1000 /* a long list is sent whole before its answers are read (RFC 5321 4.5.3.1.10) */
+
 struct smtp_arg {
     const char *p;
     size_t n;
@@ -138,11 +140,13 @@ static void verb_mail(struct smtp_session *s, struct smtp_arg a)
 
 static bool too_many_recipients(struct smtp_session *s)
 {
-    size_t n = s->lmtp ? s->told.nrcpt : s->env->recipients.n; /* LMTP answers for each RCPT, also for one said twice */
-    if (n < s->srv->cfg->mail_max_recipients)
+    /* One said twice counts twice: LMTP answers for each, and nobody may go on for ever. */
+    if (s->told.nrcpt < s->srv->cfg->mail_max_recipients)
         return false;
     metrics_inc(M_SMTP_LIMIT_RECIPIENTS);
     smtp_reply(s, "452 4.5.3 Too many recipients");
+    if (s->told.refused > RCPT_OVERSHOOT)
+        smtp_count_busy(s);
     return true;
 }
 
@@ -162,7 +166,7 @@ static void verb_rcpt(struct smtp_session *s, struct smtp_arg a)
         return;
     }
     bool known = strlist_has(&s->env->recipients, path.address);
-    if ((s->lmtp || !known) && too_many_recipients(s))
+    if (too_many_recipients(s))
         return;
     if (!known) {
         strlist_add(&s->env->recipients, path.address);

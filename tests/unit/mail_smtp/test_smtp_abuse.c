@@ -78,6 +78,84 @@ static void guesses_are_counted_over_mails(void **state)
     close(fd);
 }
 
+/* ---- what is refused for now ---- */
+
+static void recipients_come_to_an_end(void **state)
+{
+    (void)state;
+    start();
+    static char rcpts[28 * 1100];
+    int64_t before = metrics_get(M_SMTP_LIMIT_JUNK);
+    int fd = greeted(false);
+    expect_start(fd, "MAIL FROM:<c@x.example>\r\n", "250");
+    for (unsigned i = 0; i < 3; i++)
+        expect_start(fd, "RCPT TO:<care@example.com>\r\n", "250 2.1.5");
+    expect_start(fd, "RCPT TO:<care@example.com>\r\n", "452 4.5.3"); /* one said twice counts twice */
+    for (unsigned i = 0; i < 1100; i++)
+        memcpy(rcpts + 28 * i, "RCPT TO:<care@example.com>\r\n", 28);
+    say_bytes(fd, rcpts, 28 * 1000); /* a long list is read to its end */
+    assert_true(str_starts(hear(fd), "452 4.5.3 ") && !strstr(heard, "421 "));
+    say_bytes(fd, rcpts, 28 * 100);
+    assert_non_null(strstr(hear(fd), "\r\n421 4.3.2 "));
+    assert_true(closed(fd));
+    assert_int_equal(metrics_get(M_SMTP_LIMIT_JUNK), before + 1);
+    close(fd);
+}
+
+static void asking_again_comes_to_an_end(void **state)
+{
+    (void)state;
+    start();
+    front.not_ready = true;
+    int fd = session_in(SMTP_RCPT), trusted = greeted(true);
+    for (unsigned i = 0; i < cfg.mail_max_junk_commands; i++)
+        expect_start(fd, "DATA\r\n", "452 4.3.1");
+    say(fd, "DATA\r\n");
+    assert_non_null(strstr(hear(fd), "\r\n421 4.3.2 "));
+    assert_true(closed(fd));
+    say(trusted, TO_RCPT);
+    hear(trusted);
+    for (unsigned i = 0; i < 30; i++)
+        expect_start(trusted, "DATA\r\n", "452 4.3.1");
+    close(fd);
+    close(trusted);
+}
+
+/* What one address can keep of the memory that all share. */
+static void one_address_has_its_share(void **state)
+{
+    (void)state;
+    static char text[90000];
+    struct in6_addr one = {.s6_addr = {0x20, 1, 0xd, 0xb8}}, two = {.s6_addr = {0x20, 2}};
+    cfg.intake_max_bytes = 800000;
+    cfg.mail_max_reading_share = 25;
+    cfg.mail_max_line_bytes = 100000;
+    cfg.mail_max_header_bytes = 100000;
+    cfg.intake_large_bytes = CD_MIB(1);
+    start();
+    int64_t before = metrics_get(M_SMTP_LIMIT_SHARE);
+    int fd[4];
+    memset(text, 'x', sizeof text);
+    for (int i = 0; i < 4; i++) {
+        struct smtp_client client = {.text = "2001:db8::1", .peer = smtp_peer_enter(srv, i < 3 ? &one : &two)};
+        fd[i] = session_of(SOCK_STREAM, &client);
+        go_to(fd[i], SMTP_DATA, "EHLO c\r\n");
+        say_bytes(fd[i], text, sizeof text);
+        assert_int_equal(metrics_get(M_SMTP_LIMIT_SHARE), before + (i >= 2));
+        assert_int_equal(last_session()->env->raw.len > sizeof text, i != 2);
+    }
+    expect_start(fd[2], "\r\n.\r\n", "452 4.3.1");
+    say(fd[0], "\r\n.\r\n"); /* what is handed over does not count any more */
+    assert_int_equal(front.n, 1);
+    say(fd[2], TO_RCPT "DATA\r\n");
+    say_bytes(fd[2], text, sizeof text);
+    say(fd[2], "\r\n.\r\n");
+    assert_int_equal(front.n, 2);
+    assert_int_equal(metrics_get(M_SMTP_LIMIT_SHARE), before + 1);
+    for (int i = 0; i < 4; i++)
+        close(fd[i]);
+}
+
 /* ---- whose turn it is ---- */
 
 static void talks_before_the_greeting(void **state)
@@ -388,7 +466,8 @@ static void a_reload_is_followed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(refusals_are_delayed), T(harvesting_gets_slower_and_ends), T(guesses_are_counted_over_mails), T(talks_before_the_greeting),
+        T(refusals_are_delayed), T(harvesting_gets_slower_and_ends), T(guesses_are_counted_over_mails), T(recipients_come_to_an_end),
+        T(asking_again_comes_to_an_end), T(one_address_has_its_share), T(talks_before_the_greeting),
         T(greeting_delay), T(does_not_wait_for_the_answer), T(header_and_lines), T(a_text_without_header), T(one_byte_now_and_then),
         T(a_text_that_trickles), T(stress_comes_and_goes), T(the_idle_make_room), T(networks_of_ipv6), T(a_reload_is_followed),
     };
