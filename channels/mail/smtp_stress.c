@@ -20,7 +20,7 @@ static bool should_stress(const struct smtp_server *srv)
     uint64_t percent = srv->stress ? srv->cfg->mail_stress_until : srv->cfg->mail_stress_at;
     if (tight(srv))
         return true;
-    return percent && (srv->nsessions + srv->ndoors) * 100 >= srv->cfg->mail_max_connections * percent;
+    return srv->cfg->mail_stress_at && (srv->nsessions + srv->ndoors) * 100 >= srv->cfg->mail_max_connections * percent;
 }
 
 void smtp_stress_update(struct smtp_server *srv)

@@ -397,6 +397,24 @@ static void stress_comes_and_goes(void **state)
     close(last);
 }
 
+/* 0 is never, not at once. */
+static void stress_that_does_not_go(void **state)
+{
+    (void)state;
+    cfg.mail_max_connections = 10;
+    cfg.mail_stress_at = 20;
+    cfg.mail_stress_until = 0;
+    start();
+    int64_t before = metrics_get(M_SMTP_STRESS_TIMES);
+    int fd[4];
+    for (int i = 0; i < 4; i++)
+        fd[i] = greeted(false);
+    assert_true(srv->stress);
+    assert_int_equal(metrics_get(M_SMTP_STRESS_TIMES), before + 1);
+    for (int i = 0; i < 4; i++)
+        close(fd[i]);
+}
+
 static void the_idle_make_room(void **state)
 {
     (void)state;
@@ -467,7 +485,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(refusals_are_delayed), T(harvesting_gets_slower_and_ends), T(guesses_are_counted_over_mails), T(recipients_come_to_an_end),
-        T(asking_again_comes_to_an_end), T(one_address_has_its_share), T(talks_before_the_greeting),
+        T(asking_again_comes_to_an_end), T(one_address_has_its_share), T(stress_that_does_not_go), T(talks_before_the_greeting),
         T(greeting_delay), T(does_not_wait_for_the_answer), T(header_and_lines), T(a_text_without_header), T(one_byte_now_and_then),
         T(a_text_that_trickles), T(stress_comes_and_goes), T(the_idle_make_room), T(networks_of_ipv6), T(a_reload_is_followed),
     };
