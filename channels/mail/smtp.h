@@ -319,3 +319,4 @@ void smtp_told_refusal(struct smtp_session *s, const char *line); /* a 4xx or 5x
 /* A transaction that was begun and brought nothing, or one that was refused at MAIL (`from`: what was said there). */
 void smtp_log_refused(struct smtp_session *s, const char *from);
 void smtp_log_answered(const struct smtp_pending *p, const char *line);
+void smtp_log_unanswered(const struct smtp_pending *p); /* its session ends before the answer */

@@ -109,6 +109,7 @@ void smtp_answers_drop(struct smtp_session *s)
 {
     struct smtp_pending *p;
     while ((p = TAILQ_FIRST(&s->pending))) {
+        smtp_log_unanswered(p);
         slot_done(p);
         leave_queue(p);
         slot_free(p);

@@ -1,5 +1,5 @@
 /* One line of the log for each transaction, with all that operators search for: who, from whom, to which desks, how large, how long,
- * and what was answered. Accepted, not stored and refused ones are three events with the same fields. Owns nothing. */
+ * and what was answered. Accepted, not stored, unanswered and refused ones are four events with the same fields. Owns nothing. */
 #include "channels/mail/smtp.h"
 
 #include <stdio.h>
@@ -44,4 +44,12 @@ void smtp_log_answered(const struct smtp_pending *p, const char *line)
     write_line(stored ? LOG_L_INFO : LOG_L_NOTICE, stored ? EV_SMTP_ACCEPTED : EV_SMTP_NOT_STORED, p->session, &p->told, id,
                stored ? code : log_quote(line),
                stored ? outcome_name(p->outcome) : p->reason[0] ? p->reason : "late");
+}
+
+/* What became of it stands in intake.accepted, by the id. */
+void smtp_log_unanswered(const struct smtp_pending *p)
+{
+    char id[UUID_TEXT_SIZE];
+    uuid_format(&p->id, id);
+    write_line(LOG_L_NOTICE, EV_SMTP_UNANSWERED, p->session, &p->told, id, "-", "unanswered");
 }

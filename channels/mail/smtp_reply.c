@@ -64,6 +64,7 @@ void smtp_reply_end(struct smtp_session *s, const char *line, const char *why)
 {
     if (s->state == SMTP_CLOSED || s->ending)
         return;
+    smtp_told_refusal(s, line);
     smtp_reply_raw(s, line);
     smtp_reply_raw(s, "\r\n");
     s->ending = s->cut = true;

@@ -3,6 +3,8 @@ import re
 import socket
 import struct
 
+import psycopg2
+
 import letters
 from clients import RawSmtp
 from model import wait_for
@@ -155,3 +157,24 @@ def test_one_log_line_for_each_transaction(box):
         s.command("DATA")
         s.send("Subject: half\r\n")
     assert "connection lost" in lines_of(box, "smtp.refused", "broken-off.example")[0]
+
+
+def test_mails_that_nobody_hears_the_answer_to_are_in_the_log(box):
+    mark = letters.mark()
+    connection = psycopg2.connect(box.database_url())
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("lock table complaintd.receipts in access exclusive mode")
+        s = RawSmtp(box.smtp_port)
+        s.command(HELLO)
+        s.send(transaction(mark, "gone@unheard.example"))
+        assert [s.reply()[0] for _ in range(3)] == [250, 250, 354]
+        wait_for(lambda: box.metric("complaintd_intake_in_flight") == 1, 10, "it waits for its commit")
+        s.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.close()  # with a reset
+        f = fields(lines_of(box, "smtp.unanswered", "unheard.example")[0])
+        assert (f["reply"], f["outcome"], f["desks"]) == ("-", "unanswered", "care")
+    finally:
+        connection.rollback()
+        connection.close()
+    assert lines_of(box, "intake.accepted", f["id"]), "stored all the same"
