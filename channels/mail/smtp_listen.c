@@ -196,9 +196,9 @@ void smtp_listen_close(struct smtp_server *srv)
     smtp_doors_close(srv);
     for (size_t i = 0; i < srv->nlisteners; i++) {
         struct smtp_listener *l = &srv->listeners[i];
-        close(l->fd);
-        if (l->unix_path)
+        if (l->unix_path) /* first: what stands there after the close may be another's */
             (void)unlink(l->unix_path);
+        close(l->fd);
         free(l->unix_path);
     }
     srv->nlisteners = 0;
