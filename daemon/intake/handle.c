@@ -30,22 +30,18 @@ static bool is_atext(char c)
     return is_alnum(c) || (c && strchr("!#$%&'*+-/=?^_`{|}~", c)) || (unsigned char)c >= 0x80;
 }
 
+/* Dots may lead, follow another or end, which RFC 5321 forbids: mobile operators gave out such addresses, other mail servers take them, and
+ * a complaint is not refused for its sender's. */
 static bool dot_atom_valid(const char *s, size_t n)
 {
-    bool dot = true; /* as if one stood in front: none may lead, follow another or end */
+    bool any = false;
 
     for (size_t i = 0; i < n; i++) {
-        if (s[i] == '.') {
-            if (dot)
-                return false;
-            dot = true;
-        } else if (is_atext(s[i])) {
-            dot = false;
-        } else {
+        if (s[i] != '.' && !is_atext(s[i]))
             return false;
-        }
+        any |= s[i] != '.';
     }
-    return !dot;
+    return any;
 }
 
 /* Quoted-string of RFC 5321 4.1.2, less the space and the angle brackets. */
@@ -99,7 +95,7 @@ static bool domain_valid(const char *s, size_t n)
             label = 0;
             continue;
         }
-        if (!is_alnum(s[i]) && (unsigned char)s[i] < 0x80 && (s[i] != '-' || label == 0))
+        if (!is_alnum(s[i]) && s[i] != '_' && (unsigned char)s[i] < 0x80 && (s[i] != '-' || label == 0)) /* '_': hosts have it */
             return false;
         if (++label > LABEL_MAX)
             return false;

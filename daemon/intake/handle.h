@@ -2,8 +2,8 @@
 /* Handles: addresses and numbers by which a complainant is known, in one normal form. */
 #include "daemon/core/base.h"
 
-/* A mailbox address "local@domain" in strict RFC 5321 syntax (dot-atom or quoted local part, UTF-8 allowed with `utf8`,
- * domain name or address literal; lengths 256 and 255). No CR, LF, NUL, space or angle bracket ever passes. */
+/* A mailbox address "local@domain" in the syntax of RFC 5321 (dot-atom or quoted local part, UTF-8 allowed with `utf8`,
+ * domain name or address literal; lengths 256 and 255), with dots in any place of the local part and '_' in the domain besides. No CR, LF, NUL, space or angle bracket ever passes. */
 bool mail_address_valid(const char *s, size_t n, bool utf8);
 /* Lower-cases the domain and, for use as a key, the local part as well. NULL when not valid. Free it. */
 CD_MUSTUSE char *mail_address_normalize(const char *s);
