@@ -108,6 +108,16 @@ static void take_duplicate(struct store_item *it, const PGresult *res, int row)
     it->dup_due_us = pg_i64(res, row, 8, 0);
 }
 
+/* Another desk's copy of what waits for triage: until there is a complaint, the desk cannot be added to it. */
+static bool too_early(const struct store_item *it, const PGresult *res, int row)
+{
+    const char *desk = pg_text(res, row, 9);
+    bool other = false;
+    for (size_t i = 0; i < it->env->desks.n; i++)
+        other |= !str_eq(it->env->desks.v[i], desk);
+    return other && it->duplicate && it->outcome == OUT_DUPLICATE && str_eq(pg_text(res, row, 2), outcome_name(OUT_PENDING));
+}
+
 /* What the look-up saw in the ledger is there still, unless somebody took it out by hand. */
 static void answer_known(struct run *r, const PGresult *res)
 {
@@ -116,10 +126,11 @@ static void answer_known(struct run *r, const PGresult *res)
         char hex[2 * LEDGER_KEY_SIZE + 1];
         bool found = false;
         hex_encode(it->ukey, LEDGER_KEY_SIZE, hex);
-        for (int row = 0; row < PQntuples(res) && !found; row++)
+        for (int row = 0; row < PQntuples(res); row++)
             if (strcmp(PQgetvalue(res, row, 0), hex) == 0) {
                 take_duplicate(it, res, row);
-                found = true;
+                found = !too_early(it, res, row);
+                break;
             }
         answer(r, i, found ? STORE_DONE : STORE_RETRY);
     }

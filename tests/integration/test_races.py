@@ -138,3 +138,20 @@ def test_a_transaction_that_builds_on_one_that_fails(make_box):
     assert box.db.value("select count(*) from customers where %s = any(emails)", sender) == 1
     assert box.metric("complaintd_store_batch_races_total") >= 1
     box.db.execute("drop trigger fail_once on complaintd.receipts")
+
+
+def test_a_copy_for_another_desk_waits_for_triage(make_box):
+    """While the first copy waits as pending there is no complaint that the desk could be added to."""
+    box = make_box(overlay={**TWO_DESKS, "triage": {"workers": 1, "budget": "200ms", "deadline": "3s"}})
+    send(box, letters.mark(), "before@shop.example")
+    (worker,) = box.workers("triage")
+    os.kill(worker, signal.SIGSTOP)
+    mark, sender = letters.mark(), "later@shop.example"
+    raw = letters.mail("For two desks", f"text {mark}", sender=f"A <{sender}>", message_id=f"{mark}@shop.example")
+    assert box.mail(raw, sender)[0] == 250
+    assert box.db.value("select outcome from receipts where key = %s", f"{mark}@shop.example") == "pending"
+    assert box.mail(raw, sender)[0] == 250, "the same again is nothing new"
+    assert box.mail(raw, sender, ("shop@example.com",))[0] == 451
+    wait_for(lambda: box.db.value("select count(*) from pending") == 0, 30, "triaged")
+    assert box.mail(raw, sender, ("shop@example.com",))[0] == 250
+    assert sorted(box.db.value("select desks from complaints where id = %s", box.complaint_of(mark)["id"])) == ["care", "shop"]
