@@ -161,11 +161,24 @@ static void split(struct run *r)
     size_t half = r->n / 2;
     second->batch = b;
     second->kind = r->kind;
+    second->sent_us = r->sent_us;
     second->n = r->n - half;
     memcpy(second->items, r->items + half, second->n * sizeof *r->items);
     r->n = half;
     TAILQ_INSERT_HEAD(&b->retry, second, entry);
     TAILQ_INSERT_HEAD(&b->retry, r, entry);
+}
+
+/* In the order in which they were sent: the second of two that come back may build on the first. */
+static void put_back(struct batch *b, struct run *r)
+{
+    struct run *later = TAILQ_FIRST(&b->retry);
+    while (later && later->sent_us <= r->sent_us)
+        later = TAILQ_NEXT(later, entry);
+    if (later)
+        TAILQ_INSERT_BEFORE(later, r, entry);
+    else
+        TAILQ_INSERT_TAIL(&b->retry, r, entry);
 }
 
 static void replay(struct run *r, int64_t pause_us)
@@ -180,7 +193,7 @@ static void replay(struct run *r, int64_t pause_us)
         end(r, STORE_RETRY);
         return;
     }
-    TAILQ_INSERT_HEAD(&b->retry, r, entry);
+    put_back(b, r);
     b->pause_until_us = now + pause_us;
 }
 
