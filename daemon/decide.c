@@ -171,7 +171,20 @@ static void fill_thread(const struct config *c, struct job *j, json_t **ret_reas
         strlist_free(&cand[i].participants);
 }
 
-/* Claims the thread keys that nobody has yet for this item's complaint. */
+/* The job that opens the complaint which this one joins, while it is on its way. What it claims is there as soon as the complaint is,
+ * and without the complaint this job's transaction fails: to claim it again would only make the second of the two collide. */
+static const struct job *opener_of(const struct job *j)
+{
+    for (size_t i = 0; i < j->nkeys && !j->item.is_new; i++) {
+        const struct inflight_entry *e = inflight_find(IF_THREAD, j->keys[i]);
+        const struct job *o = e ? e->owner : NULL;
+        if (o && o->item.is_new && uuid_equal(&o->item.complaint_id, &j->item.complaint_id))
+            return o;
+    }
+    return NULL;
+}
+
+/* Claims the thread keys that nobody has yet for this item's complaint; the opener's are its own to claim (opener_of). */
 static void claim_keys(struct job *j)
 {
     struct store_item *it = &j->item;
@@ -179,7 +192,8 @@ static void claim_keys(struct job *j)
         return;
     for (size_t i = 0; i < j->nkeys; i++) {
         struct inflight_entry *e = inflight_find(IF_THREAD, j->keys[i]);
-        bool taken = e && e->owner && !uuid_equal(&e->id, &it->complaint_id);
+        const struct job *owner = e ? e->owner : NULL;
+        bool taken = owner && (!uuid_equal(&e->id, &it->complaint_id) || owner->item.is_new);
         if (taken || j->look.key_known[i])
             continue;
         e = inflight_use(IF_THREAD, j->keys[i]);
@@ -200,6 +214,11 @@ static void fill_customer(struct job *j)
     it->handle = cd_strdup(j->handle);
     if (j->look.customer_found) {
         it->customer_id = j->look.customer_id;
+        return;
+    }
+    const struct job *opener = opener_of(j);
+    if (opener && str_eq(opener->item.handle, j->handle)) {
+        it->customer_id = opener->item.customer_id;
         return;
     }
     uint8_t key[LEDGER_KEY_SIZE];

@@ -470,6 +470,22 @@ int pipeline_new(struct event_base *base, const struct config *c, int worker_con
     return 0;
 }
 
+/* What no worker took, or what waits for its turn: nobody else would answer it. */
+static void finish_untaken(struct pipeline *p)
+{
+    struct job *j = TAILQ_FIRST(&p->jobs);
+    while (j) {
+        if (j->stage != JOB_WORKER && j->stage != JOB_TURN) {
+            j = TAILQ_NEXT(j, entry);
+            continue;
+        }
+        if (j->stage == JOB_TURN)
+            turns_forget(&p->turns, j);
+        finish(p, j, ACK_RETRY_LATER);
+        j = TAILQ_FIRST(&p->jobs); /* its waiters ended with it */
+    }
+}
+
 void pipeline_free(struct pipeline **pp)
 {
     struct pipeline *p = *pp;
@@ -481,11 +497,7 @@ void pipeline_free(struct pipeline **pp)
     crew_free(&p->next);
     crew_free(&p->leaving);
     crew_free(&p->crew);
-    for (struct job *j; (j = TAILQ_FIRST(&p->turns.waiting));) {
-        turns_forget(&p->turns, j);
-        p->by_number[j->number % p->ring_size] = NULL;
-        finish(p, j, ACK_RETRY_LATER);
-    }
+    finish_untaken(p);
     lookup_free(&p->lookup);
     batch_free(&p->batch);
     cd_assert(TAILQ_EMPTY(&p->jobs));

@@ -108,6 +108,16 @@ static void take_duplicate(struct store_item *it, const PGresult *res, int row)
     it->dup_due_us = pg_i64(res, row, 8, 0);
 }
 
+/* Another desk's copy of what waits for triage: until there is a complaint, the desk cannot be added to it. */
+static bool too_early(const struct store_item *it, const PGresult *res, int row)
+{
+    const char *desk = pg_text(res, row, 9);
+    bool other = false;
+    for (size_t i = 0; i < it->env->desks.n; i++)
+        other |= !str_eq(it->env->desks.v[i], desk);
+    return other && it->duplicate && it->outcome == OUT_DUPLICATE && str_eq(pg_text(res, row, 2), outcome_name(OUT_PENDING));
+}
+
 /* What the look-up saw in the ledger is there still, unless somebody took it out by hand. */
 static void answer_known(struct run *r, const PGresult *res)
 {
@@ -116,10 +126,11 @@ static void answer_known(struct run *r, const PGresult *res)
         char hex[2 * LEDGER_KEY_SIZE + 1];
         bool found = false;
         hex_encode(it->ukey, LEDGER_KEY_SIZE, hex);
-        for (int row = 0; row < PQntuples(res) && !found; row++)
+        for (int row = 0; row < PQntuples(res); row++)
             if (strcmp(PQgetvalue(res, row, 0), hex) == 0) {
                 take_duplicate(it, res, row);
-                found = true;
+                found = !too_early(it, res, row);
+                break;
             }
         answer(r, i, found ? STORE_DONE : STORE_RETRY);
     }
@@ -150,11 +161,24 @@ static void split(struct run *r)
     size_t half = r->n / 2;
     second->batch = b;
     second->kind = r->kind;
+    second->sent_us = r->sent_us;
     second->n = r->n - half;
     memcpy(second->items, r->items + half, second->n * sizeof *r->items);
     r->n = half;
     TAILQ_INSERT_HEAD(&b->retry, second, entry);
     TAILQ_INSERT_HEAD(&b->retry, r, entry);
+}
+
+/* In the order in which they were sent: the second of two that come back may build on the first. */
+static void put_back(struct batch *b, struct run *r)
+{
+    struct run *later = TAILQ_FIRST(&b->retry);
+    while (later && later->sent_us <= r->sent_us)
+        later = TAILQ_NEXT(later, entry);
+    if (later)
+        TAILQ_INSERT_BEFORE(later, r, entry);
+    else
+        TAILQ_INSERT_TAIL(&b->retry, r, entry);
 }
 
 static void replay(struct run *r, int64_t pause_us)
@@ -169,7 +193,7 @@ static void replay(struct run *r, int64_t pause_us)
         end(r, STORE_RETRY);
         return;
     }
-    TAILQ_INSERT_HEAD(&b->retry, r, entry);
+    put_back(b, r);
     b->pause_until_us = now + pause_us;
 }
 

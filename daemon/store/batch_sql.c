@@ -41,9 +41,9 @@ const struct pg_stmt batch_sql_known = {
     "   join complaintd.receipts r on r.ukey = d.ukey join complaintd.complaint k on k.id = r.complaint_id"
     "   where not d.desk = any(k.desks) group by r.complaint_id) as u where c.id = u.complaint_id)"
     " select encode(r.ukey, 'hex'), r.id, r.outcome, encode(r.digest, 'hex'), c.ref, c.category, c.priority, c.team,"
-    "  (extract(epoch from t.first_response_due) * 1000000)::bigint"
+    "  (extract(epoch from t.first_response_due) * 1000000)::bigint, r.desk"
     " from complaintd.receipts r left join complaintd.complaint c on c.id = r.complaint_id"
-    " left join complaintd.timers t on t.complaint_id = c.id where r.ukey = any($1::bytea[])"};
+    " left join complaintd.timers t on t.complaint_id = c.id where r.ukey = any($1::bytea[]) for key share of r"};
 
 const struct pg_stmt batch_sql_time = {
     "time", "select (extract(epoch from clock_timestamp() + (select clock_offset from complaintd.clock)) * 1000000)::bigint"};

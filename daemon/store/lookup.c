@@ -45,10 +45,12 @@ static const struct pg_stmt sql_customers = {
 /* Most mails begin a thread: whether a key is known is asked for all of them, whose complaint it is only for those that have one. */
 static const struct pg_stmt sql_keys = {"keys", "select encode(key, 'hex') from complaintd.thread_keys where key = any($1::bytea[])"};
 
-static const struct pg_stmt sql_threads = {"threads", "select encode(k.key, 'hex'), " CANDIDATE_COLUMNS " from complaintd.thread_keys k"
-                                                " join complaintd.complaint f on f.id = k.complaint_id"
-                                                " join complaintd.complaint c on c.id = coalesce(f.merged_into, f.id)"
-                                                " where k.key = any($1::bytea[])"};
+/* A row a complaint with all the keys that lead to it: who takes part in one may be long to say. */
+static const struct pg_stmt sql_threads = {
+    "threads", "select f.keys, " CANDIDATE_COLUMNS " from (select coalesce(o.merged_into, o.id) as id, string_agg(encode(k.key, 'hex'), '') as keys"
+               "   from complaintd.thread_keys k join complaintd.complaint o on o.id = k.complaint_id"
+               "   where k.key = any($1::bytea[]) group by 1) f"
+               " join complaintd.complaint c on c.id = f.id"};
 
 static const struct pg_stmt sql_refs = {
     "refs", "select f.given, " CANDIDATE_COLUMNS " from (select ref as given, coalesce(merged_into, id) as id from complaintd.complaint"
@@ -159,38 +161,11 @@ static int by_key(const void *a, const void *b)
     return memcmp(a, b, LEDGER_KEY_SIZE);
 }
 
-static void take_key(struct asked *v, size_t n, const uint8_t key[LEDGER_KEY_SIZE], const PGresult *res, int row)
-{
-    struct asked *one = bsearch(key, v, n, sizeof *v, by_key);
-    if (!one)
-        return;
-    while (one > v && by_key(one - 1, key) == 0)
-        one--;
-    for (; one < v + n && by_key(one, key) == 0; one++) {
-        add_candidate(one->q, one->q->key_evidence[one->at], res, row);
-    }
-}
-
-static void take_keys(struct round *r, const PGresult *res)
-{
-    for (int row = 0; row < PQntuples(res); row++) {
-        uint8_t key[LEDGER_KEY_SIZE];
-        if (hex_decode(PQgetvalue(res, row, 0), key, sizeof key) < 0)
-            continue;
-        for (size_t i = 0; i < r->n; i++)
-            for (size_t k = 0; k < r->q[i]->nkeys; k++)
-                if (memcmp(r->q[i]->keys[k], key, sizeof key) == 0)
-                    r->q[i]->key_known[k] = r->q[i]->in_thread = true;
-    }
-}
-
-static void take_threads(struct round *r, const PGresult *res)
+static struct asked *asked_keys(const struct round *r, size_t *ret_n)
 {
     size_t n = 0, total = 0;
     for (size_t i = 0; i < r->n; i++)
         total += r->q[i]->nkeys;
-    if (PQntuples(res) == 0)
-        return;
     struct asked *v = cd_alloc((total + 1) * sizeof *v);
     for (size_t i = 0; i < r->n; i++)
         for (size_t k = 0; k < r->q[i]->nkeys; k++, n++) {
@@ -199,12 +174,62 @@ static void take_threads(struct round *r, const PGresult *res)
             v[n].at = k;
         }
     qsort(v, n, sizeof *v, by_key);
+    *ret_n = n;
+    return v;
+}
+
+typedef void (*key_found)(const struct asked *a, const PGresult *res, int row);
+
+static void tell_askers(const struct asked *v, size_t n, const uint8_t key[LEDGER_KEY_SIZE], key_found found, const PGresult *res, int row)
+{
+    const struct asked *one = bsearch(key, v, n, sizeof *v, by_key);
+    if (!one)
+        return;
+    while (one > v && by_key(one - 1, key) == 0)
+        one--;
+    for (; one < v + n && by_key(one, key) == 0; one++)
+        found(one, res, row);
+}
+
+/* The first column of each row: keys in hex, one behind the other. */
+static void take_by_key(const struct round *r, const PGresult *res, key_found found)
+{
+    char hex[2 * LEDGER_KEY_SIZE + 1];
+    uint8_t key[LEDGER_KEY_SIZE];
+    size_t n, len = sizeof hex - 1;
+    if (PQntuples(res) == 0)
+        return;
+    struct asked *v = asked_keys(r, &n);
     for (int row = 0; row < PQntuples(res); row++) {
-        uint8_t key[LEDGER_KEY_SIZE];
-        if (hex_decode(PQgetvalue(res, row, 0), key, sizeof key) == 0)
-            take_key(v, n, key, res, row);
+        const char *p = PQgetvalue(res, row, 0);
+        for (size_t left = strlen(p) / len; left > 0; left--, p += len) {
+            memcpy(hex, p, len);
+            hex[len] = '\0';
+            if (hex_decode(hex, key, sizeof key) == 0)
+                tell_askers(v, n, key, found, res, row);
+        }
     }
     free(v);
+}
+
+static void key_is_known(const struct asked *a, const PGresult *res CD_UNUSED, int row CD_UNUSED)
+{
+    a->q->key_known[a->at] = a->q->in_thread = true;
+}
+
+static void key_has_complaint(const struct asked *a, const PGresult *res, int row)
+{
+    add_candidate(a->q, a->q->key_evidence[a->at], res, row);
+}
+
+static void take_keys(struct round *r, const PGresult *res)
+{
+    take_by_key(r, res, key_is_known);
+}
+
+static void take_threads(struct round *r, const PGresult *res)
+{
+    take_by_key(r, res, key_has_complaint);
 }
 
 static void take_refs(struct round *r, const PGresult *res)

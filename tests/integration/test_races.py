@@ -4,6 +4,7 @@ import os
 import secrets
 import signal
 import threading
+import time
 
 import pytest
 
@@ -138,3 +139,49 @@ def test_a_transaction_that_builds_on_one_that_fails(make_box):
     assert box.db.value("select count(*) from customers where %s = any(emails)", sender) == 1
     assert box.metric("complaintd_store_batch_races_total") >= 1
     box.db.execute("drop trigger fail_once on complaintd.receipts")
+
+
+def test_a_copy_for_another_desk_waits_for_triage(make_box):
+    """While the first copy waits as pending there is no complaint that the desk could be added to."""
+    box = make_box(overlay={**TWO_DESKS, "triage": {"workers": 1, "budget": "200ms", "deadline": "3s"}})
+    send(box, letters.mark(), "before@shop.example")
+    (worker,) = box.workers("triage")
+    os.kill(worker, signal.SIGSTOP)
+    mark, sender = letters.mark(), "later@shop.example"
+    raw = letters.mail("For two desks", f"text {mark}", sender=f"A <{sender}>", message_id=f"{mark}@shop.example")
+    assert box.mail(raw, sender)[0] == 250
+    assert box.db.value("select outcome from receipts where key = %s", f"{mark}@shop.example") == "pending"
+    assert box.mail(raw, sender)[0] == 250, "the same again is nothing new"
+    assert box.mail(raw, sender, ("shop@example.com",))[0] == 451
+    wait_for(lambda: box.db.value("select count(*) from pending") == 0, 30, "triaged")
+    assert box.mail(raw, sender, ("shop@example.com",))[0] == 250
+    assert sorted(box.db.value("select desks from complaints where id = %s", box.complaint_of(mark)["id"])) == ["care", "shop"]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_reply_on_the_heels_of_its_mail_fails_nothing(make_box, lost):
+    """Two transactions on their way: the second relies on the thread keys and the customer that the first one writes, and stays the second
+    when both are sent again."""
+    box = make_box()
+    first, second, sender = letters.mark(), letters.mark(), "heels@shop.example"
+    box.db.execute("create sequence public.tries")
+    box.db.execute(f"""create function public.slow() returns trigger language plpgsql as $$ begin
+        if new.key like '%{first}%' and nextval('public.tries') = 1 then perform pg_sleep(1); end if;
+        return new;
+    end $$""")
+    box.db.execute("create trigger slow before insert on complaintd.receipts for each row execute function public.slow()")
+    threads = [threading.Thread(target=send, args=(box, first, sender, f"{first}@shop.example")),
+               threading.Thread(target=send, args=(box, second, sender, f"{second}@shop.example", [("In-Reply-To", f"<{first}@shop.example>")]))]
+    threads[0].start()
+    wait_for(lambda: box.db.value("select count(*) from pg_stat_activity where wait_event = 'PgSleep'") == 1, 10, "the first one sleeps")
+    threads[1].start()
+    if lost:
+        time.sleep(0.5)  # the second is on its way
+        box.db.rows("select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
+    for t in threads:
+        t.join()
+    assert message_of(box, second)["complaint_id"] == message_of(box, first)["complaint_id"]
+    assert message_of(box, second)["outcome"] == "follow-up"
+    assert box.metric("complaintd_store_batch_races_total") == 0
+    assert box.db.value("select last_value from public.tries") == 1 + lost
+    box.db.execute("drop trigger slow on complaintd.receipts")

@@ -1,4 +1,5 @@
 """While the database is away nothing is taken: every channel says "try again", and the same sent again is then taken once."""
+import threading
 import time
 
 import clients
@@ -62,3 +63,32 @@ def test_the_daemon_waits_for_a_database_that_comes_later(make_box):
     mark = letters.mark()
     assert box.mail(letters.mail("Later", mark))[0] == 250
     model_check(box.db, [mark])
+
+
+def test_what_no_standby_confirmed_is_not_accepted(make_box):
+    """Not by the mail itself, and not by the same mail sent again, which finds its receipt."""
+    box = make_box()
+    raw = letters.mail("Confirmed", letters.mark())
+
+    def with_standby(name):
+        box.db.execute(f"alter system set synchronous_standby_names = '{name}'")
+        box.db.execute("select pg_reload_conf()")
+
+    def cancelled():
+        """The answer to the mail, when whoever waits for the standby is told to stop waiting."""
+        codes = []
+        thread = threading.Thread(target=lambda: codes.append(box.mail(raw)[0]))
+        thread.start()
+        while thread.is_alive():
+            box.db.rows("select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'")
+            thread.join(0.02)
+        return codes[0]
+
+    box.killed = True  # what was committed without an answer is a duplicate when it comes again
+    with_standby("nobody")
+    assert cancelled() == 451
+    assert box.db.value("select count(*) from receipts") == 1, "it is there, but who knows where else"
+    assert cancelled() == 451
+    with_standby("")
+    assert box.mail(raw)[0] == 250
+    assert box.db.value("select count(*) from complaints") == 1

@@ -75,3 +75,19 @@ def test_a_participant_who_writes_the_reference_joins(box):
     ref = box.complaint_of(one)["ref"]
     send(box, two, sender, None, [], f"Still waiting, my reference is {ref.lower()}")
     assert message_of(box, two)["complaint_id"] == message_of(box, one)["complaint_id"]
+
+
+def test_who_takes_part_is_asked_once_a_complaint(make_box):
+    """However many of a mail's references lead to it: it may have thousands of messages."""
+    box = make_box()
+    sender, one, two = ids()[2], letters.mark(), letters.mark()
+    references = " ".join(f"<{secrets.token_hex(6)}@shop.example>" for _ in range(40))
+    send(box, one, sender, None, [("References", references)])
+    assert box.db.value("select count(*) from thread_keys") == 41
+    box.db.execute("create sequence public.asked")
+    made = box.db.value("select pg_get_functiondef('complaintd.participants'::regproc)")
+    box.db.execute(made.replace("begin", "begin perform nextval('public.asked');", 1).replace(" STABLE", " VOLATILE", 1))
+    send(box, two, sender, None, [("References", references)])
+    assert message_of(box, two)["complaint_id"] == message_of(box, one)["complaint_id"]
+    assert box.db.value("select last_value from public.asked") == 1
+    box.db.execute(made)
