@@ -187,6 +187,17 @@ static void answer_known(struct smtp_session *s)
     }
 }
 
+/* The last mail of a session has its answer: end here, where a connection that is kept for later is found closed and opened anew, rather
+ * than refuse the next mail, which a relay would defer. */
+static void end_after_the_last(struct smtp_session *s)
+{
+    uint64_t max = s->srv->cfg->mail_max_mails_per_session;
+    if (!max || s->trusted || s->mails < max || s->npending || s->state != SMTP_READY || s->in.len)
+        return;
+    metrics_inc(M_SMTP_LIMIT_MAILS);
+    smtp_reply_end(s, "421 4.7.0 Enough mail for one session, please connect again", "mails");
+}
+
 void smtp_on_ack(void *server, struct ack a, const struct ack_result *r)
 {
     struct smtp_server *srv = server;
@@ -200,6 +211,7 @@ void smtp_on_ack(void *server, struct ack a, const struct ack_result *r)
     p->outcome = r->outcome;
     snprintf(p->reason, sizeof p->reason, "%s", r->reason ? r->reason : "");
     answer_known(s);
+    end_after_the_last(s);
     if (s->state != SMTP_DATA || !s->npending) /* a text's time begins with 354, not anew with each answer before it */
         s->progress = true;
     smtp_session_resume_later(s);

@@ -175,8 +175,8 @@ static void mails_per_session(void **state)
     start();
     int fd = in_wait();
     resolve(0, ACK_STORED);
-    assert_true(str_starts(hear(fd), "250 2.0.0"));
-    expect_start(fd, "MAIL FROM:<c@x.example>\r\n", "421 4.7.0 ");
+    const char *said = hear(fd); /* the end comes with the last answer, so that nobody's next mail is refused */
+    assert_true(str_starts(said, "250 2.0.0") && strstr(said, "\r\n421 4.7.0 "));
     assert_true(closed(fd));
     assert_int_equal(metrics_get(M_SMTP_LIMIT_MAILS), 1);
     close(fd);
