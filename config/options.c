@@ -277,7 +277,7 @@ const struct option root_options[] = {
      .unit = "requests",
      .doc = "Requests of one connection that wait for their answers; over it the daemon stops reading."},
     {"line.idle_timeout", OPT_DURATION, AT(line_idle_timeout_us), .def = "10min", .min = "100ms", .max = "7d",
-     .doc = "A connection that sends nothing for so long is ended.", .flags = OPT_RELOAD},
+     .doc = "A connection that completes no request for so long is ended.", .flags = OPT_RELOAD},
 
     {"clients", OPT_ITEMS, LIST(clients, nclients), .items = &section_clients, .flags = OPT_RELOAD,
      .doc = "Programs and people that use the line protocol or the web intake."},

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "channels/line/line_verbs.h"
+#include "daemon/core/clock.h"
 #include "daemon/core/err.h"
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
@@ -89,6 +90,15 @@ void line_answer_err(struct line_slot *slot, const char *code, const char *messa
 
 /* ---- sessions ---- */
 
+/* Something was completed, so its time begins anew; the list is in the order of these times. */
+static void touch(struct line_session *s)
+{
+    s->since_us = clock_mono_us();
+    s->unsent = evbuffer_get_length(bufferevent_get_output(s->bev));
+    TAILQ_REMOVE(&s->server->sessions, s, link);
+    TAILQ_INSERT_TAIL(&s->server->sessions, s, link);
+}
+
 static void session_free(struct line_session *s)
 {
     struct line_slot *slot;
@@ -133,6 +143,7 @@ static void take_line(struct line_session *s, const char *p, size_t n)
     struct line_request rq;
     struct line_error err;
 
+    touch(s);
     if (line_parse(p, n, &rq, &err) < 0) {
         line_answer_err(slot, err.code, err.message, NULL, false);
         return;
@@ -202,21 +213,13 @@ static void on_event(struct bufferevent *bev CD_UNUSED, short what, void *arg)
 {
     struct line_session *s = arg;
 
-    if (what & BEV_EVENT_EOF) {
-        s->eof = true;
-        s->reason = "eof";
-    } else if ((what & BEV_EVENT_TIMEOUT) && (what & BEV_EVENT_READING)) {
-        if (TAILQ_EMPTY(&s->queue) && !s->closing) {
-            line_answer_err(slot_new(s), "idle-timeout", "nothing was sent for too long: closing", NULL,
-                            true);
-            s->closing = true;
-            s->reason = "idle";
-        } /* else it waits for us, and session_turn listens again */
-    } else {
-        s->reason = what & BEV_EVENT_TIMEOUT ? "slow-reader" : "error";
+    if (!(what & BEV_EVENT_EOF)) {
+        s->reason = "error";
         session_free(s);
         return;
     }
+    s->eof = true;
+    s->reason = "eof";
     session_turn(s);
 }
 
@@ -225,6 +228,7 @@ static void on_event(struct bufferevent *bev CD_UNUSED, short what, void *arg)
 static void after_outcome(struct line_session *s)
 {
     flush(s);
+    touch(s);
     if (s->woken)
         return;
     s->woken = true;
@@ -264,8 +268,6 @@ void line_on_reply(struct line_server *srv, struct ack a, const struct reply *r)
     after_outcome(slot->session);
 }
 
-/* ---- opening and closing ---- */
-
 static void on_wake(evutil_socket_t fd CD_UNUSED, short what CD_UNUSED, void *arg)
 {
     struct line_server *srv = arg;
@@ -277,26 +279,46 @@ static void on_wake(evutil_socket_t fd CD_UNUSED, short what CD_UNUSED, void *ar
     }
 }
 
-static void set_timeouts(struct line_session *s)
+/* ---- deadlines ---- */
+
+/* Its time is up: it completed nothing, whatever bytes came. One that we owe an answer waits for us, and one that reads its answers
+ * at a fair speed has as much time again. May free it. */
+static void overdue(struct line_session *s, int64_t limit_us)
 {
-    const struct config *c = s->server->host->cfg;
-    int64_t us = s->server->tight ? CD_MIN(c->line_idle_timeout_us, c->intake_tight_timeout_us) : c->line_idle_timeout_us;
-    struct timeval idle = {us / 1000000, us % 1000000};
-    bufferevent_set_timeouts(s->bev, &idle, &idle);
+    size_t unsent = evbuffer_get_length(bufferevent_get_output(s->bev));
+    size_t fair = (size_t)(limit_us / CD_SEC(1)) * LINE_MIN_RATE;
+
+    if (!TAILQ_EMPTY(&s->queue) || (s->unsent > unsent && s->unsent - unsent >= fair)) {
+        touch(s);
+        return;
+    }
+    metrics_inc(M_LINE_TIMEOUT);
+    if (unsent || s->closing) {
+        s->reason = "slow-reader";
+        session_free(s);
+        return;
+    }
+    line_answer_err(slot_new(s), "idle-timeout", "no request was completed for too long: closing", NULL, true);
+    s->closing = true;
+    s->reason = "idle";
+    touch(s);
+    session_turn(s);
 }
 
-/* Sessions that wait for an answer of ours are not idle: on_event() sees to that. */
 static void on_tick(evutil_socket_t fd CD_UNUSED, short what CD_UNUSED, void *arg)
 {
     struct line_server *srv = arg;
-    struct line_session *s;
+    const struct config *c = srv->host->cfg;
     bool tight = srv->host->gate(srv->host->front) != GATE_NORMAL;
-    if (tight == srv->tight)
-        return;
-    srv->tight = tight;
-    TAILQ_FOREACH(s, &srv->sessions, link)
-    set_timeouts(s);
+    int64_t limit_us = tight ? CD_MIN(c->line_idle_timeout_us, c->intake_tight_timeout_us) : c->line_idle_timeout_us;
+    int64_t now = clock_mono_us();
+    struct line_session *s;
+
+    while ((s = TAILQ_FIRST(&srv->sessions)) && now - s->since_us >= limit_us)
+        overdue(s, limit_us);
 }
+
+/* ---- opening and closing ---- */
 
 int line_server_init(struct line_server *s, const struct channel_host *host)
 {
@@ -367,7 +389,7 @@ int line_session_open(struct line_server *srv, int fd, const char *peer, long ui
     metrics_set(M_LINE_OPEN, (int64_t)srv->nsessions);
     bufferevent_setcb(bev, on_read, on_write, on_event, s);
     bufferevent_setwatermark(bev, EV_READ, 0, CD_KIB(64));
-    set_timeouts(s);
+    s->since_us = clock_mono_us();
     bufferevent_enable(bev, EV_READ | EV_WRITE);
     return 0;
 }
@@ -378,6 +400,7 @@ void line_server_drain(struct line_server *srv)
     struct line_session *s, *next;
     for (s = TAILQ_FIRST(&srv->sessions); s; s = next) {
         next = TAILQ_NEXT(s, link);
+        s->since_us = clock_mono_us(); /* of all, so their order stays */
         s->closing = true;
         s->reason = "drain";
         session_turn(s);

@@ -9,8 +9,8 @@
 #include "channels/line/line_proto.h"
 
 #define LINE_MAX_AUTH_FAILURES 5
-#define LINE_MAX_UNSENT CD_MIB(1) /* answers not yet read by the peer, before its requests are left unread   \
-                                   */
+#define LINE_MAX_UNSENT CD_MIB(1) /* answers not yet read by the peer, before its requests are left unread */
+#define LINE_MIN_RATE 500         /* bytes a second: who reads answers more slowly is no longer waited for */
 
 TAILQ_HEAD(line_session_list, line_session);
 TAILQ_HEAD(line_slot_list, line_slot);
@@ -19,11 +19,10 @@ TAILQ_HEAD(line_slot_list, line_slot);
 struct line_server {
     const struct channel_host *host;
     struct slots *slots;
-    struct line_session_list sessions;
-    struct line_session_list woken; /* an outcome has come: to be looked at in the next turn of the loop */
+    struct line_session_list sessions; /* who has completed something last stands last */
+    struct line_session_list woken;    /* an outcome has come: to be looked at in the next turn of the loop */
     struct event *wake;
-    struct event *tick; /* follows the gate: while it is not normal, idle sessions have less time */
-    bool tight;
+    struct event *tick; /* ends who is overdue; while the gate is not normal, there is less time */
     size_t nsessions;
     bool draining;
 };
@@ -43,9 +42,11 @@ struct line_session {
     char *desk;     /* the client's default, or NULL */
     char peer[64];
     unsigned auth_failures;
-    bool closing; /* nothing more is read; ends when everything is answered and sent */
-    bool eof;     /* the peer has sent its last line */
-    bool woken;   /* is in server->woken */
+    int64_t since_us; /* when it last completed a request or got an answer */
+    size_t unsent;    /* answers that it had not read then */
+    bool closing;     /* nothing more is read; ends when everything is answered and sent */
+    bool eof;         /* the peer has sent its last line */
+    bool woken;       /* is in server->woken */
     const char *reason;
 };
 

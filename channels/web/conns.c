@@ -32,6 +32,7 @@ LIST_HEAD(conn_list, conn);
 struct conns {
     struct event_base *base;
     unsigned max, count;
+    size_t max_head;
     bool full;
     int64_t timeout_us;
     struct event *sweep;
@@ -137,6 +138,19 @@ static void on_timer(evutil_socket_t unused, short what, void *arg)
     conn_free(k);
 }
 
+/* RFC 6585 section 5. evhttp would say 400, and nobody would count it; what it says now goes nowhere. */
+static void refuse_head(struct conn *k)
+{
+    static const char answer[] = "HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+    if (same_socket(k)) {
+        metrics_inc(M_HTTP_BAD);
+        (void)!send(k->fd, answer, sizeof answer - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        shutdown(k->fd, SHUT_RDWR);
+    }
+    conn_free(k);
+}
+
 /* New bytes, before evhttp's parser has seen them. */
 static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info, void *arg)
 {
@@ -156,6 +170,8 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
         fence_feed(&k->fence, piece, (size_t)n);
         from += (size_t)n;
     }
+    if (k->fence.bytes > k->owner->max_head)
+        refuse_head(k);
 }
 
 void conns_add(struct conns *c, struct bufferevent *bev, int64_t most_us)
@@ -207,13 +223,14 @@ unsigned conns_count(const struct conns *c)
     return c->count;
 }
 
-struct conns *conns_new(struct event_base *base, unsigned max, int64_t timeout_us,
+struct conns *conns_new(struct event_base *base, unsigned max, size_t max_head, int64_t timeout_us,
                         void (*on_full)(void *arg, bool full), void *arg)
 {
     struct conns *c = cd_alloc(sizeof *c);
 
     c->base = base;
     c->max = max;
+    c->max_head = max_head;
     c->timeout_us = timeout_us;
     c->on_full = on_full;
     c->arg = arg;

@@ -8,8 +8,9 @@
 #include "channels/web/fence.h"
 
 struct conns;
-/* `on_full` is told when the cap is reached (true) and when there is room again (false). */
-struct conns *conns_new(struct event_base *base, unsigned max, int64_t timeout_us,
+/* `on_full` is told when the cap is reached (true) and when there is room again (false). A head of more than `max_head` bytes ends its
+ * connection with 431. */
+struct conns *conns_new(struct event_base *base, unsigned max, size_t max_head, int64_t timeout_us,
                         void (*on_full)(void *arg, bool full), void *arg);
 void conns_free(struct conns **c);
 /* A connection was accepted and will be served by `bev`, whose descriptor is set before the loop goes on. Its deadline is the

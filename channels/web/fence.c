@@ -85,6 +85,7 @@ void fence_feed(struct fence *f, const void *p, size_t n)
 
     for (size_t i = 0; i < n && f->state != FENCE_DONE; i++) {
         uint8_t c = s[i];
+        f->bytes++;
         if (c == '\n') {
             if (!f->cr)
                 fault(f, "bare LF");

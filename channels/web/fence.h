@@ -12,6 +12,7 @@ struct fence {
     bool cr;         /* the byte before was CR */
     unsigned spaces; /* of the request line */
     unsigned headers;
+    size_t bytes; /* of the head so far */
     const char *fault; /* the first one found; NULL: none. Static text. */
 };
 void fence_feed(struct fence *f, const void *p, size_t n);

@@ -362,7 +362,7 @@ static int set_up(struct web_server *s, struct event_base *base)
     s->resume = event_new(base, -1, 0, on_resume, s);
     if (!s->http || !s->resume)
         return CD_EIO;
-    evhttp_set_max_headers_size(s->http, (ev_ssize_t)s->o.max_header);
+    evhttp_set_max_headers_size(s->http, (ev_ssize_t)s->o.max_header); /* conns.c sees it first and says 431 */
     evhttp_set_max_body_size(s->http, (ev_ssize_t)(s->o.max_body + BODY_SLACK));
     evhttp_set_timeout_tv(s->http, &timeout);
     evhttp_set_default_content_type(s->http, NULL);
@@ -383,7 +383,7 @@ int web_server_start(struct event_base *base, const struct web_server_options *o
 
     s->o = *o;
     s->slots = o->slots;
-    s->conns = conns_new(base, o->max_connections, o->timeout_us, on_full, s);
+    s->conns = conns_new(base, o->max_connections, o->max_header, o->timeout_us, on_full, s);
     LIST_INSERT_HEAD(&servers, s, link);
     if (set_up(s, base) < 0) {
         web_server_stop(&s);

@@ -65,7 +65,7 @@ def until_closed(sock):
         data += more
 
 
-def test_no_descriptor_left(wild):
+def test_14_no_descriptor_left(wild):
     """Test 14 of the forty. The limit is lowered under a running daemon, because at the start it would keep its servers under it."""
     pid = wild.state["daemon"]["pid"]
     old = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -92,7 +92,7 @@ def test_no_descriptor_left(wild):
         c.close()
 
 
-def test_idle_connections(wild):
+def test_22_idle_connections(wild):
     """Test 22 of the forty, a thousand of them; tests/bench/idle has ten thousand."""
     count = 1000
     honest(wild)
@@ -140,7 +140,7 @@ def ended(box):
     return [line for line in box.log().splitlines() if " smtp.ended " in line]
 
 
-def test_floods_end_with_one_line_each(wild):
+def test_28_floods_end_with_one_line_each(wild):
     """Test 28 of the forty."""
     cases = {
         "pipelining": (b"EHLO c\r\n", b"VRFY somebody\r\n" * 10000),
@@ -180,7 +180,7 @@ def test_floods_end_with_one_line_each(wild):
     reload(wild, c)
 
 
-def test_no_end(wild):
+def test_23_no_end_on_smtp(wild):
     """Test 23 of the forty: what has no end costs no memory, and is answered once it has one."""
     chunk = b"x" * (1 << 20)
     cases = {

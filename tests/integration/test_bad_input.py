@@ -57,6 +57,61 @@ def test_undecodable_mails_are_kept(box):
     assert box.metric("complaintd_worker_deaths_total") == deaths
 
 
+PLAIN = b"Content-Type: text/plain; charset="
+SAYS_UTF8 = PLAIN + b"utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+TEXT = b"the text begins "
+# name: (fields and text behind From, Subject and Message-ID, whether it must be marked as not decoded in full). Characters that
+# cannot be read are marked; what a broken transfer encoding or field leaves out is not known, so it is read as far as it goes.
+ODD_TEXTS = {
+    "unknown charset": (PLAIN + b"x-made-up\r\n\r\n" + TEXT + b"caf\xe9\r\n", True),
+    "charset without a name": (PLAIN + b'""\r\n\r\n' + TEXT + b"caf\xe9\r\n", False),
+    "charset of 2000 letters": (PLAIN + b"c" * 2000 + b"\r\n\r\n" + TEXT + b"caf\xe9\r\n", True),
+    "charset with odd bytes": (PLAIN + b'"\xff\x00;utf"\r\n\r\n' + TEXT + b"caf\xe9\r\n", False),
+    "invalid UTF-8": (SAYS_UTF8 + TEXT + b"\xff\xfe \xc3 \xe4\xb8\r\n", True),
+    "overlong UTF-8": (SAYS_UTF8 + TEXT + b"\xc0\xaf \xe0\x80\xaf \xf0\x80\x80\xaf \xc0\x80\r\n", True),
+    "surrogates and beyond": (SAYS_UTF8 + TEXT + b"\xed\xa0\x80 \xf4\x90\x80\x80 \xf8\x88\x80\x80\x80\r\n", True),
+    "not what it says": (PLAIN + b"us-ascii\r\n\r\n" + TEXT + b"\x93caf\xe9\x94\r\n", False),
+    "GB 18030 cut": (PLAIN + b"gb18030\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + TEXT + b"\xbf\xec\xb5\xdd\x81\r\n", True),
+    "ISO-2022-JP open": (PLAIN + b"iso-2022-jp\r\n\r\n" + TEXT + b"\x1b$B\x46\x7c\x4b\r\n", True),
+    "UTF-16 odd": (PLAIN + b"utf-16\r\nContent-Transfer-Encoding: base64\r\n\r\n//50AGgAZQAgAHQ=\r\n", True),
+    "UTF-7": (PLAIN + b"utf-7\r\n\r\n" + TEXT + b"+AGEAYg- +///-\r\n", True),
+    "NUL bytes": (SAYS_UTF8 + TEXT + b"\0\0 nul\0\r\n", False),
+    "NUL in a field": (b"X-Odd: a\0b\r\n" + SAYS_UTF8 + TEXT + b"\r\n", False),
+    "NUL in base64": (PLAIN + b"utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\ndGhlIHRleHQgYmVnaW5zIABudWwAAA==\r\n", False),
+    "RTL and zero width": (SAYS_UTF8 + TEXT + "\u202eexe.gnp\u202c \u200b\ufeff\u2066x\u2069\r\n".encode(), False),
+    "controls": (SAYS_UTF8 + TEXT + bytes(b for b in range(1, 32) if b not in (10, 13)) + b"\x7f\r\n", False),
+    "broken base64": (PLAIN + b"utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n@@dGhl=IHRleHQ*\r\n=A=\r\n", False),
+    "broken quoted-printable": (PLAIN + b"utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" + TEXT + b"=ZZ =C3 =\r\n=", True),
+    "unknown encoding": (PLAIN + b"utf-8\r\nContent-Transfer-Encoding: x-made-up\r\n\r\n" + TEXT + b"\r\n", False),
+    "file name": (
+        b'Content-Type: multipart/mixed; boundary="q"\r\n\r\n--q\r\n\r\n' + TEXT + b"\r\n--q\r\nContent-Type: image/png\r\n"
+        b"Content-Disposition: attachment; filename*=x-made-up''%00%ff..%2f%2e%2e%2fetc%0a\r\n\r\nx\r\n--q--\r\n", False),
+    "encoded words": (
+        b"To: =?utf-8?B?/////?= <\xff@\xfe>, =?nope?Q?=00=FF?= <care@example.com>\r\nDate: =?utf-8?B?AAAA?=\r\n"
+        b"References: <\xff\xfe\0@x> =?utf-8?B?AAAA?=\r\n" + SAYS_UTF8 + TEXT + b"\r\n", False),
+}
+
+
+def test_25_odd_texts_are_stored_as_they_came(box):
+    """Test 25 of the forty: stored bytes identical by hash, what was not readable marked, and no error of the database reaches anyone."""
+    values, log = box.metrics(), box.log().count("\n")
+    wrong = ("complaintd_store_poison_rows_total", "complaintd_store_batch_retries_total", "complaintd_worker_deaths_total")
+    for name, (tail, degraded) in ODD_TEXTS.items():
+        mark = letters.mark()
+        raw = f"From: <{mark}@shop.example>\r\nSubject: odd {mark}\r\nMessage-ID: <{mark}@x>\r\nMIME-Version: 1.0\r\n".encode()
+        raw += tail if tail.endswith(b"\r\n") else tail + b"\r\n"
+        code, text = box.mail(raw, f"{mark}@shop.example")
+        assert code == 250, f"{name}: {code} {text}"
+        m = box.message_of(mark, raw)
+        assert m["degraded"] is degraded, name
+        c = box.db.row("select subject, body from complaints where id = %s", m["complaint_id"])
+        assert c["subject"] == f"odd {mark}", name
+        assert TEXT.decode().strip() in c["body"] or TEXT not in tail, (name, c["body"])
+    now = box.metrics()
+    assert {w: now[w] - values[w] for w in wrong} == dict.fromkeys(wrong, 0)
+    assert not [line for line in box.log().splitlines()[log:] if "sqlstate" in line]
+
+
 def test_noise_on_every_port(box):
     random = secrets.SystemRandom()
     for port in (box.smtp_port, box.line_port, int(box.e["HTTP_PORT"])):

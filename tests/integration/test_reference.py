@@ -124,3 +124,15 @@ def test_the_reference_is_current(options):
 
 def test_an_unknown_form_is_refused():
     assert run(COMPLAINTD, "--describe-config=pdf").returncode == 64
+
+
+def test_each_hostile_case_has_its_tests():
+    """The table of channels/mail/README.md: in each file that a row names there is a test with the row's number."""
+    with open(os.path.join(ROOT, "channels", "mail", "README.md"), encoding="utf-8") as f:
+        rows = re.findall(r"(?m)^\| (\d\d) \|.*\| ([^|]*) \|$", f.read())
+    assert [int(number) for number, _ in rows] == [14, *range(21, 29)]
+    for number, files in rows:
+        for name in re.findall(r"`([\w/.]+\.(?:py|c))`", files):
+            folder = "integration" if name.endswith(".py") else "unit/mail_smtp"
+            with open(os.path.join(ROOT, "tests", folder, name), encoding="utf-8") as f:
+                assert f"test_{number}_" in f.read(), f"{name}: no test of case {number}"

@@ -72,6 +72,23 @@ class Box(sandbox.Sandbox):
             "select * from complaints where strpos(coalesce(subject, '') || ' ' || coalesce(body, ''), %s) > 0", mark
         )
 
+    def message_of(self, mark, sent):
+        """The one incoming message with the mark among its first bytes, once it is triaged: `complaint_id`, `degraded`, `trace` (what
+        we put in front); AssertionError unless the rest is, byte by byte, what was sent."""
+        model.wait_for(lambda: self.db.value("select count(*) from pending") == 0, 60, "pending envelopes triaged")
+        row = self.db.row(
+            "select m.complaint_id, c.degraded, encode(sha256(substr(m.raw, length(m.raw) - %s)), 'hex') as hash,"
+            " substr(m.raw, 1, greatest(length(m.raw) - %s, 0)) as trace from messages m join complaints c on c.id = m.complaint_id"
+            " where m.direction = 'in' and position(%s::bytea in substr(m.raw, 1, 3000)) > 0",
+            len(sent) - 1,
+            len(sent),
+            mark.encode(),
+        )
+        assert row["hash"] == model.digest(sent), f"{mark}: stored otherwise than it was sent"
+        row["trace"] = bytes(row["trace"])
+        assert model.TRACE.fullmatch(row["trace"]), row["trace"]
+        return row
+
     def mails(self, to=None):
         """Mails that reached the sink, oldest first."""
         found = []

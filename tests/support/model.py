@@ -20,8 +20,8 @@ import psycopg2.extras
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MARK = re.compile(r"mark-[0-9a-f]{16}")
 MARK_BYTES = re.compile(rb"mark-[0-9a-f]{16}")
-# Exactly these four lines: a mail may begin with what looks like one more folded line.
-TRACE = re.compile(rb"\AReturn-Path: [^\r\n]*\r\nReceived: [^\r\n]*\r\n\t[^\r\n]*\r\n\t[^\r\n]*\r\n")
+# Exactly these four lines, five of a mail that came by TLS: a mail may begin with what looks like one more folded line.
+TRACE = re.compile(rb"\AReturn-Path: [^\r\n]*\r\nReceived: [^\r\n]*\r\n(?:\t\(using [^\r\n]*\)\r\n)?\tby [^\r\n]*\r\n\t[^\r\n]*\r\n")
 ABOUT = """\
 Compares what clients were told with what the database holds, and ends with 1 when anything is wrong.
 
@@ -39,8 +39,8 @@ Compares what clients were told with what the database holds, and ends with 1 wh
 
 What must hold:
   1. Each acknowledged complaint is stored: its receipt is there, and a stored message has its hash and its marker. The hash of
-     a stored mail is taken without the four lines that the server puts in front (Return-Path, and Received with two folded
-     lines). One whose receipt is still "pending" (accepted, not yet triaged) counts as stored when its envelope holds it.
+     a stored mail is taken without the lines that the server puts in front (Return-Path, and Received with two folded
+     lines, three of a mail that came by TLS). One whose receipt is still "pending" (accepted, not yet triaged) counts as stored when its envelope holds it.
   2. Nothing is stored twice: no marker in two incoming messages, no bytes twice under one channel and key.
   3. schema/invariants.sql returns nothing.
   4. Each notification is sent, suppressed with a reason, or pending with a time for the next attempt; none failed, expired or

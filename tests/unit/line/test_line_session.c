@@ -380,17 +380,72 @@ static void idle_sessions_end(void **state CD_UNUSED)
     int fd = client_open(-1), busy = client_open(-1);
     say(busy, AUTH_INTAKE "SUBMIT {\"text\":\"Hello\",\"key\":\"k\"}\n");
     heard(busy);
-    struct timeval wait = {0, 100000};
+    int64_t before = metrics_get(M_LINE_TIMEOUT);
+    struct timeval wait = {0, 400000};
     event_base_loopexit(T.base, &wait);
     event_base_dispatch(T.base);
     const char *a = heard(fd);
     assert_non_null(strstr(a, "idle-timeout"));
+    assert_int_equal(metrics_get(M_LINE_TIMEOUT), before + 1);
     assert_int_equal(a[strlen(a) - 1], '!');
     assert_int_equal(T.server.nsessions, 1); /* the other waits for us */
     stored(0, "C-1");
     assert_non_null(strstr(heard(busy), "C-1"));
     close(fd);
     close(busy);
+}
+
+static void run_ms(int64_t ms)
+{
+    struct timeval wait = {0, ms * 1000};
+    event_base_loopexit(T.base, &wait);
+    event_base_dispatch(T.base);
+}
+
+/* Reliability test 21: the deadline is absolute. Bytes of a line that does not end buy nothing, requests do. */
+static void test_21_a_byte_now_and_then(void **state CD_UNUSED)
+{
+    T.cfg.line_idle_timeout_us = CD_MSEC(600);
+    int slow = client_open(-1), busy = client_open(-1);
+    for (int i = 0; i < 200 && T.server.nsessions == 2; i++) {
+        (void)!send(slow, "P", 1, MSG_NOSIGNAL);
+        if (i % 3 == 0)
+            (void)!send(busy, "PING\n", 5, MSG_NOSIGNAL);
+        run_ms(20);
+    }
+    assert_int_equal(T.server.nsessions, 1);
+    assert_non_null(strstr(heard(slow), "idle-timeout")); /* then the end, or a reset where a byte was left unread */
+    assert_null(strchr(heard(busy), '!'));
+    close(slow);
+    close(busy);
+}
+
+/* And who does not read answers, or hardly, is not kept for ever either. */
+static void test_21_a_reader_that_does_not(void **state CD_UNUSED)
+{
+    int fd = client_open((long)geteuid());
+    char *big = malloc(900001);
+    assert_non_null(big);
+    memset(big, 'x', 900000);
+    big[900000] = '\0';
+    struct reply r = {.ok = true, .body = json_pack("{s:s}", "x", big)};
+    say(fd, "STATS\n");
+    line_on_reply(&T.server, T.requests[0].slot, &r);
+    turn();
+    T.cfg.line_idle_timeout_us = CD_MSEC(1200); /* 500 bytes in this time are the least */
+    int64_t before = metrics_get(M_LINE_TIMEOUT);
+    for (int i = 0; i < 3; i++) { /* a fair reader */
+        run_ms(700);
+        assert_int_equal(T.server.nsessions, 1);
+        (void)!recv(fd, big, 200000, 0);
+    }
+    for (int i = 0; i < 100 && T.server.nsessions; i++)
+        run_ms(50);
+    assert_int_equal(T.server.nsessions, 0);
+    assert_int_equal(metrics_get(M_LINE_TIMEOUT), before + 1);
+    json_decref(r.body);
+    free(big);
+    close(fd);
 }
 
 int main(void)
@@ -413,6 +468,8 @@ int main(void)
         T_(outcomes_at_the_very_end),
         T_(drain_answers_what_is_open),
         T_(idle_sessions_end),
+        T_(test_21_a_byte_now_and_then),
+        T_(test_21_a_reader_that_does_not),
     };
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,7 +31,7 @@ static void refusals_are_delayed(void **state)
     close(trusted);
 }
 
-static void harvesting_gets_slower_and_ends(void **state)
+static void test_28_harvesting_gets_slower_and_ends(void **state)
 {
     (void)state;
     cfg.mail_errors_before_delay = 1;
@@ -158,7 +158,7 @@ static void one_address_has_its_share(void **state)
 
 /* ---- whose turn it is ---- */
 
-static void talks_before_the_greeting(void **state)
+static void test_28_talks_before_the_greeting(void **state)
 {
     (void)state;
     cfg.mail_reject_early = true;
@@ -196,7 +196,7 @@ static void greeting_delay(void **state)
     close(trusted);
 }
 
-static void does_not_wait_for_the_answer(void **state)
+static void test_28_does_not_wait_for_the_answer(void **state)
 {
     (void)state;
     static const char *const early[] = {
@@ -261,7 +261,7 @@ static void refused_text(const char *line, size_t times, const char *answer, enu
     turn();
 }
 
-static void header_and_lines(void **state)
+static void test_23_header_and_lines(void **state)
 {
     (void)state;
     static char junk[1001];
@@ -306,7 +306,7 @@ static void a_text_without_header(void **state)
 
 /* ---- time ---- */
 
-static void one_byte_now_and_then(void **state)
+static void test_21_one_byte_now_and_then(void **state)
 {
     (void)state;
     cfg.mail_command_timeout_us = CD_MSEC(120);
@@ -321,7 +321,7 @@ static void one_byte_now_and_then(void **state)
     close(fd);
 }
 
-static void a_text_that_trickles(void **state)
+static void test_21_a_text_that_trickles(void **state)
 {
     (void)state;
     cfg.mail_min_rate = 500;
@@ -438,7 +438,7 @@ static void the_idle_make_room(void **state)
     close(fresh);
 }
 
-static void networks_of_ipv6(void **state)
+static void test_22_networks_of_ipv6(void **state)
 {
     (void)state;
     cfg.mail_max_connections_per_address = 1;
@@ -484,10 +484,24 @@ static void a_reload_is_followed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(refusals_are_delayed), T(harvesting_gets_slower_and_ends), T(guesses_are_counted_over_mails), T(recipients_come_to_an_end),
-        T(asking_again_comes_to_an_end), T(one_address_has_its_share), T(stress_that_does_not_go), T(talks_before_the_greeting),
-        T(greeting_delay), T(does_not_wait_for_the_answer), T(header_and_lines), T(a_text_without_header), T(one_byte_now_and_then),
-        T(a_text_that_trickles), T(stress_comes_and_goes), T(the_idle_make_room), T(networks_of_ipv6), T(a_reload_is_followed),
+        T(refusals_are_delayed),
+        T(test_28_harvesting_gets_slower_and_ends),
+        T(guesses_are_counted_over_mails),
+        T(recipients_come_to_an_end),
+        T(asking_again_comes_to_an_end),
+        T(one_address_has_its_share),
+        T(stress_that_does_not_go),
+        T(test_28_talks_before_the_greeting),
+        T(greeting_delay),
+        T(test_28_does_not_wait_for_the_answer),
+        T(test_23_header_and_lines),
+        T(a_text_without_header),
+        T(test_21_one_byte_now_and_then),
+        T(test_21_a_text_that_trickles),
+        T(stress_comes_and_goes),
+        T(the_idle_make_room),
+        T(test_22_networks_of_ipv6),
+        T(a_reload_is_followed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

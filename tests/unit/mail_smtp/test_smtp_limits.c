@@ -3,7 +3,7 @@
 
 /* ---- limits ---- */
 
-static void message_over_the_limit(void **state)
+static void test_23_message_over_the_limit(void **state)
 {
     (void)state;
     start();
@@ -126,7 +126,7 @@ static void errors_limit(void **state)
     close(trusted);
 }
 
-static void junk_limit(void **state)
+static void test_28_junk_limit(void **state)
 {
     (void)state;
     start();
@@ -143,7 +143,7 @@ static void junk_limit(void **state)
     close(trusted);
 }
 
-static void command_line_limit(void **state)
+static void test_23_command_line_limit(void **state)
 {
     (void)state;
     start();
@@ -191,7 +191,7 @@ static void mails_per_session(void **state)
     close(trusted);
 }
 
-static void deadlines(void **state)
+static void test_21_deadlines(void **state)
 {
     (void)state;
     cfg.mail_command_timeout_us = CD_MSEC(80);
@@ -283,7 +283,7 @@ static const char *hear_within(int fd, int ms)
     return heard;
 }
 
-static void connection_limits(void **state)
+static void test_22_connection_limits(void **state)
 {
     (void)state;
     struct network trusted = {.addr = {[10] = 0xff, [11] = 0xff, [12] = 127}, .bits = 104};
@@ -321,7 +321,7 @@ static void connection_limits(void **state)
         close(fd[i]);
 }
 
-static void out_of_descriptors(void **state)
+static void test_14_out_of_descriptors(void **state)
 {
     struct rlimit old, low;
     (void)state;
@@ -357,18 +357,18 @@ static void bad_listener(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(message_over_the_limit),
+        T(test_23_message_over_the_limit),
         T(bad_content),
         T(mail_in_circles),
         T(reading_memory),
         T(errors_limit),
-        T(junk_limit),
-        T(command_line_limit),
+        T(test_28_junk_limit),
+        T(test_23_command_line_limit),
         T(mails_per_session),
-        T(deadlines),
+        T(test_21_deadlines),
         T(drain),
-        T(connection_limits),
-        T(out_of_descriptors),
+        T(test_22_connection_limits),
+        T(test_14_out_of_descriptors),
         T(bad_listener),
     };
     return cmocka_run_group_tests_name("smtp_limits", tests, NULL, NULL);

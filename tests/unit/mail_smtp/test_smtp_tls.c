@@ -264,7 +264,7 @@ static void plain_text_where_tls_is_due(void **state)
 }
 
 /* Reliability test 27: whatever stands behind STARTTLS, cut anywhere, nothing of it is carried out. */
-static void injection(void **state)
+static void test_27_injection(void **state)
 {
     (void)state;
     cfg.mail_max_errors = 1000;
@@ -308,7 +308,7 @@ static void injection(void **state)
     }
 }
 
-static void handshake_deadline(void **state)
+static void test_21_handshake_deadline(void **state)
 {
     (void)state;
     cfg.mail_tls_handshake_timeout_us = CD_MSEC(150);
@@ -390,8 +390,8 @@ int main(void)
         TLS_TEST(old_versions_are_refused),
         TLS_TEST(costly_key_exchange_is_refused),
         TLS_TEST(plain_text_where_tls_is_due),
-        TLS_TEST(injection),
-        TLS_TEST(handshake_deadline),
+        TLS_TEST(test_27_injection),
+        TLS_TEST(test_21_handshake_deadline),
         TLS_TEST(draining_ends_handshakes),
         TLS_TEST(a_new_context),
     };

@@ -187,7 +187,7 @@ static void framing_byte_by_byte(void **state)
     assert_int_equal(t.handled, 1);
 }
 
-static void sizes(void **state)
+static void test_23_sizes(void **state)
 {
     CD_CLEANUP_FREE char *big = cd_alloc(CD_KIB(128));
     int head;
@@ -206,7 +206,11 @@ static void sizes(void **state)
     head = sprintf(big, "GET / HTTP/1.1\r\nHost: h\r\nX: ");
     memset(big + head, 'x', 5000);
     strcpy(big + head + 5000, "\r\n\r\n");
-    assert_int_equal(exchange(big, (size_t)head + 5004) / 100, 4);
+    int64_t before = metrics_get(M_HTTP_BAD);
+    assert_int_equal(exchange(big, (size_t)head + 5004), 431);
+    assert_true(t.peer.closed);
+    assert_int_equal(exchange(big, (size_t)head + 4500), 431); /* one that does not end */
+    assert_int_equal(metrics_get(M_HTTP_BAD), before + 2);
     head = sprintf(big, "GET / HTTP/1.1\r\nHost: h\r\n");
     for (int i = 0; i < FENCE_MAX_HEADERS; i++)
         head += sprintf(big + head, "X: y\r\n");
@@ -216,7 +220,7 @@ static void sizes(void **state)
 }
 
 /* A byte now and then does not keep a connection: the whole request has one deadline. */
-static void slow_request(void **state)
+static void test_21_slow_request(void **state)
 {
     static const char text[] = "GET /0123456789012345678901234567890123456789 HTTP/1.1\r\nHost: h\r\n\r\n";
     int64_t before = metrics_get(M_HTTP_TIMEOUT);
@@ -232,7 +236,7 @@ static void slow_request(void **state)
 }
 
 /* "Expect: 100-continue" makes evhttp answer before the body: the deadline holds all the same. */
-static void slow_body_after_continue(void **state)
+static void test_21_slow_body_after_continue(void **state)
 {
     static const char text[] = H "Expect: 100-continue\r\nContent-Length: 40\r\n\r\n";
 
@@ -470,9 +474,9 @@ int main(void)
         T(one_request_a_connection),
         T(framing_abuse),
         T(framing_byte_by_byte),
-        T(sizes),
-        T(slow_request),
-        T(slow_body_after_continue),
+        T(test_23_sizes),
+        T(test_21_slow_request),
+        T(test_21_slow_body_after_continue),
         T(silent_connections_and_cap),
         T(no_descriptors),
         T(answer_later),
