@@ -174,10 +174,11 @@ struct cfg_category {
     char *name, *team; /* team "" = the desk's default */
     struct mark mark;
 };
-struct cfg_template { /* purpose.transport.language.txt */
+struct cfg_template { /* purpose.transport.language[.desk].txt */
     char *purpose;    /* "acknowledgement", "escalation", … */
     char *transport;  /* "mail", "sms" */
     char *language;
+    char *desk;       /* for its complaints only; NULL: for all */
     char *subject;    /* mail only, "" otherwise */
     char *text;
     struct mark mark;
@@ -316,8 +317,9 @@ const struct cfg_category *config_category(const struct config *c, const char *n
 const struct cfg_webhook *config_webhook(const struct config *c, const char *name);
 /* A team's or named contact's ways; "team" is not resolved here. */
 const struct contact *config_contact(const struct config *c, const char *name);
-/* Best template: exact language, else its first part ("zh" of "zh-TW"), else default_language, else any. */
-const struct cfg_template *config_template(const struct config *c, const char *purpose, const char *transport,
+/* Best template: exact language, else its first part ("zh" of "zh-TW"), else default_language, else any; of two that are as good the
+ * desk's own. `desk` may be NULL. */
+const struct cfg_template *config_template(const struct config *c, const char *desk, const char *purpose, const char *transport,
                                            const char *language);
 bool config_trusted(const struct config *c, const char *numeric_address);
 bool config_in_networks(const struct network *v, size_t n, const char *numeric_address);

@@ -234,6 +234,7 @@ void config_free(struct config **c)
         free(t->purpose);
         free(t->transport);
         free(t->language);
+        free(t->desk);
         free(t->subject);
         free(t->text);
     }

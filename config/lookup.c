@@ -152,16 +152,16 @@ static int language_rank(const struct config *c, const char *have, const char *w
     return str_ieq(have, c->default_language) ? 2 : 1;
 }
 
-const struct cfg_template *config_template(const struct config *c, const char *purpose, const char *transport,
+const struct cfg_template *config_template(const struct config *c, const char *desk, const char *purpose, const char *transport,
                                            const char *language)
 {
     const struct cfg_template *best = NULL;
     int rank = 0;
     for (size_t i = 0; i < c->ntemplates; i++) {
         const struct cfg_template *t = &c->templates[i];
-        if (!str_eq(t->purpose, purpose) || !str_eq(t->transport, transport))
+        if (!str_eq(t->purpose, purpose) || !str_eq(t->transport, transport) || (t->desk && !str_eq(t->desk, desk)))
             continue;
-        int r = language_rank(c, t->language, language);
+        int r = 2 * language_rank(c, t->language, language) + (t->desk != NULL);
         if (r > rank) {
             rank = r;
             best = t;

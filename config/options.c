@@ -304,7 +304,7 @@ const struct option root_options[] = {
     {"calendars", OPT_CUSTOM, .parse = patterns_parse, .arg = REF_CALENDAR, .flags = OPT_RELOAD,
      .doc = "Files of calendars."},
     {"templates", OPT_CUSTOM, .parse = templates_dir_parse, .flags = OPT_RELOAD,
-     .doc = "Folder of files PURPOSE.TRANSPORT.LANGUAGE.txt."},
+     .doc = "Folder of files PURPOSE.TRANSPORT.LANGUAGE.txt; PURPOSE.TRANSPORT.LANGUAGE.DESK.txt is for that desk alone."},
 
     {"notify.batch", OPT_COUNT, AT(notify_batch), .def = "100", .min = "1", .max = "10000",
      .unit = "notifications",

@@ -89,7 +89,7 @@ static bool same_templates(const struct config *a, const struct config *b)
     for (size_t i = 0; same && i < a->ntemplates; i++) {
         const struct cfg_template *x = &a->templates[i], *y = &b->templates[i];
         same = str_eq(x->purpose, y->purpose) && str_eq(x->transport, y->transport) && str_eq(x->language, y->language) &&
-               str_eq(x->subject, y->subject) && str_eq(x->text, y->text);
+               str_eq(x->desk, y->desk) && str_eq(x->subject, y->subject) && str_eq(x->text, y->text);
     }
     return same;
 }

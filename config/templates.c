@@ -72,20 +72,20 @@ static void check_placeholders(const struct reading *r)
     }
 }
 
-/* "purpose.transport.language.txt"; false with a fault when it is not. */
+/* "purpose.transport.language.txt" or "purpose.transport.language.desk.txt"; false with a fault when it is not. */
 static bool name_split(const struct reading *r, const char *name, struct cfg_template *t)
 {
-    char *part[3] = {0};
+    char *part[4] = {0};
     const char *p = name, *fault = NULL;
     size_t n = 0;
-    for (; n < 3 && strchr(p, '.'); n++) {
+    for (; n < ARRAY_LEN(part) && strchr(p, '.'); n++) {
         part[n] = cd_strndup(p, strcspn(p, "."));
         p = strchr(p, '.') + 1;
     }
     struct mark m = {r->path, 1, 1};
     if (n < 3 || !str_eq(p, "txt"))
         fault = "the name is not that of a template: write PURPOSE.TRANSPORT.LANGUAGE.txt, such as "
-                "acknowledgement.mail.en.txt";
+                "acknowledgement.mail.en.txt, or with a desk's name before .txt";
     else if (!word_in(purposes, part[0]))
         fault = "the name begins with an unknown purpose: write acknowledgement or escalation";
     else if (!word_in(transports, part[1]))
@@ -94,13 +94,14 @@ static bool name_split(const struct reading *r, const char *name, struct cfg_tem
         fault = "the name has no right language: write en, zh or zh-TW";
     if (fault) {
         faults_add(r->l->f, m, "%s", fault);
-        for (size_t i = 0; i < 3; i++)
+        for (size_t i = 0; i < ARRAY_LEN(part); i++)
             free(part[i]);
         return false;
     }
     t->purpose = part[0];
     t->transport = part[1];
     t->language = part[2];
+    t->desk = part[3];
     return true;
 }
 
@@ -185,6 +186,7 @@ static void template_load(struct loader *l, const char *name)
     free(t.purpose);
     free(t.transport);
     free(t.language);
+    free(t.desk);
 }
 
 static int wanted(const struct dirent *d)
@@ -240,11 +242,15 @@ void check_templates(struct loader *l)
     const struct config *c = l->c;
     if (!c->ndesks || l->incomplete[REF_TEMPLATE])
         return;
+    for (size_t i = 0; i < c->ntemplates; i++)
+        if (c->templates[i].desk && !l->incomplete[REF_DESK] && !config_desk(c, c->templates[i].desk))
+            faults_add(l->f, c->templates[i].mark, "there is no desk %s: write the name of one, or leave it out of the file's name",
+                       c->templates[i].desk);
     for (size_t p = 0; purposes[p]; p++)
         for (size_t t = 0; transports[t]; t++) {
             bool found = false;
             for (size_t i = 0; i < c->ntemplates && !found; i++)
-                found = str_eq(c->templates[i].purpose, purposes[p]) &&
+                found = !c->templates[i].desk && str_eq(c->templates[i].purpose, purposes[p]) &&
                         str_eq(c->templates[i].transport, transports[t]) &&
                         str_ieq(c->templates[i].language, c->default_language);
             if (!found)

@@ -83,7 +83,7 @@ static int text_message(const struct config *c, bool sandbox, const PGresult *r,
                         const char **why)
 {
     const char *purpose = pg_text(r, row, CC_PURPOSE), *transport = pg_text(r, row, CC_TRANSPORT);
-    const struct cfg_template *t = config_template(c, purpose, transport, pg_text(r, row, CC_LANGUAGE));
+    const struct cfg_template *t = config_template(c, pg_text(r, row, CC_DESK), purpose, transport, pg_text(r, row, CC_LANGUAGE));
     const struct cfg_desk *desk = config_desk(c, pg_text(r, row, CC_DESK));
     char due[CLOCK_TEXT_SIZE], received[CLOCK_TEXT_SIZE];
     if (!t) {

@@ -1,7 +1,11 @@
 """Desks: several addresses, tags, a whole domain, postmaster and abuse; one mail for two desks."""
+import os
+import shutil
+
 import letters
-from box import default_build, run
+from box import ROOT, default_build, run
 from clients import RawSmtp
+from model import settle
 
 DESKS = [
     {"name": "care", "addresses": ["care@example.com", "help@shop.example"]},
@@ -80,3 +84,20 @@ def test_check_says_who_gets_postmaster(box, tmp_path):
         path.write_text(text.replace("mail:\n", "mail:\n" + wrong, 1), encoding="utf-8")
         done = run(default_build() + "/complaintd", "--check", "--config", str(path))
         assert done.returncode == 78 and word in done.stdout, done.stdout
+
+
+def test_a_template_of_the_desks_own(make_box, tmp_path):
+    folder = tmp_path / "templates"
+    shutil.copytree(os.path.join(ROOT, "config", "templates"), folder)
+    (folder / "acknowledgement.mail.en.shop.txt").write_text("Subject: The Shop has it: {{ref}}\n\nThe Shop has {{ref}}.\n", encoding="utf-8")
+    box = make_box(overlay={**OVERLAY, "templates": str(folder)})
+    for recipient, subject in (("laden@shop.example", "The Shop has it"), ("care@example.com", None)):
+        mark = letters.mark()
+        text = letters.mail(f"Which text {mark}", f"I would like to complain about the text of this answer. {mark}", sender=f"Ann <{mark}@shop.example>")
+        assert box.mail(text, recipients=[recipient])[0] == 250
+        settle(box.db, 30)
+        (answer,) = box.mails(f"{mark}@shop.example")
+        assert ("The Shop has it" in answer["Subject"]) == bool(subject), answer["Subject"]
+    (folder / "acknowledgement.mail.en.nobody.txt").write_text("Subject: {{ref}}\n\n{{ref}}\n", encoding="utf-8")
+    done = run(default_build() + "/complaintd", "--check", "--config", box.e["CONFIG"])
+    assert done.returncode == 78 and "there is no desk nobody" in done.stdout, done.stdout

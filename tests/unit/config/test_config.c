@@ -149,21 +149,25 @@ static void test_templates(void **state CD_UNUSED)
 {
     put("templates/acknowledgement.sms.zh.txt", "\xef\xbb\xbf投诉 {{ref}}");
     put("templates/acknowledgement.sms.zh-TW.txt", "投訴 {{ref}}\n\n");
+    put("templates/acknowledgement.sms.zh.care.txt", "自己的 {{ref}}");
     put("templates/README", "not a template {{");
     struct config *c = load_good(CONFIG);
-    const struct cfg_template *t = config_template(c, "acknowledgement", "mail", "zh");
+    const struct cfg_template *t = config_template(c, NULL, "acknowledgement", "mail", "zh");
     assert_string_equal(t->language, "en"); /* the default language */
     assert_string_equal(t->subject, "Your complaint {{ref}}");
     assert_string_equal(t->text, "We have it, {{name}}.\n");
-    t = config_template(c, "acknowledgement", "sms", "zh-tw");
+    t = config_template(c, NULL, "acknowledgement", "sms", "zh-tw");
     assert_string_equal(t->text, "投訴 {{ref}}");
     assert_string_equal(t->subject, "");
-    assert_string_equal(config_template(c, "acknowledgement", "sms", "zh-HK")->text, "投诉 {{ref}}");
-    assert_string_equal(config_template(c, "acknowledgement", "sms", "fr")->language, "en");
-    assert_string_equal(config_template(c, "acknowledgement", "sms", NULL)->language, "en");
-    assert_string_equal(config_template(c, "acknowledgement", "sms", "")->language, "en");
-    assert_null(config_template(c, "acknowledgement", "webhook", "en"));
-    assert_null(config_template(c, "farewell", "mail", "en"));
+    assert_string_equal(config_template(c, NULL, "acknowledgement", "sms", "zh-HK")->text, "投诉 {{ref}}");
+    assert_string_equal(config_template(c, NULL, "acknowledgement", "sms", "fr")->language, "en");
+    assert_string_equal(config_template(c, NULL, "acknowledgement", "sms", NULL)->language, "en");
+    assert_string_equal(config_template(c, NULL, "acknowledgement", "sms", "")->language, "en");
+    assert_null(config_template(c, NULL, "acknowledgement", "webhook", "en"));
+    assert_null(config_template(c, NULL, "farewell", "mail", "en"));
+    assert_string_equal(config_template(c, "care", "acknowledgement", "sms", "zh-HK")->text, "自己的 {{ref}}");
+    assert_string_equal(config_template(c, "care", "acknowledgement", "sms", "zh-TW")->text, "投訴 {{ref}}"); /* the language first */
+    assert_string_equal(config_template(c, "other", "acknowledgement", "sms", "zh")->text, "投诉 {{ref}}");
     assert_true(config_template_name_known("due_date", 8));
     assert_false(config_template_name_known("due_dat", 7));
     config_free(&c);
@@ -174,7 +178,7 @@ static void test_template_any_language(void **state CD_UNUSED)
     char purpose[] = "escalation", transport[] = "sms", zh[] = "zh", en[] = "en";
     struct cfg_template only = {.purpose = purpose, .transport = transport, .language = zh};
     struct config c = {.default_language = en, .templates = &only, .ntemplates = 1};
-    assert_ptr_equal(config_template(&c, "escalation", "sms", "fr"), &only);
+    assert_ptr_equal(config_template(&c, NULL, "escalation", "sms", "fr"), &only);
 }
 
 static void test_policy(void **state CD_UNUSED)
@@ -280,7 +284,7 @@ static void test_sample(void **state CD_UNUSED)
         fail_msg("%s:%d:%d: %s", f.v[0].file, f.v[0].line, f.v[0].column, f.v[0].text);
     assert_true(c->rules.n > 20 && c->rules.ntests > 20);
     assert_non_null(config_category(c, "safety"));
-    assert_non_null(config_template(c, "acknowledgement", "sms", "zh"));
+    assert_non_null(config_template(c, NULL, "acknowledgement", "sms", "zh"));
     config_free(&c);
 }
 
