@@ -390,7 +390,7 @@ static void test_templates(void **state CD_UNUSED)
                 "templates/escalation.sms.fr.txt:1:1: the template can't be read (not UTF-8): make it a text "
                 "of at most 64 kB in UTF-8\n"
                 "templates/escalation.txt:1:1: the name is not that of a template: write "
-                "PURPOSE.TRANSPORT.LANGUAGE.txt, such as acknowledgement.mail.en.txt\n");
+                "PURPOSE.TRANSPORT.LANGUAGE.txt, such as acknowledgement.mail.en.txt, or with a desk's name before .txt\n");
 }
 
 static void test_templates_missing(void **state CD_UNUSED)
