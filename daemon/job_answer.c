@@ -19,8 +19,6 @@ static const char *sender_text(const struct envelope *e)
     return e->sender ? log_addr(e->sender) : "-";
 }
 
-/* The one line of an accepted message: whatever an operator is asked about, from the id or reference that the sender quotes on.
- * What was accepted as pending gets a second one, of another event, when it is triaged. */
 /* " notes=bare_lf,nul", "" without any. */
 static const char *notes_text(const struct envelope *e)
 {
@@ -29,6 +27,8 @@ static const char *notes_text(const struct envelope *e)
     return texts[e->notes & (NOTE_BARE_LF | NOTE_BARE_CR | NOTE_NUL)];
 }
 
+/* The one line of an accepted message: whatever an operator is asked about, from the id or reference that the sender quotes on.
+ * What was accepted as pending gets a second one, of another event, when it is triaged. */
 static void log_accepted(const struct job *j, const struct ack_result *r)
 {
     const struct envelope *e = j->env;

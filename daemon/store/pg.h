@@ -78,7 +78,6 @@ struct pg;
 struct pg_options {
     const char *name;   /* for logs: "intake" */
     const char *dsn;
-    const char *setup;  /* statements run once a connection, for example "set enable_seqscan = off" */
     const struct pg_stmt *const *statements; /* NULL-terminated; prepared at connect */
     unsigned max_in_flight; /* units */
     int64_t reconnect_max_us;
