@@ -326,6 +326,26 @@ static void check_listeners(struct loader *l)
     strlist_free(&seen);
 }
 
+#define KEY_BYTES 16
+static void check_thread_keys(struct loader *l)
+{
+    const struct config *c = l->c;
+    for (size_t i = 0; i < c->nthread_keys; i++) {
+        const struct cfg_thread_key *x = &c->thread_keys[i];
+        if (!*x->id || !*x->secret)
+            continue; /* told already */
+        if (strlen(x->id) != 1 || !strchr("123456789abcdefghijklmnopqrstuvwxyz", *x->id))
+            faults_add(l->f, x->mark, "the id of a key is one character of 1-9 and a-z, not '%s': write one of those", show(x->id));
+        if (strlen(x->secret) < KEY_BYTES)
+            faults_add(l->f, x->mark, "the secret of key '%s' is short: write at least %d bytes, random ones", show(x->id), KEY_BYTES);
+        for (size_t k = 0; k < i; k++)
+            if (str_eq(x->id, c->thread_keys[k].id)) {
+                faults_add(l->f, x->mark, "there are two keys '%s': give each an id of its own", show(x->id));
+                break;
+            }
+    }
+}
+
 #define TOKEN_BYTES 8
 static void check_clients(struct loader *l)
 {
@@ -361,6 +381,7 @@ void check_general(struct loader *l)
     check_gate(l);
     check_listeners(l);
     check_clients(l);
+    check_thread_keys(l);
     if (c->state_dir[0] != '/' && root_given(l, "state_dir") && !*l->dir)
         faults_add(l->f, root_mark(l, "state_dir"), "state_dir is relative: write an absolute path");
     if (c->notify_retry_base_us > c->notify_retry_max_us)

@@ -57,6 +57,13 @@ struct cfg_certificate {
     struct mark mark;
 };
 
+/* Signs the names that go out with our mail (daemon/intake/token.h). */
+struct cfg_thread_key {
+    char *id; /* one character */
+    char *secret;
+    struct mark mark;
+};
+
 struct cfg_team {
     char *name;
     struct contact contact;
@@ -245,6 +252,9 @@ struct config {
     char *mail_from, *mail_from_name;
     uint64_t mail_workers;
     int64_t mail_send_timeout_us;
+    /* threads */
+    struct cfg_thread_key *thread_keys; /* the first signs, all verify */
+    size_t nthread_keys;
     /* http */
     struct listen_addr *http_listen, *metrics_listen;
     size_t nhttp_listen, nmetrics_listen;

@@ -252,6 +252,11 @@ const struct option root_options[] = {
      .max = "10min",
      .doc = "A mail worker that needs longer for one mail is killed."},
 
+    {"threads.keys", OPT_ITEMS, LIST(thread_keys, nthread_keys), .items = &section_thread_keys, .flags = OPT_RELOAD,
+     .doc = "Keys that sign reply addresses and Message-IDs, so that answers find their complaint: the first signs, all are known. To "
+            "change one, write the new one in front and leave the old one for as long as answers may come. The database has one of its "
+            "own, which signs when there is none here and is always known."},
+
     {"http.listen", OPT_LISTEN, LIST(http_listen, nhttp_listen), .def = "[]",
      .doc = "Addresses of the HTTP server (SMS webhooks, health); none: it is off."},
     {"http.max_body", OPT_SIZE, AT(http_max_body_bytes), .def = "256kB", .min = "1kB", .max = "16MB",

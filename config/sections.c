@@ -45,6 +45,17 @@ const struct section section_certificates = {
     .mark_offset = offsetof(struct cfg_certificate, mark), .name_offset = NO_OFFSET, .max = 8};
 #undef AT
 
+#define AT(f) FIELD(struct cfg_thread_key, f)
+static const struct option thread_key_options[] = {
+    {"id", OPT_STRING, AT(id), .flags = OPT_REQUIRED, .doc = "One of 1-9 and a-z; stands in what it signs."},
+    {"secret", OPT_SECRET, AT(secret), .flags = OPT_REQUIRED, .doc = "16 bytes at least, random ones."},
+    {0},
+};
+const struct section section_thread_keys = {
+    .noun = "key", .options = thread_key_options, .item_size = sizeof(struct cfg_thread_key),
+    .mark_offset = offsetof(struct cfg_thread_key, mark), .name_offset = NO_OFFSET, .max = 15};
+#undef AT
+
 #define AT(f) FIELD(struct cfg_team, f)
 static const struct option team_options[] = {
     {"name", OPT_NAME, AT(name), .flags = OPT_REQUIRED, .doc = "Name in records and commands."},

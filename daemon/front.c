@@ -26,6 +26,7 @@
 #include "daemon/pipeline.h"
 #include "daemon/reload.h"
 #include "daemon/requests.h"
+#include "daemon/signing.h"
 #include "daemon/store/migrate.h"
 #include "daemon/store/partitions.h"
 #include "daemon/triage_worker.h"
@@ -140,7 +141,7 @@ static void on_fired(void *arg)
 
 /* ---- database at start ---- */
 
-/* Migrates, and learns whether this is a sandbox and what time it is there. Blocking: the loop does not run yet. */
+/* Migrates, and learns whether this is a sandbox, what time it is there, and the key for tokens. Blocking: the loop does not run yet. */
 static int open_database(struct front *f)
 {
     struct buf text;
@@ -162,9 +163,14 @@ static int open_database(struct front *f)
     if (r < 0)
         return r;
     PGconn *db = PQconnectdb(f->cfg->database_dsn);
-    PGresult *res = PQexec(db, "select sandbox, (extract(epoch from complaintd.now()) * 1000000)::bigint from complaintd.clock");
-    bool ok = PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) == 1;
+    PGresult *res = PQexec(db, "select c.sandbox, (extract(epoch from complaintd.now()) * 1000000)::bigint, encode(s.secret, 'hex')"
+                               " from complaintd.clock c, complaintd.secrets s where s.name = 'token'");
+    uint8_t secret[SHA256_SIZE];
+    bool ok = PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) == 1 &&
+              hex_decode(PQgetvalue(res, 0, 2), secret, sizeof secret) == 0;
     if (ok) {
+        signing_set_database_key(secret);
+        signing_apply(f->cfg);
         f->sandbox = PQgetvalue(res, 0, 0)[0] == 't';
         clock_set_service_offset_us(strtoll(PQgetvalue(res, 0, 1), NULL, 10) - clock_real_us());
     }
@@ -212,6 +218,7 @@ static void on_reloaded(void *arg)
     struct front *f = arg;
     log_set_level((enum log_level)f->cfg->log_level);
     log_set_pii(f->cfg->log_pii);
+    signing_apply(f->cfg);
     for (size_t i = 0; i < ARRAY_LEN(channels); i++)
         if (f->state[i] && channels[i]->reloaded)
             channels[i]->reloaded(f->state[i]);

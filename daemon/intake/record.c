@@ -14,6 +14,16 @@ static const char *const class_names[MC_COUNT] = {
     [MC_OWN] = "own",
 };
 
+static const char *const kind_names[AT_KIND_COUNT] = {
+    [AT_FILE] = "file",           [AT_INLINE] = "inline",       [AT_MESSAGE] = "message",     [AT_CALENDAR] = "calendar",
+    [AT_SIGNATURE] = "signature", [AT_ENCRYPTED] = "encrypted", [AT_CONTAINER] = "container",
+};
+
+const char *attachment_kind_name(enum attachment_kind k)
+{
+    return (unsigned)k < AT_KIND_COUNT ? kind_names[k] : "unknown";
+}
+
 const char *message_class_name(enum message_class c)
 {
     return (unsigned)c < MC_COUNT ? class_names[c] : "unknown";
@@ -41,7 +51,8 @@ void record_free(struct record **rp)
         r->phone,           r->subject,          r->text,       r->text_new,
         r->text_quoted,     r->language,         r->message_id, r->in_reply_to,
         r->reply_to,        r->said_channel,     r->category,   r->priority,
-        r->external_id,
+        r->external_id,   r->charset_note,     r->security,   r->bounced_id,
+        r->bounced_sender,
     };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         free(texts[i]);
@@ -50,8 +61,23 @@ void record_free(struct record **rp)
         free(r->attachments[i].filename);
         free(r->attachments[i].content_type);
         free(r->attachments[i].encoding);
+        free(r->attachments[i].magic_type);
+        free(r->attachments[i].content_id);
+        free(r->attachments[i].inner);
     }
     free(r->attachments);
+    for (size_t i = 0; i < r->nbounces; i++) {
+        free(r->bounces[i].recipient);
+        free(r->bounces[i].status);
+        free(r->bounces[i].action);
+        free(r->bounces[i].diagnostic);
+        free(r->bounces[i].reason);
+    }
+    free(r->bounces);
+    for (size_t i = 0; i < r->nauths; i++)
+        free(r->auths[i].server);
+    free(r->auths);
+    strlist_free(&r->signals);
     for (size_t i = 0; i < r->nhits; i++)
         free(r->hits[i].word);
     free(r->hits);
@@ -72,6 +98,32 @@ struct attachment *record_add_attachment(struct record *r)
     struct attachment *a = &r->attachments[r->nattachments++];
     *a = (struct attachment){.filename = cd_strdup("")};
     return a;
+}
+
+struct bounce *record_add_bounce(struct record *r)
+{
+    if (r->nbounces >= RECORD_MAX_BOUNCES)
+        return NULL;
+    r->bounces = grow(r->bounces, r->nbounces, sizeof(*r->bounces));
+    struct bounce *b = &r->bounces[r->nbounces++];
+    *b = (struct bounce){0};
+    return b;
+}
+
+struct auth_result *record_add_auth(struct record *r)
+{
+    if (r->nauths >= RECORD_MAX_AUTHS)
+        return NULL;
+    r->auths = grow(r->auths, r->nauths, sizeof(*r->auths));
+    struct auth_result *a = &r->auths[r->nauths++];
+    *a = (struct auth_result){0};
+    return a;
+}
+
+void record_add_signal(struct record *r, const char *name)
+{
+    if (r->signals.n < RECORD_MAX_SIGNALS && !strlist_has(&r->signals, name))
+        strlist_add(&r->signals, name);
 }
 
 void record_add_hit(struct record *r, uint32_t pattern, uint8_t field, const char *word, size_t nword)

@@ -19,6 +19,22 @@ enum record_flag {
 #define RECORD_MAX_ATTACHMENTS 500
 #define RECORD_MAX_HITS 1024
 #define RECORD_MAX_ADDR 320
+#define RECORD_MAX_SIGNALS 24
+#define RECORD_MAX_BOUNCES 32
+#define RECORD_MAX_AUTHS 4
+
+/* What an attachment is to a reader, whatever its sender called it. */
+enum attachment_kind {
+    AT_FILE,
+    AT_INLINE,    /* shown within the text */
+    AT_MESSAGE,   /* a mail within the mail */
+    AT_CALENDAR,  /* an invitation or the answer to one */
+    AT_SIGNATURE, /* S/MIME or OpenPGP, detached */
+    AT_ENCRYPTED, /* S/MIME or OpenPGP: kept, not opened */
+    AT_CONTAINER, /* winmail.dat, whose members follow */
+    AT_KIND_COUNT
+};
+const char *attachment_kind_name(enum attachment_kind k); /* "file", "inline", … */
 
 struct attachment {
     char *filename;     /* safe, UTF-8, never NULL, may be "" */
@@ -28,6 +44,26 @@ struct attachment {
     uint64_t size_bytes;     /* decoded */
     uint8_t sha256[SHA256_SIZE]; /* of the decoded bytes */
     bool is_inline;
+    enum attachment_kind kind;
+    char *magic_type; /* what the bytes are by libmagic, NULL: not looked at */
+    char *content_id; /* without <>, NULL when absent */
+    char *inner;      /* "tnef:2": a member of what stands at this place, which is then decoded as `encoding` says; NULL: that itself */
+};
+
+/* One recipient that a bounce speaks of (RFC 3464, or what came near it). Texts are one line; NULL unknown. */
+struct bounce {
+    char *recipient;  /* normalized */
+    char *status;     /* "5.1.1" (RFC 3463) */
+    char *action;     /* "failed", "delayed", "delivered", "relayed", "expanded" */
+    char *diagnostic; /* the other system's words */
+    char *reason;     /* a word of ours: "user-unknown", "mailbox-full", … */
+};
+
+/* One Authentication-Results field (RFC 8601), as said; whether its author is trusted is for the front to know. */
+enum auth_verdict { AUTH_NONE, AUTH_PASS, AUTH_FAIL, AUTH_OTHER }; /* none, pass, fail, and softfail, neutral, temperror, … */
+struct auth_result {
+    char *server; /* authserv-id */
+    enum auth_verdict spf, dkim, dmarc, arc;
 };
 
 /* A pattern that occurred: which one, and the matched words as folded text for the reasons. */
@@ -60,11 +96,27 @@ struct record {
     /* what a client of the line protocol or web may say itself; NULL otherwise */
     char *said_channel; /* "phone", "counter", … */
     char *category, *priority, *external_id;
+    /* how it was read: NULL when there is nothing to say */
+    char *charset_note; /* "gb2312 read as gb18030" */
+    char *security;     /* "smime-signed", "smime-encrypted", "pgp-signed", "pgp-encrypted" */
+    /* why it has its class: "auto-submitted", "null-sender", … strongest first */
+    struct strlist signals;
+    uint32_t hops; /* X-Complaintd-Hops, 0 when absent */
+    /* of a bounce */
+    struct bounce *bounces;
+    size_t nbounces;
+    char *bounced_id;     /* Message-ID of the mail that came back, without <> */
+    char *bounced_sender; /* its reverse-path or From, which may hold a token of ours */
+    struct auth_result *auths; /* the topmost first */
+    size_t nauths;
 };
 
 struct record *record_new(void);
 void record_free(struct record **r);
 struct attachment *record_add_attachment(struct record *r); /* NULL at the limit */
+struct bounce *record_add_bounce(struct record *r);         /* the same */
+struct auth_result *record_add_auth(struct record *r);      /* the same */
+void record_add_signal(struct record *r, const char *name); /* once each; dropped at the limit */
 void record_add_hit(struct record *r, uint32_t pattern, uint8_t field, const char *word, size_t nword); /* dropped at the limit */
 void record_write(const struct record *r, struct buf *out);
 int record_read(const void *p, size_t n, struct record **ret) CD_MUSTUSE;

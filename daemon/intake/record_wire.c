@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-#define RECORD_VERSION 1
+#define RECORD_VERSION 2
 #define RECORD_FLAGS (REC_DEGRADED | REC_NO_AUTO_ANSWER | REC_HTML_ONLY | REC_TRUNCATED_MATCH)
 #define MAX_SHORT 256
 #define MAX_LINE CD_KIB(16)
@@ -26,6 +26,47 @@ static void write_attachment(struct buf *out, const struct attachment *a)
     wire_u64(out, a->size_bytes);
     wire_bytes(out, a->sha256, sizeof(a->sha256));
     wire_u8(out, a->is_inline);
+    wire_u8(out, (uint8_t)a->kind);
+    wire_str(out, a->magic_type);
+    wire_str(out, a->content_id);
+    wire_str(out, a->inner);
+}
+
+static void write_bounce(struct buf *out, const struct bounce *b)
+{
+    wire_str(out, b->recipient);
+    wire_str(out, b->status);
+    wire_str(out, b->action);
+    wire_str(out, b->diagnostic);
+    wire_str(out, b->reason);
+}
+
+static void write_auth(struct buf *out, const struct auth_result *a)
+{
+    wire_str(out, a->server);
+    wire_u8(out, (uint8_t)a->spf);
+    wire_u8(out, (uint8_t)a->dkim);
+    wire_u8(out, (uint8_t)a->dmarc);
+    wire_u8(out, (uint8_t)a->arc);
+}
+
+/* What was found out about a mail beside its texts. */
+static void write_mail_facts(const struct record *r, struct buf *out)
+{
+    wire_str(out, r->charset_note);
+    wire_str(out, r->security);
+    wire_u32(out, (uint32_t)r->signals.n);
+    for (size_t i = 0; i < r->signals.n; i++)
+        wire_str(out, r->signals.v[i]);
+    wire_u32(out, r->hops);
+    wire_u32(out, (uint32_t)r->nbounces);
+    for (size_t i = 0; i < r->nbounces; i++)
+        write_bounce(out, &r->bounces[i]);
+    wire_str(out, r->bounced_id);
+    wire_str(out, r->bounced_sender);
+    wire_u32(out, (uint32_t)r->nauths);
+    for (size_t i = 0; i < r->nauths; i++)
+        write_auth(out, &r->auths[i]);
 }
 
 void record_write(const struct record *r, struct buf *out)
@@ -66,6 +107,7 @@ void record_write(const struct record *r, struct buf *out)
     wire_str(out, r->category);
     wire_str(out, r->priority);
     wire_str(out, r->external_id);
+    write_mail_facts(r, out);
 }
 
 /* ---- reading ---- */
@@ -178,6 +220,14 @@ static void read_attachment(struct wire_reader *r, struct record *rec)
     }
     memcpy(a->sha256, sha, n);
     a->is_inline = wire_read_u8(r) != 0;
+    uint8_t kind = wire_read_u8(r);
+    if (kind >= AT_KIND_COUNT)
+        r->failed = true;
+    else
+        a->kind = (enum attachment_kind)kind;
+    read_line(r, MAX_SHORT, &a->magic_type);
+    a->content_id = read_id(r);
+    read_line(r, MAX_SHORT, &a->inner);
     /* Signed 64-bit columns of the database, and no sum that overflows. */
     if (a->offset > INT64_MAX || a->length > INT64_MAX - a->offset || a->size_bytes > INT64_MAX)
         r->failed = true;
@@ -197,6 +247,77 @@ static void read_hits(struct wire_reader *r, struct record *rec)
             record_add_hit(rec, pattern, field, word ? word : "", word ? strlen(word) : 0);
         free(word);
     }
+}
+
+/* The report of a bounce has addresses of any make: what is none of ours is no address here, and no fault. */
+static char *read_any_address(struct wire_reader *r)
+{
+    char *s = wire_read_str(r, RECORD_MAX_ADDR, true);
+
+    if (s && !mail_address_valid(s, strlen(s), true)) {
+        free(s);
+        return NULL;
+    }
+    return s;
+}
+
+static void read_bounces(struct wire_reader *r, struct record *rec)
+{
+    uint32_t n = wire_read_count(r, RECORD_MAX_BOUNCES);
+
+    for (uint32_t i = 0; i < n && !r->failed; i++) {
+        struct bounce *b = record_add_bounce(rec);
+
+        b->recipient = read_any_address(r);
+        read_line(r, MAX_SHORT, &b->status);
+        read_line(r, MAX_SHORT, &b->action);
+        read_line(r, MAX_LINE, &b->diagnostic);
+        read_line(r, MAX_SHORT, &b->reason);
+    }
+}
+
+static enum auth_verdict read_verdict(struct wire_reader *r)
+{
+    uint8_t v = wire_read_u8(r);
+
+    if (v > AUTH_OTHER)
+        r->failed = true;
+    return (enum auth_verdict)(v > AUTH_OTHER ? AUTH_NONE : v);
+}
+
+static void read_auths(struct wire_reader *r, struct record *rec)
+{
+    uint32_t n = wire_read_count(r, RECORD_MAX_AUTHS);
+
+    for (uint32_t i = 0; i < n && !r->failed; i++) {
+        struct auth_result *a = record_add_auth(rec);
+
+        read_line(r, MAX_SHORT, &a->server);
+        a->spf = read_verdict(r);
+        a->dkim = read_verdict(r);
+        a->dmarc = read_verdict(r);
+        a->arc = read_verdict(r);
+    }
+}
+
+static void read_mail_facts(struct wire_reader *r, struct record *rec)
+{
+    read_line(r, MAX_SHORT, &rec->charset_note);
+    read_line(r, MAX_SHORT, &rec->security);
+    uint32_t n = wire_read_count(r, RECORD_MAX_SIGNALS);
+    for (uint32_t i = 0; i < n && !r->failed; i++) {
+        char *s = NULL;
+
+        read_line(r, MAX_SHORT, &s);
+        if (s)
+            record_add_signal(rec, s);
+        free(s);
+    }
+    rec->hops = wire_read_u32(r);
+    read_bounces(r, rec);
+    rec->bounced_id = read_id(r);
+    rec->bounced_sender = read_any_address(r);
+    read_auths(r, rec);
 }
 
 static void read_texts(struct wire_reader *r, struct record *rec)
@@ -248,6 +369,7 @@ static void read_record(struct wire_reader *r, struct record *rec)
     read_line(r, MAX_SHORT, &rec->category);
     read_line(r, MAX_SHORT, &rec->priority);
     read_line(r, MAX_SHORT, &rec->external_id);
+    read_mail_facts(r, rec);
     if (r->p != r->end)
         r->failed = true;
 }

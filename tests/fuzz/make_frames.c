@@ -57,11 +57,33 @@ static struct record *full_record(void)
     a->length = 8;
     a->size_bytes = 6;
     a->is_inline = true;
+    a->kind = AT_INLINE;
+    a->magic_type = cd_strdup("image/png");
+    a->content_id = cd_strdup("c1@example.net");
+    a->inner = cd_strdup("tnef:1");
     record_add_hit(r, 3, 1, "leaks", 5);
     r->said_channel = cd_strdup("phone");
     r->category = cd_strdup("defect");
     r->priority = cd_strdup("high");
     r->external_id = cd_strdup("K-17");
+    r->charset_note = cd_strdup("gb2312 read as gb18030");
+    r->security = cd_strdup("pgp-signed");
+    record_add_signal(r, "auto-submitted");
+    record_add_signal(r, "null-sender");
+    r->hops = 2;
+    struct bounce *b = record_add_bounce(r);
+    b->recipient = cd_strdup("gone@example.net");
+    b->status = cd_strdup("5.1.1");
+    b->action = cd_strdup("failed");
+    b->diagnostic = cd_strdup("550 no such user");
+    b->reason = cd_strdup("user-unknown");
+    r->bounced_id = cd_strdup("m9@example.com");
+    r->bounced_sender = cd_strdup("care@example.com");
+    struct auth_result *auth = record_add_auth(r);
+    auth->server = cd_strdup("mx.example.com");
+    auth->spf = AUTH_PASS;
+    auth->dkim = AUTH_FAIL;
+    auth->dmarc = AUTH_OTHER;
     return r;
 }
 

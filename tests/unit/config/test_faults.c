@@ -233,6 +233,23 @@ static void test_secrets(void **state CD_UNUSED)
         "c.yaml:18:15: unknown key 'tokn' in this client: write token\n");
 }
 
+static void test_thread_keys(void **state CD_UNUSED)
+{
+    assert_faults(CONFIG "threads:\n"
+                         "  keys:\n"
+                         "    - {id: a, secret: 0123456789abcdef}\n"
+                         "    - {id: ab, secret: 0123456789abcdef}\n"
+                         "    - {id: \"0\", secret: 0123456789abcdef}\n"
+                         "    - {id: b, secret: short}\n"
+                         "    - {id: a, secret: 0123456789abcdeg}\n"
+                         "    - {secret: 0123456789abcdef}\n",
+                  "c.yaml:10:7: the id of a key is one character of 1-9 and a-z, not 'ab': write one of those\n"
+                  "c.yaml:11:7: the id of a key is one character of 1-9 and a-z, not '0': write one of those\n"
+                  "c.yaml:12:7: the secret of key 'b' is short: write at least 16 bytes, random ones\n"
+                  "c.yaml:13:7: there are two keys 'a': give each an id of its own\n"
+                  "c.yaml:14:7: this key has no id: write `id:` and a text, such as \"some words\"\n");
+}
+
 static void test_urls(void **state CD_UNUSED)
 {
     assert_faults(
@@ -496,7 +513,7 @@ int main(void)
         T(test_keys),      T(test_values),
         T(test_lists),     T(test_yaml),
         T(test_names),     T(test_references), T(test_tls),
-        T(test_secrets),   T(test_urls),
+        T(test_secrets),   T(test_thread_keys), T(test_urls),
         T(test_policies),  T(test_rules),
         T(test_templates), T(test_templates_missing),
         T(test_general),   T(test_file_of_rules_broken),

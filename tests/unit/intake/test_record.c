@@ -49,6 +49,27 @@ static struct record *sample(void)
     record_add_hit(r, 7, 1, "burns!", 5);
     set(&r->said_channel, "phone");
     set(&r->external_id, "X-1");
+    a->kind = AT_CALENDAR;
+    set(&a->magic_type, "image/webp");
+    set(&a->content_id, "part1@example.com");
+    set(&a->inner, "tnef:2");
+    set(&r->charset_note, "gb2312 read as gb18030");
+    set(&r->security, "pgp-signed");
+    record_add_signal(r, "auto-submitted");
+    record_add_signal(r, "auto-submitted");
+    r->hops = 3;
+    struct bounce *b = record_add_bounce(r);
+    set(&b->recipient, "gone@example.net");
+    set(&b->status, "5.1.1");
+    set(&b->action, "failed");
+    set(&b->diagnostic, "550 no such user");
+    set(&b->reason, "user-unknown");
+    set(&r->bounced_id, "m9@example.com");
+    set(&r->bounced_sender, "care@example.com");
+    struct auth_result *auth = record_add_auth(r);
+    set(&auth->server, "mx.example.com");
+    auth->spf = AUTH_PASS;
+    auth->arc = AUTH_OTHER;
     return r;
 }
 
@@ -111,6 +132,43 @@ static void round_trip(void **state)
     record_free(&b); /* NULL is taken */
 }
 
+static void facts_of_a_mail(void **state)
+{
+    (void)state;
+    struct record *r = sample(), *b = NULL;
+
+    assert_int_equal(read_back(r, &b), 0);
+    assert_int_equal(b->attachments[0].kind, AT_CALENDAR);
+    assert_string_equal(b->attachments[0].magic_type, "image/webp");
+    assert_string_equal(b->attachments[0].content_id, "part1@example.com");
+    assert_string_equal(b->attachments[0].inner, "tnef:2");
+    assert_string_equal(b->charset_note, "gb2312 read as gb18030");
+    assert_string_equal(b->security, "pgp-signed");
+    assert_int_equal(b->signals.n, 1); /* once each */
+    assert_string_equal(b->signals.v[0], "auto-submitted");
+    assert_int_equal(b->hops, 3);
+    assert_int_equal(b->nbounces, 1);
+    assert_string_equal(b->bounces[0].recipient, "gone@example.net");
+    assert_string_equal(b->bounces[0].status, "5.1.1");
+    assert_string_equal(b->bounces[0].action, "failed");
+    assert_string_equal(b->bounces[0].diagnostic, "550 no such user");
+    assert_string_equal(b->bounces[0].reason, "user-unknown");
+    assert_string_equal(b->bounced_id, "m9@example.com");
+    assert_string_equal(b->bounced_sender, "care@example.com");
+    assert_int_equal(b->nauths, 1);
+    assert_string_equal(b->auths[0].server, "mx.example.com");
+    assert_int_equal(b->auths[0].spf, AUTH_PASS);
+    assert_int_equal(b->auths[0].arc, AUTH_OTHER);
+    record_free(&b);
+    set(&r->bounces[0].recipient, "not an address"); /* a stranger's report may say anything */
+    set(&r->bounced_sender, "two words@b");
+    assert_int_equal(read_back(r, &b), 0);
+    assert_null(b->bounces[0].recipient);
+    assert_null(b->bounced_sender);
+    record_free(&b);
+    record_free(&r);
+}
+
 static void refuses_what_is_out_of_range(void **state)
 {
     (void)state;
@@ -131,6 +189,9 @@ static void refuses_what_is_out_of_range(void **state)
     r = sample(), r->attachments[0].offset = UINT64_MAX, expect_refused(r);
     r = sample(), r->attachments[0].length = INT64_MAX, expect_refused(r);
     r = sample(), r->attachments[0].size_bytes = UINT64_MAX, expect_refused(r);
+    r = sample(), r->attachments[0].kind = AT_KIND_COUNT, expect_refused(r);
+    r = sample(), r->auths[0].dkim = AUTH_OTHER + 1, expect_refused(r);
+    r = sample(), set(&r->bounces[0].diagnostic, "\xff"), expect_refused(r);
 
     r = sample();
     char *big = cd_alloc(RECORD_MAX_TEXT + 2);
@@ -163,9 +224,24 @@ static void refuses_too_many(void **state)
     for (int i = 0; i < RECORD_MAX_HITS + 10; i++)
         record_add_hit(r, 1, 0, "word", 4);
     assert_int_equal(r->nhits, RECORD_MAX_HITS);
+    while (record_add_bounce(r))
+        ;
+    while (record_add_auth(r))
+        ;
+    for (int i = 0; i < RECORD_MAX_SIGNALS + 10; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "signal-%d", i);
+        record_add_signal(r, name);
+    }
+    assert_int_equal(r->nbounces, RECORD_MAX_BOUNCES);
+    assert_int_equal(r->nauths, RECORD_MAX_AUTHS);
+    assert_int_equal(r->signals.n, RECORD_MAX_SIGNALS);
     assert_int_equal(read_back(r, &b), 0); /* the limits themselves pass */
     assert_int_equal(b->nattachments, RECORD_MAX_ATTACHMENTS);
     assert_int_equal(b->nhits, RECORD_MAX_HITS);
+    assert_int_equal(b->nbounces, RECORD_MAX_BOUNCES);
+    assert_int_equal(b->nauths, RECORD_MAX_AUTHS);
+    assert_int_equal(b->signals.n, RECORD_MAX_SIGNALS);
     record_free(&b);
     record_free(&r);
 }
@@ -303,7 +379,7 @@ static void degraded_records(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip),       cmocka_unit_test(refuses_what_is_out_of_range),
+        cmocka_unit_test(round_trip),       cmocka_unit_test(facts_of_a_mail), cmocka_unit_test(refuses_what_is_out_of_range),
         cmocka_unit_test(refuses_too_many), cmocka_unit_test(makes_lines_harmless),
         cmocka_unit_test(damaged_frames),   cmocka_unit_test(places_against_the_envelope),
         cmocka_unit_test(degraded_records),
