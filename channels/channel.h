@@ -83,9 +83,12 @@ struct outgoing {
     const char *idempotency_key; /* becomes Message-ID, Idempotency-Key or the provider's own */
     const char *from;            /* mail: header From address; NULL: mail.from */
     const char *reply_to;        /* mail or NULL */
+    const char *message_id;      /* mail: without <>; NULL: made of idempotency_key */
     const char *in_reply_to;     /* mail: Message-ID without <>, or NULL */
+    const struct strlist *references; /* mail: Message-IDs without <>, oldest first; NULL: in_reply_to alone */
+    const char *envelope_from;   /* mail: reverse-path, "" is null; NULL: null when `automatic`, else `from` */
     const char *desk;
-    bool automatic;              /* Auto-Submitted: auto-replied, null reverse-path */
+    bool automatic;              /* Auto-Submitted: auto-replied */
     bool sandbox;
 };
 enum send_outcome {

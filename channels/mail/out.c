@@ -348,8 +348,11 @@ int mail_out_send(struct mail_out *o, const struct outgoing *m)
     }
     it->id = m->id;
     /* What answers nothing automatic must not be answered either: the null reverse-path (RFC 3834
-     * section 3.3). */
-    it->from = cd_strdup(m->automatic ? "" : m->from && m->from[0] ? m->from : o->host->cfg->mail_from);
+     * section 3.3), or one that is read by nobody but the reader of bounces. */
+    it->from = cd_strdup(m->envelope_from               ? m->envelope_from
+                         : m->automatic                 ? ""
+                         : m->from && m->from[0] ? m->from
+                                                        : o->host->cfg->mail_from);
     it->rcpt = cd_strdup(m->recipient);
     TAILQ_INSERT_TAIL(&o->waiting, it, link);
     o->nwaiting++;

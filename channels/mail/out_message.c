@@ -66,13 +66,20 @@ static bool id_usable(const char *id)
 
 static void add_ids(struct buf *b, const struct config *cfg, const struct outgoing *m)
 {
-    CD_CLEANUP_FREE char *id = mail_message_id(cfg, m->idempotency_key ? m->idempotency_key : "");
+    const char *name = m->message_id ? m->message_id : m->idempotency_key;
+    CD_CLEANUP_FREE char *id = mail_message_id(cfg, name ? name : "");
+    const char *sep = "References:";
 
     buf_printf(b, "Message-ID: <%s>\r\n", id);
-    if (id_usable(m->in_reply_to)) {
+    if (id_usable(m->in_reply_to))
         buf_printf(b, "In-Reply-To: <%s>\r\n", m->in_reply_to);
+    for (size_t i = 0; m->references && i < m->references->n; i++)
+        if (id_usable(m->references->v[i])) {
+            buf_printf(b, "%s <%s>\r\n", sep, m->references->v[i]);
+            sep = "";
+        }
+    if (*sep && id_usable(m->in_reply_to))
         buf_printf(b, "References: <%s>\r\n", m->in_reply_to);
-    }
 }
 
 static bool address_ok(const char *s)
