@@ -85,7 +85,7 @@ def test_who_takes_part_is_asked_once_a_complaint(make_box):
     send(box, one, sender, None, [("References", references)])
     assert box.db.value("select count(*) from thread_keys") == 41
     box.db.execute("create sequence public.asked")
-    made = box.db.value("select pg_get_functiondef('complaintd.participants'::regproc)")
+    made = box.db.value("select pg_get_functiondef('complaintd.thread_state'::regproc)")
     box.db.execute(made.replace("begin", "begin perform nextval('public.asked');", 1).replace(" STABLE", " VOLATILE", 1))
     send(box, two, sender, None, [("References", references)])
     assert message_of(box, two)["complaint_id"] == message_of(box, one)["complaint_id"]
