@@ -5,7 +5,7 @@
 #include "ctl/commands.h"
 #include "ctl/text.h"
 
-static const char *str(const json_t *o, const char *name)
+static const char *text_of(const json_t *o, const char *name)
 {
     return json_string_value(json_object_get(o, name));
 }
@@ -34,14 +34,14 @@ static void add_candidate(struct table *t, const json_t *c)
         snprintf(drift, sizeof drift, "%d %%", (int)json_integer_value(json_object_get(c, "drift")));
     if (json_object_get(c, "age"))
         snprintf(age, sizeof age, "%lld d", (long long)(json_integer_value(json_object_get(c, "age")) / 86400));
-    table_add(t, C_PLAIN, str(c, "ref"));
-    table_add(t, C_PLAIN, str(c, "evidence"));
+    table_add(t, C_PLAIN, text_of(c, "ref"));
+    table_add(t, C_PLAIN, text_of(c, "evidence"));
     table_add(t, C_PLAIN, score);
     table_add(t, C_PLAIN, buf_str(&points));
     table_add(t, C_PLAIN, drift);
     table_add(t, C_PLAIN, age);
-    table_add(t, C_PLAIN, str(c, "verdict"));
-    table_add(t, C_PLAIN, str(c, "sender"));
+    table_add(t, C_PLAIN, text_of(c, "verdict"));
+    table_add(t, C_PLAIN, text_of(c, "sender"));
     buf_free(&points);
 }
 
@@ -57,7 +57,7 @@ static void print_candidates(const json_t *list, struct buf *out)
     table_print(&t, "  ", out);
 }
 
-static void heading(struct buf *out, const char *text)
+static void title_line(struct buf *out, const char *text)
 {
     buf_append_char(out, '\n');
     text_put(out, C_BOLD, text);
@@ -69,17 +69,17 @@ void print_threads(const json_t *first, const json_t *messages, struct buf *out)
     size_t i;
     json_t *m;
     if (json_array_size(first)) {
-        heading(out, "thread of the first message");
+        title_line(out, "thread of the first message");
         print_candidates(first, out);
     }
     json_array_foreach(messages, i, m) {
         char title[160];
-        const char *at = str(m, "at");
+        const char *at = text_of(m, "at");
         if (!json_array_size(json_object_get(m, "thread")))
             continue;
-        snprintf(title, sizeof title, "message %.36s of %.10s %.8s", str(m, "message") ? str(m, "message") : "", at ? at : "",
+        snprintf(title, sizeof title, "message %.36s of %.10s %.8s", text_of(m, "message") ? text_of(m, "message") : "", at ? at : "",
                  at && strlen(at) > 19 ? at + 11 : "");
-        heading(out, title);
+        title_line(out, title);
         print_candidates(json_object_get(m, "thread"), out);
     }
 }
