@@ -33,6 +33,19 @@ begin
 end $$;
 drop function complaintd.participants(complaintd.complaint);
 
+-- As before, but by one reading of the clock: the sub-select was evaluated for each place that used it, and next_at came some microseconds
+-- after the step that it stands for.
+create or replace function complaintd.restart_timers(p_complaint uuid) returns void language plpgsql as $$
+declare
+    v_at timestamptz := complaintd.now();
+begin
+    update complaintd.timers t set cycle = t.cycle + 1, anchor_at = v_at, acknowledge_due = null,
+        first_response_due = t.first_response_due + (v_at - t.anchor_at), resolve_due = t.resolve_due + (v_at - t.anchor_at),
+        step_fired = '{}', step_stopped = '{}', step_reason = '{}',
+        next_at = v_at + (select min(t.steps[i][1]) from generate_subscripts(t.steps, 1) as i) * interval '1 second'
+        where t.complaint_id = p_complaint;
+end $$;
+
 -- As before; what was merged into another complaint since the look-up is decided anew.
 create or replace function complaintd.attach_message(p_complaint uuid, p_message uuid, p_at timestamptz, p_actor text, p_kind text,
                                                      p_data jsonb) returns void language plpgsql as $$
