@@ -76,6 +76,8 @@ static void fill_thread(const struct config *c, struct job *j, json_t **ret_reas
         ref_new(it->ref);
     if (t.decision.action == THREAD_LINK && it->is_new)
         it->links[it->nlinks++] = (struct store_link){t.decision.candidate->complaint_id, job_thread_link(&t)};
+    for (size_t i = 0; i < t.decision.nsame && it->nlinks < STORE_MAX_LINKS; i++)
+        it->links[it->nlinks++] = (struct store_link){t.decision.same[i]->complaint_id, "same-thread"};
     j->by_stranger = t.decision.stranger;
     j->new_matter = t.decision.new_matter && it->is_new;
     *ret_reasons = json_incref(t.decision.reasons);

@@ -123,10 +123,20 @@ begin
             from complaintd.notes n where n.complaint_id = any (v_ids));
 end $$;
 
-create function complaintd.api_links(p_id uuid) returns jsonb language sql stable
+-- Of a link that intake made both sides hear; MERGE and SPLIT write one for each.
+create index links_other on complaintd.links (other_id);
+create function complaintd.api_links(p_id uuid) returns jsonb language plpgsql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
-    select coalesce(jsonb_agg(jsonb_build_object('ref', o.ref, 'kind', l.kind) order by l.at, o.ref), '[]')
-    from complaintd.links l join complaintd.complaint o on o.id = l.other_id where l.complaint_id = p_id $$;
+begin
+    return (select coalesce(jsonb_agg(jsonb_build_object('ref', o.ref, 'kind', x.kind) order by x.at, o.ref, x.kind), '[]')
+            from (select l.other_id as id, l.kind, l.at from complaintd.links l where l.complaint_id = p_id
+                  union all
+                  select l.complaint_id, l.kind, l.at from complaintd.links l where l.other_id = p_id
+                      and l.kind in ('possibly-related', 'same-message-id', 'same-thread', 'new-matter')
+                      and not exists (select from complaintd.links y where y.complaint_id = p_id and y.other_id = l.complaint_id
+                                      and y.kind = l.kind)) x
+            join complaintd.complaint o on o.id = x.id);
+end $$;
 
 create or replace function complaintd.api_show(p_ref text, p_full boolean) returns setof jsonb language plpgsql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$

@@ -29,9 +29,10 @@ const struct pg_stmt batch_sql_attachments = {
 /* The other complaint may have been on its way in a transaction that failed meanwhile. */
 const struct pg_stmt batch_sql_links = {
     "links",
-    "with n as (insert into complaintd.links (complaint_id, other_id, kind) select u.complaint, u.other, u.kind"
-    "   from unnest($1::uuid[], $2::uuid[], $3::text[]) as u(complaint, other, kind) join complaintd.complaint c on c.id = u.other returning 1)"
-    " select complaintd.lost_race(1) where (select count(*) from n) <> cardinality($1)"};
+    "with i as materialized (select * from unnest($1::uuid[], $2::uuid[], $3::text[]) as u(complaint, other, kind)),"
+    " n as (insert into complaintd.links (complaint_id, other_id, kind) select i.complaint, i.other, i.kind from i order by 1, 2, 3"
+    "   on conflict do nothing)"
+    " select complaintd.lost_race(count(*)) from i where not exists (select from complaintd.complaint c where c.id = i.other)"};
 
 /* A copy for another desk adds that desk to the complaint, or to what that was merged into (design 5.5). */
 const struct pg_stmt batch_sql_known = {

@@ -139,6 +139,9 @@ void thread_decide(const struct thread_message *m, const struct thread_candidate
         ret->action = s[0].against ? THREAD_LINK : THREAD_JOIN;
         ret->candidate = s[0].c;
         ret->stranger = !s[0].against && s[0].stranger;
+        for (size_t i = 1; i < n && ret->action == THREAD_JOIN && ret->nsame < THREAD_MAX_SAME; i++)
+            if (!s[i].against && s[i].c->evidence != TE_REFERENCE_NUMBER && m->record->cls == MC_PERSON)
+                ret->same[ret->nsame++] = s[i].c;
         ret->new_matter = s[0].against && s[0].too_low && may_join(m, s[0].c);
     }
     free(s);

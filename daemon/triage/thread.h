@@ -53,9 +53,14 @@ enum thread_action {
     THREAD_JOIN, /* a further message of `candidate` */
     THREAD_LINK, /* a new complaint, linked with `candidate`: a stranger, another matter, or closed too long ago */
 };
+#define THREAD_MAX_SAME 4
 struct thread_decision {
     enum thread_action action;
     const struct thread_candidate *candidate;
+    /* Complaints that it belongs to as well as to the one that it joins, by what its thread says: the mail between them was missing until
+     * now. They are linked, and people decide. */
+    const struct thread_candidate *same[THREAD_MAX_SAME];
+    size_t nsame;
     bool stranger;   /* joined by a token alone */
     bool new_matter; /* linked because too much speaks against it */
     json_t *reasons; /* array: one object for each candidate, the best first; the caller's */
