@@ -63,6 +63,10 @@ static void close_run(struct split *s, const char *to)
         if (!is_blank(line, keep) && !reply_is_rule(l) && !reply_is_device_line(l))
             break;
     }
+    if (from == s->text && keep == s->end) { /* all is new: nobody wants a copy */
+        s->run = NULL;
+        return;
+    }
     if (s->new_text->len > 0 && !is_blank(from, keep))
         buf_append_char(s->new_text, '\n'); /* two pieces are two paragraphs */
     if (!is_blank(from, keep)) {
@@ -128,7 +132,7 @@ static bool may_be_mark(struct reply_line l)
         return false;
     unsigned char first = (unsigned char)l.s[strspn(l.s, " *") < n ? strspn(l.s, " *") : 0], last = (unsigned char)l.s[n - 1];
     return last == ':' || last == '-' || last == '_' || last == '=' || last == 0x9a || first == '-' || first == '_' || first == '=' ||
-           (first >= '0' && first <= '9') || memchr(l.s, ':', CD_MIN(n, (size_t)48)) || memmem(l.s, CD_MIN(n, (size_t)48), "\xef\xbc\x9a", 3);
+           (first >= '0' && first <= '9') || memchr(l.s, ':', CD_MIN(n, (size_t)48)) || memchr(l.s, 0xef, CD_MIN(n, (size_t)48)); /* ： */
 }
 
 /* One line that is not a quote, in the run. Returns where the next one begins. */
@@ -185,6 +189,11 @@ static bool ends_attribution(const struct split *s, struct reply_line l)
 
 static void trim(struct buf *b)
 {
+    size_t blank = 0;
+    for (size_t i = 0; i < b->len && b->data[i] <= ' '; i++)
+        if (b->data[i] == '\n')
+            blank = i + 1;
+    buf_consume(b, blank);
     while (b->len > 0 && b->data[b->len - 1] <= ' ')
         b->data[--b->len] = '\0';
 }
