@@ -6,6 +6,7 @@
 #include "daemon/core/str.h"
 
 #define HEADER_LINES 14  /* of a block, with what its fields go on with */
+#define FOLDED_LINES 4   /* that one field may go on for */
 #define HEADER_NAME 40   /* bytes in front of the colon */
 #define NAME_BYTES 80      /* bytes of "Somebody wrote:" without address and time */
 #define DEVICE_BYTES 110   /* bytes of "Sent from my …" */
@@ -297,6 +298,7 @@ bool reply_header_block(const char *p, const char *end, bool loose, const char *
         return false;
     *ret_end = next;
     seen |= 1u << kind;
+    int folded = 0; /* lines since the last field: of its value, or already of the text */
     for (int i = 0; i < HEADER_LINES && next < end; i++) {
         p = next;
         struct reply_line l = reply_line_at(p, end, &next);
@@ -305,9 +307,13 @@ bool reply_header_block(const char *p, const char *end, bool loose, const char *
                 break;
             continue;
         }
-        if (reply_is_quote(l))
+        kind = header_of(l);
+        if (reply_is_quote(l) || (kind == RH_NONE && ++folded > FOLDED_LINES))
             break;
-        seen |= 1u << header_of(l); /* RH_NONE: a field that goes on */
+        if (kind == RH_NONE)
+            continue;
+        seen |= 1u << kind;
+        folded = 0;
         *ret_end = next;
     }
     /* From, To and Date alone may be somebody's journey. */

@@ -140,6 +140,8 @@ static void whose_words_they_are(void **state CD_UNUSED)
         {"forward alone", "---------- Forwarded message ---------\nFrom: Bob <bob@example.net>\nDate: Mon, 2 Nov 2026\nSubject: Kettle\nTo: Ann\n\nIt leaks.",
          "It leaks."},
         {"forward alone, Outlook", "From: Bob\nSent: Monday, 2 November 2026\nTo: Ann\nSubject: Kettle\n\nIt leaks.", "It leaks."},
+        {"forward alone, no line between", "---------- 转发的邮件 ----------\n发件人: 安\n主题: 水壶漏水\n而且很烫。\n请退款。", "而且很烫。\n请退款。"},
+        {"forward alone, fields that go on", "From: Bob\nSubject: The kettle\n that leaks\nTo: Ann,\n Eve\nDate: 2 Nov 2026\nIt leaks.", "It leaks."},
         {"forward of an answer", "-----Original Message-----\nFrom: Bob\nSubject: Kettle\n\nIt leaks.\n\nOn 1 Nov 2026, at 09:15, Care <care@example.com> wrote:" OLD,
          "It leaks."},
         {"forward alone, quoted", "> Begin forwarded message:\n>\n> From: Bob\n> Subject: Kettle\n>\n> It leaks.", NULL},
@@ -184,7 +186,67 @@ static void in_a_mail(void **state CD_UNUSED)
     done(&d);
 }
 
+/* As mail programs make HTML of an answer, cut down. */
+static void html_of_mail_programs(void **state CD_UNUSED)
+{
+    static const struct {
+        const char *name, *html;
+    } answers[] = {
+        {"Outlook", "<div class=WordSection1><p class=MsoNormal>Still broken.</p><div style='border-top:solid #E1E1E1 1.0pt'><p><b>From:</b> Care "
+                    "&lt;care@example.com&gt;<br><b>Sent:</b> Monday, November 2, 2026 9:15 AM<br><b>To:</b> Ann<br><b>Subject:</b> RE: "
+                    "x</p></div><p>Old words.</p></div>"},
+        {"Gmail", "<div dir=ltr>Still broken.</div><br><div class=gmail_quote><div class=gmail_attr>On Mon, Nov 2, 2026 at 9:15 AM Care &lt;<a "
+                  "href='mailto:care@example.com'>care@example.com</a>&gt; wrote:<br></div><blockquote>Old words.</blockquote></div>"},
+        {"Apple Mail", "Still broken.<br><br><div>Sent from my iPhone</div><div><br><blockquote type=cite>On 2 Nov 2026, at 09:15, Care "
+                       "&lt;care@example.com&gt; wrote:<br></blockquote></div><blockquote type=cite><div>Old words.</div></blockquote>"},
+        {"Yahoo", "<div>Still broken.<div class=yahoo_quoted><div>On Monday, November 2, 2026 at 09:15:00 AM GMT+1, Care "
+                  "&lt;care@example.com&gt; wrote: </div><div><br></div><div>Old words.</div></div></div>"},
+        {"QQ", "<div>Still broken.</div><div>------------------&nbsp;原始邮件&nbsp;------------------</div><div><div><b>发件人:</b>&nbsp;\"客服\""
+               "&lt;care@example.com&gt;;</div><div><b>发送时间:</b>&nbsp;2026年11月2日</div><div><b>主题:</b>&nbsp;x</div></div><div>Old "
+               "words.</div>"},
+        {"Thunderbird", "<p>Still broken.</p><pre class=moz-signature>-- \nAnn</pre><div class=moz-cite-prefix>Am 02.11.26 um 09:15 schrieb "
+                        "Care:<br></div><blockquote type=cite>Old words.</blockquote>"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
+        char *raw = cd_asprintf(HEADERS "Content-Type: text/html; charset=utf-8\n\n<html><body>%s</body></html>\n", answers[i].html);
+        struct decoded d = decode(raw);
+        if (!d.r->text_new || strcmp(d.r->text_new, "Still broken.") != 0 || !strstr(d.r->text_quoted, "Old words."))
+            fail_msg("%s: new:\n%s\n---- of:\n%s", answers[i].name, d.r->text_new ? d.r->text_new : "(whole)", d.r->text);
+        done(&d);
+        free(raw);
+    }
+}
+
 /* ---- hostile ---- */
+
+/* Whatever stands beside whatever: nothing is lost, nothing is twice. */
+static void lines_in_any_order(void **state CD_UNUSED)
+{
+    static const char *const lines[] = {
+        "", "My words.", "> quoted", ">> deeper", "Care wrote:", "On 2 Nov 2026, at 09:15, Care <", "care@example.com> wrote:", "> wrote:", ">:",
+        "On 2 Nov 2026, at 09:15, Care <c@example.com> wrote:", "From: Care", "Subject: x", "Date: today", "To: Ann", " goes on", "-- ", "--",
+        "-----Original Message-----", "---------- Forwarded message ---------", "Begin forwarded message:", "Sent from my iPhone", "____", "<",
+        "2026-11-02 09:15 GMT+01:00 Care", "发件人：客服", "主题：水壶", "写道：", "   ", "\xef\xbc\x9e wide",
+    };
+    uint32_t seed = 1;
+    for (int round = 0; round < 3000; round++) {
+        struct buf text, new_text, quoted;
+        buf_init(&text, CD_KIB(8));
+        unsigned n = 1 + (unsigned)round % 30;
+        for (unsigned i = 0; i < n; i++) {
+            seed = seed * 1664525u + 1013904223u;
+            buf_printf(&text, "%s%s", i ? "\n" : "", lines[(seed >> 16) % ARRAY_LEN(lines)]);
+        }
+        buf_init(&new_text, text.len + text.len / 2 + 2);
+        buf_init(&quoted, text.len + text.len / 2 + 2);
+        bool separated = reply_split(buf_str(&text), text.len, &new_text, &quoted);
+        if (new_text.failed || quoted.failed || (separated && !reply_check_whole(buf_str(&text), text.len, &new_text, &quoted)))
+            fail_msg("lost or twice:\n%s\n---- new:\n%s\n---- quoted:\n%s", buf_str(&text), buf_str(&new_text), buf_str(&quoted));
+        buf_free(&text);
+        buf_free(&new_text);
+        buf_free(&quoted);
+    }
+}
 
 static int64_t cpu_us(void)
 {
@@ -260,6 +322,8 @@ int main(void)
         cmocka_unit_test(signatures),
         cmocka_unit_test(whose_words_they_are),
         cmocka_unit_test(in_a_mail),
+        cmocka_unit_test(html_of_mail_programs),
+        cmocka_unit_test(lines_in_any_order),
         cmocka_unit_test(levels_and_long_lines),
         cmocka_unit_test(hostile_texts_take_linear_time),
     };
