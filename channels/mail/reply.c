@@ -22,6 +22,7 @@ struct split {
     bool visible;  /* the run, or what is new already, has a character */
     bool answer;   /* an attribution was seen: this answers a mail */
     bool forward;  /* a mail was forwarded */
+    bool passed_on; /* without a word: what it forwards is new, and what that forwards */
     unsigned quote_lines; /* of the quote being read */
 };
 
@@ -91,10 +92,11 @@ static bool above_quote(const struct split *s, const char *p)
 }
 
 /* A mark of history from `from` to `to`: what follows is history too when somebody wrote something above. Returns where to go on. */
-static const char *history(struct split *s, const char *from, const char *to)
+static const char *history(struct split *s, const char *from, const char *to, bool forward)
 {
     close_run(s, from);
-    if (s->visible)
+    s->passed_on |= forward && !s->visible;
+    if (s->visible && !(forward && s->passed_on))
         to = s->end;
     quote(s, from, to);
     return to;
@@ -154,7 +156,7 @@ static const char *take_line(struct split *s, struct reply_line l, const char *n
         }
         if (n > 0 && strong) {
             s->answer = true;
-            return history(s, from, next);
+            return history(s, from, next, false);
         }
         if (reply_is_separator(l, &forward)) {
             s->forward |= forward;
@@ -162,10 +164,10 @@ static const char *take_line(struct split *s, struct reply_line l, const char *n
                 next++;
             if (next < s->end && reply_header_block(next, s->end, true, &block_end))
                 next = block_end;
-            return history(s, l.s, next);
+            return history(s, l.s, next, forward);
         }
         if (reply_header_block(l.s, s->end, false, &block_end))
-            return history(s, l.s, block_end);
+            return history(s, l.s, block_end, false);
     }
     s->signature_lines++;
     if (reply_is_signature_mark(l) && (!s->signature || s->signature_lines > SIGNATURE_LINES)) {
@@ -202,7 +204,10 @@ static bool finish(struct split *s)
 {
     trim(s->new_text);
     trim(s->quoted);
-    bool separated = s->quoted->len > 0 && (s->new_text->len > 0 || (s->answer && !s->forward));
+    /* a line below the text is no reason to keep two texts */
+    bool rule = s->quoted->len > 0 && !memchr(s->quoted->data, '\n', s->quoted->len) &&
+                reply_is_rule((struct reply_line){buf_str(s->quoted), s->quoted->len});
+    bool separated = s->quoted->len > 0 && !rule && (s->new_text->len > 0 || (s->answer && !s->forward));
     if (!separated) {
         buf_reset(s->new_text);
         buf_reset(s->quoted);

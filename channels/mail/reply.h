@@ -8,6 +8,7 @@
  *
  * - Quoted lines, the attribution above them, signatures at the end of what somebody wrote: not new. Text between quotes is.
  * - The headers of an earlier mail, "-----Original Message-----", an attribution over text without quote marks: not new, and
- *   nothing below is, if something new stands above; else only they themselves are not, and the forwarded text counts as new.
+ *   nothing below is, if something new stands above; else only they themselves are not, and the forwarded text counts as new, with
+ *   what it forwards in turn.
  * - When nothing new would be left: an answer that says nothing has an empty new text, anything else is kept whole. */
 bool reply_split(const char *text, size_t n, struct buf *ret_new, struct buf *ret_quoted);

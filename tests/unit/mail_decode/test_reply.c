@@ -142,6 +142,13 @@ static void whose_words_they_are(void **state CD_UNUSED)
         {"forward alone, Outlook", "From: Bob\nSent: Monday, 2 November 2026\nTo: Ann\nSubject: Kettle\n\nIt leaks.", "It leaks."},
         {"forward alone, no line between", "---------- 转发的邮件 ----------\n发件人: 安\n主题: 水壶漏水\n而且很烫。\n请退款。", "而且很烫。\n请退款。"},
         {"forward alone, fields that go on", "From: Bob\nSubject: The kettle\n that leaks\nTo: Ann,\n Eve\nDate: 2 Nov 2026\nIt leaks.", "It leaks."},
+        {"forward of a forward, none with a word",
+         "---------- Forwarded message ----------\nFrom: Bob\n\nSee below.\n\n---------- Forwarded message ----------\nFrom: Ann\n\nIt leaks.",
+         "See below.\n\nIt leaks."},
+        {"forward of a forward", "My kettle too.\n\n---------- Forwarded message ----------\nFrom: Bob\n\nSee below.\n\n---------- Forwarded "
+                                 "message ----------\nFrom: Ann\n\nIt leaks.",
+         "My kettle too."},
+        {"a line below", "It leaks.\n\n==========", NULL},
         {"forward of an answer", "-----Original Message-----\nFrom: Bob\nSubject: Kettle\n\nIt leaks.\n\nOn 1 Nov 2026, at 09:15, Care <care@example.com> wrote:" OLD,
          "It leaks."},
         {"forward alone, quoted", "> Begin forwarded message:\n>\n> From: Bob\n> Subject: Kettle\n>\n> It leaks.", NULL},
