@@ -93,12 +93,15 @@ static int request(const struct ctl_globals *g, const struct ctl_command *cmd, j
     if (!c)
         return EXIT_NO_DAEMON;
     struct answer a = {.ok = false};
+    bool full = json_object_get(args, "full") != NULL; /* how it is printed; the daemon sends all of it */
+    json_object_del(args, "full");
     int r = g->token_file ? authenticate(c, g->token_file) : EXIT_DONE;
     if (r == EXIT_DONE)
         r = client_call(c, cmd->verb, args, &a);
     client_close(&c);
     if (r != EXIT_DONE)
         return r;
+    a.full = full;
     struct buf out;
     buf_init(&out, OUTPUT_CAP);
     if (g->json)

@@ -229,7 +229,25 @@ static void print_notifications(const json_t *list, struct buf *out)
     table_print(&t, "  ", out);
 }
 
-static void print_messages(const json_t *list, struct buf *out)
+/* What the sender wrote; what is quoted is folded into a line unless all is wanted. */
+static void print_text(const json_t *m, bool full, struct buf *out)
+{
+    const char *text = full ? NULL : str(m, "text_new");
+    int quoted = text ? integer(m, "quoted_lines") : 0;
+    char line[100];
+    if (!text)
+        text = str(m, "body") ? str(m, "body") : "";
+    if (*text)
+        text_clean_block(text, 2, out);
+    if (quoted > 0) {
+        snprintf(line, sizeof line, "  \xe2\x80\xa6 %d quoted line%s, --full shows %s", quoted, quoted == 1 ? "" : "s",
+                 quoted == 1 ? "it" : "them");
+        text_put(out, C_DIM, line);
+        buf_append_char(out, '\n');
+    }
+}
+
+static void print_messages(const json_t *list, bool full, struct buf *out)
 {
     size_t i, k;
     json_t *m, *a;
@@ -250,7 +268,7 @@ static void print_messages(const json_t *list, struct buf *out)
             text_put(out, C_BOLD, str(m, "subject"));
             buf_append_str(out, "\n\n");
         }
-        text_clean_block(str(m, "body") ? str(m, "body") : "", 2, out);
+        print_text(m, full, out);
         json_array_foreach(json_object_get(m, "attachments"), k, a) {
             snprintf(line, sizeof line, "  attachment %d: %s, %s, %lld bytes", integer(a, "n"),
                      str(a, "filename") ? str(a, "filename") : "",
@@ -345,7 +363,7 @@ void print_show(const struct answer *a, struct buf *out)
     print_deadlines(json_object_get(c, "deadlines"), out);
     print_steps(json_object_get(c, "steps"), out);
     print_notifications(json_object_get(c, "notifications"), out);
-    print_messages(json_object_get(c, "messages"), out);
+    print_messages(json_object_get(c, "messages"), a->full, out);
     print_notes(json_object_get(c, "notes"), out);
     print_events(json_object_get(c, "events"), out);
 }

@@ -60,6 +60,10 @@ select 'attachment outside its message', a.message_id, a.n::text
     from complaintd.attachments a join complaintd.messages m on m.id = a.message_id
     where a.raw_offset < 0 or a.raw_length < 0 or a.raw_offset + a.raw_length > length(m.raw)
 union all
+select 'text separated in part', m.id, left(m.body, 40)
+    from complaintd.message m
+    where (m.text_new is null) <> (m.text_quoted is null) or length(m.text_new) > length(m.body) or length(m.text_quoted) > length(m.body)
+union all
 select 'notification without complaint', n.id, n.purpose
     from complaintd.notifications n left join complaintd.complaint c on c.id = n.complaint_id where c.id is null
 union all

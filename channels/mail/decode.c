@@ -153,8 +153,9 @@ int mail_decode(const struct envelope *e, struct record *r)
     mail_view_free(&view);
     if (decode_log_count() != complaints)
         decode_degrade(r, "the MIME library found a fault in itself");
-    find_refs(r);
+    find_refs(r); /* of all the text: what is quoted may say what it answers */
+    decode_reply(r);
     free(r->language);
-    r->language = cd_strdup(language_guess(r->subject, r->text));
+    r->language = cd_strdup(language_guess(r->subject, r->text_new && *r->text_new ? r->text_new : r->text));
     return 0;
 }

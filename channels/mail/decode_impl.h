@@ -50,6 +50,10 @@ CD_MUSTUSE char *decode_header_people(struct decoding *d, GMimeMessage *m, const
 
 void decode_class(struct decoding *d, GMimeMessage *m);
 
+/* ---- decode_reply.c ---- */
+
+void decode_reply(struct record *r); /* text_new and text_quoted, from text */
+
 /* ---- decode_parts.c ---- */
 
 /* Reads the parts below `o`: attachments go to the record, the text to `text`. */

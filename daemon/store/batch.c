@@ -39,7 +39,10 @@ static void kick(struct batch *b);
 static size_t item_bytes(const struct store_item *it)
 {
     size_t n = it->env->raw.len + 1500;
-    return it->rec && it->rec->text ? n + strlen(it->rec->text) : n;
+    const char *texts[] = {it->rec ? it->rec->text : NULL, it->rec ? it->rec->text_new : NULL, it->rec ? it->rec->text_quoted : NULL};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        n += texts[i] ? strlen(texts[i]) : 0;
+    return n;
 }
 
 static struct run *next_run(struct batch *b)

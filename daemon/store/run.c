@@ -263,7 +263,7 @@ static void write_store(const struct run *r, struct pg *pg)
     insert_customers(r, pg);
     insert_all(r, pg, TABLE_KEYS, is_any, key_count, by_key);
     insert_all(r, pg, TABLE_COMPLAINT, is_new, NULL, NULL);
-    insert_all(r, pg, TABLE_MESSAGES, is_any, NULL, NULL);
+    insert_all(r, pg, TABLE_MESSAGE, is_any, NULL, NULL);
     insert_all(r, pg, TABLE_EVENT, is_new, NULL, NULL);
     insert_all(r, pg, TABLE_TIMERS, is_new, NULL, NULL);
     insert_all(r, pg, TABLE_NOTIFICATIONS, is_any, note_count, NULL);

@@ -57,6 +57,8 @@ GETTER(sender) { pg_el_text(p, it->rec->email ? it->rec->email : it->rec->phone 
 GETTER(recipients) { pg_el_text(p, it->recipients); }
 GETTER(subject) { pg_el_text(p, it->rec->subject); }
 GETTER(body) { pg_el_text(p, it->rec->text); }
+GETTER(text_new) { pg_el_text(p, it->rec->text_new); } /* NULL where it is the body: the view says so (schema/0004) */
+GETTER(text_quoted) { pg_el_text(p, it->rec->text_quoted); }
 GETTER(message_id) { pg_el_text(p, it->rec->message_id); }
 GETTER(in_reply_to) { pg_el_text(p, it->rec->in_reply_to); }
 GETTER(sent_at) { pg_el_time(p, it->rec->sent_at_us); }
@@ -119,11 +121,11 @@ static const struct column complaint[] = {
     COL(customer_email, TEXT, customer_email), COL(customer_phone, TEXT, customer_phone), COL(received_at, TIMESTAMPTZ, received_at),
     COL(escalation_level, INT4, told_level), COL(degraded, BOOL, degraded), COL(decision, TEXT, decision),
 };
-static const struct column messages[] = {
+static const struct column message[] = {
     COL(id, UUID, id), COL(complaint_id, UUID, complaint_id), COL(channel, TEXT, channel), COL(desk, TEXT, first_desk), COL(class, TEXT, class),
     COL(sender, TEXT, sender), EXPR(recipients, "recipients::text[]", TEXT, recipients), COL(subject, TEXT, subject), COL(body, TEXT, body),
-    COL(message_id, TEXT, message_id), COL(in_reply_to, TEXT, in_reply_to), COL(received_at, TIMESTAMPTZ, received_at),
-    COL(sent_at, TIMESTAMPTZ, sent_at), COL(raw, BYTEA, raw), COL(digest, BYTEA, digest),
+    COL(text_new, TEXT, text_new), COL(text_quoted, TEXT, text_quoted), COL(message_id, TEXT, message_id), COL(in_reply_to, TEXT, in_reply_to),
+    COL(received_at, TIMESTAMPTZ, received_at), COL(sent_at, TIMESTAMPTZ, sent_at), COL(raw, BYTEA, raw), COL(digest, BYTEA, digest),
 };
 static const struct column event[] = {
     COL(id, UUID, id), COL(complaint_id, UUID, id), CONSTANT(seq, "1"), COL(at, TIMESTAMPTZ, received_at), COL(actor, TEXT, actor),
@@ -155,7 +157,7 @@ static const struct table_spec {
     TABLE(TABLE_CUSTOMERS, customers, "customers"),
     TABLE(TABLE_KEYS, thread_keys, "thread_keys"),
     TABLE(TABLE_COMPLAINT, complaint, "complaint"),
-    TABLE(TABLE_MESSAGES, messages, "messages"),
+    TABLE(TABLE_MESSAGE, message, "message"),
     TABLE(TABLE_EVENT, event, "event"),
     TABLE(TABLE_TIMERS, timers, "timers"),
     TABLE(TABLE_NOTIFICATIONS, notifications, "notifications"),

@@ -202,6 +202,30 @@ static void printing_bears_any_object(void **state CD_UNUSED)
     buf_free(&out);
 }
 
+static void quoted_text_is_folded(void **state CD_UNUSED)
+{
+    struct answer a = {.ok = true,
+                       .body = json_loads("{\"messages\":[{\"body\":\"Still broken.\\n\\n> old\\n> words\",\"text_new\":\"Still "
+                                          "broken.\",\"quoted_lines\":2},{\"body\":\"> all\",\"text_new\":\"\",\"quoted_lines\":1},"
+                                          "{\"body\":\"Nothing quoted.\"}]}",
+                                          0, NULL)};
+    struct buf out;
+    assert_non_null(a.body);
+    buf_init(&out, CD_KIB(16));
+    print_show(&a, &out);
+    assert_non_null(strstr(buf_str(&out), "  Still broken.\n  \xe2\x80\xa6 2 quoted lines, --full shows them\n"));
+    assert_non_null(strstr(buf_str(&out), "  \xe2\x80\xa6 1 quoted line, --full shows it\n"));
+    assert_non_null(strstr(buf_str(&out), "  Nothing quoted.\n"));
+    assert_null(strstr(buf_str(&out), "old"));
+    a.full = true;
+    buf_reset(&out);
+    print_show(&a, &out);
+    assert_non_null(strstr(buf_str(&out), "  > words\n"));
+    assert_null(strstr(buf_str(&out), "--full"));
+    buf_free(&out);
+    json_decref(a.body);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -209,6 +233,7 @@ int main(void)
         cmocka_unit_test(tables_align_wide_characters),  cmocka_unit_test(colour_only_when_wanted),
         cmocka_unit_test(command_lines_become_requests), cmocka_unit_test(wrong_command_lines),
         cmocka_unit_test(every_command_is_whole),        cmocka_unit_test(printing_bears_any_object),
+        cmocka_unit_test(quoted_text_is_folded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

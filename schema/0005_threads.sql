@@ -23,7 +23,7 @@ begin
         'last', (extract(epoch from greatest(max(m.received_at), c.received_at, c.acknowledged_at, c.responded_at, c.resolved_at,
                                              c.closed_at, c.acked_at)) * 1000000)::bigint,
         'subjects', array[max(m.subject) filter (where m.id = c.id), (array_agg(m.subject order by m.received_at desc, m.id desc))[1]])
-        from complaintd.messages m where m.complaint_id = c.id and m.id >= coalesce(c.first_id, c.id) and m.direction = 'in'
+        from complaintd.message m where m.complaint_id = c.id and m.id >= coalesce(c.first_id, c.id) and m.direction = 'in'
             and m.class = 'person');
 end $$;
 drop function complaintd.participants(complaintd.complaint);
@@ -244,7 +244,7 @@ begin
         raise exception 'MERGE is not possible: % is %', a.ref, a.status using errcode = 'CD409';
     end if;
     v_stopped := complaintd.stop_all_steps(v_a, 'merged');
-    update complaintd.messages m set complaint_id = v_b where m.complaint_id = v_a and m.id >= coalesce(a.first_id, a.id);
+    update complaintd.message m set complaint_id = v_b where m.complaint_id = v_a and m.id >= coalesce(a.first_id, a.id);
     get diagnostics v_moved = row_count;
     update complaintd.complaint c set status = p_to[array_position(p_from, a.status)], outcome = 'duplicate', merged_into = v_b,
         duplicate_of = v_b, resolved_at = coalesce(c.resolved_at, complaintd.now()), closed_at = coalesce(c.closed_at, complaintd.now())
@@ -364,7 +364,7 @@ begin
     else
         perform complaintd.api_split_back(x);
     end if;
-    update complaintd.messages y set complaint_id = m.id where y.id = any (v_moved);
+    update complaintd.message y set complaint_id = m.id where y.id = any (v_moved);
     update complaintd.thread_keys k set complaint_id = m.id from complaintd.messages y
         where y.id = any (v_moved) and k.key = substr(sha256(convert_to(y.message_id, 'UTF8')), 1, 16) and k.complaint_id = c.id;
     update complaintd.receipts r set complaint_id = m.id from complaintd.messages y
