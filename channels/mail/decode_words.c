@@ -99,6 +99,7 @@ static const char *decode_run(struct record *r, struct word *w, char **ret_text)
         decode_degrade(r, "unknown character set in a header, read as %s", note.used);
     else if (note.lost || note.misfit)
         decode_degrade(r, "characters of a header were not readable");
+    decode_note_charset(r, charset, &note, false);
     buf_free(&bytes);
     return read_word(behind_blanks(end), &next) ? behind_blanks(end) : end;
 }
@@ -121,7 +122,7 @@ static bool is_ascii(const char *s, size_t n)
 }
 
 /* What stands between words, where mails have raw 8-bit bytes as well. */
-static void append_plain(struct buf *out, const char *s, size_t n)
+static void append_plain(struct record *r, struct buf *out, const char *s, size_t n)
 {
     struct charset_note note;
     size_t len;
@@ -130,6 +131,7 @@ static void append_plain(struct buf *out, const char *s, size_t n)
         return;
     }
     char *text = charset_to_utf8(NULL, s, n, &len, &note);
+    decode_note_charset(r, NULL, &note, false);
     buf_append(out, text, len);
     free(text);
 }
@@ -158,7 +160,7 @@ static void decode_value(struct record *r, const char *raw, void (*word)(struct 
     for (const char *p = raw; *p;) {
         struct word w;
         const char *at = next_word(p, &w);
-        append_plain(out, p, at ? (size_t)(at - p) : strlen(p));
+        append_plain(r, out, p, at ? (size_t)(at - p) : strlen(p));
         if (!at)
             break;
         char *text = NULL;

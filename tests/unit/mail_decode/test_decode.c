@@ -297,8 +297,13 @@ static void forwards(void **state CD_UNUSED)
     assert_ptr_equal(strstr(t, "Please look."), t);
     assert_non_null(strstr(t, "From: Bob <bob@example.org>\nSubject: caf\xc3\xa9\n\nInner text."));
     assert_non_null(strstr(t, "Subject: deepest\n\nDeepest text."));
-    assert_int_equal(d.r->nattachments, 1);
+    assert_int_equal(d.r->nattachments, 2); /* the forwarded mail, and the picture in it */
     check_slice(&d, &d.r->attachments[0]);
+    check_slice(&d, &d.r->attachments[1]);
+    assert_int_equal(d.r->attachments[0].kind, AT_MESSAGE);
+    const char *mail = (const char *)d.e->raw.data + d.r->attachments[0].offset;
+    assert_true(strncmp(mail, "From: Bob", 9) == 0);
+    assert_true(strncmp(mail + d.r->attachments[0].length, "\r\n--m--", 7) == 0);
     assert_string_equal(d.r->subject, "Fwd");
     done(&d);
 }
