@@ -129,6 +129,8 @@ static void decode_all(struct decoding *d, GMimeMessage *m)
     }
     if (flags & VIEW_HEADERS)
         decode_degrade(d->r, "header over budget or broken, read in part");
+    if (flags & VIEW_PARAMS)
+        decode_degrade(d->r, "more than %d parameters", SCAN_MAX_PARAMS);
     if (flags & VIEW_PARTS) {
         decode_degrade(d->r, "more than %d parts", SCAN_MAX_PARTS);
         decode_raw_text(d, d->raw + d->view->cut, d->nraw - d->view->cut, &t);

@@ -16,12 +16,18 @@
 #define CHUNK CD_KIB(32)
 #define MAX_LISTS 16
 #define MAX_HREF 500
+#define MAX_SIZES 64
 
 struct html {
     htmlParserCtxtPtr parser;
     struct html_text text;
     bool show_all; /* second try: hide scripts and styles only */
     int hidden_at; /* nameNr of the element that hides what is in it; 0: nothing is hidden */
+    struct size {
+        int at; /* nameNr of the element that says it */
+        bool zero;
+    } sizes[MAX_SIZES]; /* of text, the innermost last; deeper ones are not followed */
+    unsigned nsizes;
     struct list {
         bool ordered;
         unsigned item;
@@ -37,6 +43,21 @@ static bool hidden_now(struct html *h)
     if (h->hidden_at && h->parser->nameNr < h->hidden_at)
         h->hidden_at = 0;
     return h->hidden_at != 0;
+}
+
+static void say_size(struct html *h, const xmlChar **atts)
+{
+    bool zero;
+    if (h->nsizes < MAX_SIZES && !h->show_all && html_font_size(atts, &zero))
+        h->sizes[h->nsizes++] = (struct size){.at = h->parser->nameNr, .zero = zero};
+}
+
+/* Text of no size is left out. */
+static bool no_size_now(struct html *h)
+{
+    while (h->nsizes > 0 && h->parser->nameNr < h->sizes[h->nsizes - 1].at)
+        h->nsizes--;
+    return h->nsizes > 0 && h->sizes[h->nsizes - 1].zero;
 }
 
 static void begin_item(struct html *h)
@@ -137,6 +158,9 @@ static void on_start(void *ctx, const xmlChar *name, const xmlChar **atts)
         h->hidden_at = h->parser->nameNr;
         return;
     }
+    no_size_now(h);
+    if (kind != TAG_BR && kind != TAG_IMG && kind != TAG_INPUT && kind != TAG_HR) /* those have nothing in them */
+        say_size(h, atts);
     if (newlines_around(kind))
         html_text_newlines(&h->text, newlines_around(kind));
     if (kind == TAG_BR) {
@@ -147,6 +171,8 @@ static void on_start(void *ctx, const xmlChar *name, const xmlChar **atts)
         begin_list(h, (const char *)name);
     } else if (kind == TAG_LI) {
         begin_item(h);
+    } else if (kind == TAG_ROW) {
+        html_text_row(&h->text, true);
     } else if (kind == TAG_CELL) {
         html_text_cell(&h->text);
     } else if (kind == TAG_PRE) {
@@ -170,8 +196,12 @@ static void on_end(void *ctx, const xmlChar *name)
             h->hidden_at = 0;
         return;
     }
+    while (h->nsizes > 0 && h->parser->nameNr <= h->sizes[h->nsizes - 1].at)
+        h->nsizes--;
     if (kind == TAG_LI)
         html_text_mark(&h->text, 0, "");
+    if (kind == TAG_ROW)
+        html_text_row(&h->text, false);
     if (newlines_around(kind))
         html_text_newlines(&h->text, newlines_around(kind));
     if (kind == TAG_LIST)
@@ -187,7 +217,7 @@ static void on_end(void *ctx, const xmlChar *name)
 static void on_text(void *ctx, const xmlChar *s, int n)
 {
     struct html *h = ctx;
-    if (n > 0 && !hidden_now(h))
+    if (n > 0 && !hidden_now(h) && !no_size_now(h))
         html_text_add(&h->text, (const char *)s, (size_t)n);
 }
 
