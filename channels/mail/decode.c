@@ -117,6 +117,7 @@ static void decode_all(struct decoding *d, GMimeMessage *m)
     part_text_init(&t);
     buf_init(&d->later, RECORD_MAX_TEXT);
     if (m) {
+        d->hint = decode_charset_hint(m);
         decode_headers(d, m);
         decode_class(d, m);
         if (g_mime_message_get_mime_part(m))

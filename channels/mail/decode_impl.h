@@ -22,6 +22,7 @@ struct decoding {
     size_t nraw;
     bool places; /* raw is e->raw: attachments have a place in it */
     unsigned depth, reparsed, looked_at;
+    const char *hint;      /* character set that the body of the message at hand declares; NULL: none */
     const char *boundary;  /* of the multipart around the part at hand; NULL: none */
     bool encrypted;        /* inside multipart/encrypted */
     bool in_message;       /* inside a message/rfc822 part */
@@ -40,9 +41,12 @@ GMimeMessage *decode_parse(const struct mail_view *v);
 /* The value as readable text: encoded words and raw 8-bit decoded by our own ladder, white space collapsed,
  * at most `max` bytes. Never NULL; free it. */
 CD_MUSTUSE char *decode_header_text(struct record *r, const char *raw, size_t max);
+/* The same of a field of the message at hand: what is not labelled is read in the character set of its body. */
+CD_MUSTUSE char *decode_header_text_of(struct decoding *d, const char *raw, size_t max);
 /* The same value in raw UTF-8 and with encoded words of no other character set, for GMime's parsers of
  * structured fields. NULL when it is so already (the usual case). */
 CD_MUSTUSE char *decode_header_utf8(struct record *r, const char *raw);
+CD_MUSTUSE char *decode_header_utf8_of(struct decoding *d, const char *raw);
 /* Collapses white space and drops control characters, in place. */
 void decode_squeeze(char *s);
 
@@ -51,6 +55,8 @@ void decode_squeeze(char *s);
 /* The raw value of the first field of that name; NULL when absent. Belongs to the object. */
 const char *decode_header(GMimeObject *o, const char *name);
 void decode_headers(struct decoding *d, GMimeMessage *m); /* people, subject, ids, date */
+/* The character set of the first text in it, as declared; NULL when there is none. Belongs to the object. */
+const char *decode_charset_hint(GMimeMessage *m);
 /* "Name <address>" of the first mailbox of a field as text for people; "" when there is none. */
 CD_MUSTUSE char *decode_header_people(struct decoding *d, GMimeMessage *m, const char *name);
 

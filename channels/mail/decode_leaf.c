@@ -54,7 +54,7 @@ static void make_safe(char *s)
 static char *parameter_again(struct decoding *d, GMimeObject *o, const char *header, const char *name)
 {
     const char *raw = decode_header(o, header);
-    char *utf8 = raw ? decode_header_utf8(d->r, raw) : NULL, *value = NULL;
+    char *utf8 = raw ? decode_header_utf8_of(d, raw) : NULL, *value = NULL;
     if (!utf8)
         return NULL;
     if (str_ieq(header, "Content-Type")) {

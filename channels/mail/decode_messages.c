@@ -9,9 +9,11 @@ void decode_forwarded(struct decoding *d, GMimeMessage *m, struct part_text *t)
 {
     struct part_text inner;
     struct buf head;
-    const char *raw = decode_header(GMIME_OBJECT(m), "Subject");
-    char *subject = raw ? decode_header_text(d->r, raw, CD_KIB(32)) : cd_strdup("");
+    const char *raw = decode_header(GMIME_OBJECT(m), "Subject"), *outer = d->hint;
+    d->hint = decode_charset_hint(m);
+    char *subject = raw ? decode_header_text_of(d, raw, CD_KIB(32)) : cd_strdup("");
     char *from = decode_header_people(d, m, "From");
+    d->hint = outer;
     buf_init(&head, CD_KIB(64));
     part_text_init(&inner);
     buf_append_str(&head, "---------- Forwarded message ----------");

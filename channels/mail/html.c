@@ -17,6 +17,7 @@
 #define MAX_LISTS 16
 #define MAX_HREF 500
 #define MAX_SIZES 64
+#define MAX_DECLARATION ((size_t)200)
 
 struct html {
     htmlParserCtxtPtr parser;
@@ -221,6 +222,20 @@ static void on_text(void *ctx, const xmlChar *s, int n)
         html_text_add(&h->text, (const char *)s, (size_t)n);
 }
 
+/* The length of a declaration that is none ("<!VR>", "<![if !mso]>"), which a browser takes for a comment and the library for text;
+ * 0: nothing of that kind stands here. */
+static size_t bogus_declaration(const char *p, size_t n)
+{
+    if (n < 4 || p[0] != '<' || p[1] != '!')
+        return 0;
+    const char *gt = memchr(p, '>', CD_MIN(n, MAX_DECLARATION));
+    if (!gt)
+        return 0;
+    bool letter = (p[2] | 0x20) >= 'a' && (p[2] | 0x20) <= 'z' && strncasecmp(p + 2, "doctype", CD_MIN(n - 2, (size_t)7)) != 0;
+    bool condition = gt[-1] == ']' && (strncasecmp(p + 2, "[if", CD_MIN(n - 2, (size_t)3)) == 0 || strncasecmp(p + 2, "[endif", CD_MIN(n - 2, (size_t)6)) == 0);
+    return letter || condition ? (size_t)(gt - p) + 1 : 0;
+}
+
 /* How many bytes to feed at once: up to and with the next <html>, <body>, </body> or </html> tag, *ret_edge,
  * or CHUNK. */
 static size_t next_chunk(const char *p, size_t n, bool *ret_edge)
@@ -229,6 +244,8 @@ static size_t next_chunk(const char *p, size_t n, bool *ret_edge)
     *ret_edge = false;
     for (const char *at = p; (at = memchr(at, '<', n - (size_t)(at - p))) != NULL; at++) {
         size_t left = n - (size_t)(at - p);
+        if (at > p && bogus_declaration(at, left))
+            return (size_t)(at - p);
         const char *name = at + (left > 1 && at[1] == '/' ? 2 : 1);
         if (left < 7 || (strncasecmp(name, "body", 4) != 0 && strncasecmp(name, "html", 4) != 0))
             continue;
@@ -259,7 +276,12 @@ static void run(const char *html, size_t n, struct buf *out, bool show_all, bool
     h.parser->depth = 1 << 30;
     htmlParseChunk(h.parser, "<html><body>", 12, 0);
     for (size_t at = 0; at < n && !h.text.cut;) {
+        size_t skip = bogus_declaration(html + at, n - at);
         bool edge;
+        if (skip > 0) {
+            at += skip;
+            continue;
+        }
         size_t len = next_chunk(html + at, n - at, &edge);
         htmlParseChunk(h.parser, html + at, (int)len, 0);
         if (edge)

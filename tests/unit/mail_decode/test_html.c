@@ -69,6 +69,8 @@ static void left_out(void **state CD_UNUSED)
     check("a<!-- <p>b</p> --><!--[if mso]>c<![endif]-->d", "ad");
     check("<div style='display:block'>a</div>", "a");
     check("<div style='display:none'>a<br>b<img src=x></p></b></td>c</div>d", "d");
+    check("<!VR>a<!EVR>b<![if !vml]>c<![endif]>d<!>e", "abcd<!>e");
+    check("<script>if (a <!b>) x();</script>seen <!DOCTYPE html>too", "seen too");
     check("<div style='max-height:0px; overflow:hidden; mso-hide:none'>preview</div>a<div style='OPACITY : 0'>b</div>", "a");
     check("<div style='height:0;overflow:visible'>a</div><div style='max-height:0.5em;overflow:hidden'>b</div><p style='opacity:0.9'>c</p>", "a\nb\n\nc");
     check("<span style='text-indent:-9999px'>off</span><i style='font-size:0'>x<b>y</b></i>z", "z");

@@ -273,10 +273,45 @@ static void charset_notes(void **state CD_UNUSED)
     check_note(FROM "Subject: =?koi8-r?Q?=E6?= =?big5?B?p9o=?=\r\n\r\nx\r\n", "big5 read as CP950 (declared)");
 }
 
+static void check_head(const char *raw, const char *subject, const char *name, const char *email)
+{
+    struct decoded d = decode(raw);
+    assert_string_equal(d.r->subject, subject);
+    assert_string_equal(d.r->name ? d.r->name : "", name);
+    assert_string_equal(d.r->email ? d.r->email : "", email);
+    done(&d);
+}
+
+/* Fields that nobody labelled: in the body's set, or in what their escape sequences say. */
+static void unlabelled_headers(void **state CD_UNUSED)
+{
+    check_head("From: \xba\xd2\xb8\xb8 <a@example.net>\r\nSubject: \xba\xd2\xb8\xb8\r\nContent-Type: text/plain; charset=euc-kr\r\n\r\nx\r\n", "\xeb\xb6\x88\xeb\xa7\x8c",
+               "\xeb\xb6\x88\xeb\xa7\x8c", "a@example.net");
+    check_head("From: a@example.net\r\nSubject: \xd0\xe0\xf1\xf1\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain; charset=windows-1251\r\n\r\nx\r\n--b--\r\n",
+               "\xd0\xa0\xd0\xb0\xd1\x81\xd1\x81", "", "a@example.net");
+    check_head("From: a@example.net\r\nSubject: \033$B2u$l$F\033(B!\r\n\r\nx\r\n", "\xe5\xa3\x8a\xe3\x82\x8c\xe3\x81\xa6!", "", "a@example.net");
+    check_head("From: a@example.net\r\nSubject: Fr+APY-sche\r\nContent-Type: text/plain; charset=utf-7\r\n\r\nx\r\n", "Fr\xc3\xb6sche", "", "a@example.net");
+    check_head("From: a@example.net\r\nSubject: caf\xc3\xa9\r\nContent-Type: text/plain; charset=big5\r\n\r\nx\r\n", "caf\xc3\xa9", "", "a@example.net");
+    check_head("From: =?ks_c_5601-1987?B?wMy8urz2?= ann@shop.example\r\n\r\nx\r\n", "", "\xec\x9d\xb4\xec\x84\xb1\xec\x88\x98", "ann@shop.example");
+    check_head("From: nobody at all\r\n\r\nx\r\n", "", "", "anna@example.net");
+}
+
+/* Circled numbers and the like, which the standard's set has not. */
+static void japanese_extensions(void **state CD_UNUSED)
+{
+    struct decoded d = decode(FROM "Subject: =?iso-2022-jp?B?GyRCLSEtahsoQg==?=\r\nContent-Type: text/plain; charset=iso-2022-jp\r\n\r\n\033$B-!-j\033(B ok\r\n\033(I1\033(B\r\n");
+    assert_string_equal(d.r->subject, "\xe2\x91\xa0\xe3\x88\xb1");
+    assert_string_equal(d.r->text, "\xe2\x91\xa0\xe3\x88\xb1 ok\n\xef\xbd\xb1");
+    assert_false(d.r->flags & REC_DEGRADED);
+    assert_non_null(strstr(d.r->charset_note, "iso-2022-jp read as CP50221 (declared)"));
+    done(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(flowed),          cmocka_unit_test(calendars),    cmocka_unit_test(odd_calendars),   cmocka_unit_test(signed_and_encrypted),
                                        cmocka_unit_test(opaque_signed),   cmocka_unit_test(armour),       cmocka_unit_test(pictures),        cmocka_unit_test(differing_types),
-                                       cmocka_unit_test(many_to_look_at), cmocka_unit_test(charset_notes)};
+                                       cmocka_unit_test(many_to_look_at), cmocka_unit_test(charset_notes),
+                                       cmocka_unit_test(unlabelled_headers), cmocka_unit_test(japanese_extensions)};
     return cmocka_run_group_tests(tests, prepare, NULL);
 }
