@@ -118,6 +118,7 @@ static void decode_all(struct decoding *d, GMimeMessage *m)
     buf_init(&d->later, RECORD_MAX_TEXT);
     if (m) {
         d->hint = decode_charset_hint(m);
+        decode_word_charset(decode_header(GMIME_OBJECT(m), "Subject"), d->word_hint);
         decode_headers(d, m);
         decode_class(d, m);
         if (g_mime_message_get_mime_part(m))

@@ -23,6 +23,7 @@ struct decoding {
     bool places; /* raw is e->raw: attachments have a place in it */
     unsigned depth, reparsed, looked_at;
     const char *hint;      /* character set that the body of the message at hand declares; NULL: none */
+    char word_hint[41];    /* that of the first encoded word of its Subject, for a body that declares none; "": none */
     const char *boundary;  /* of the multipart around the part at hand; NULL: none */
     bool encrypted;        /* inside multipart/encrypted */
     bool in_message;       /* inside a message/rfc822 part */
@@ -55,6 +56,8 @@ void decode_squeeze(char *s);
 /* The raw value of the first field of that name; NULL when absent. Belongs to the object. */
 const char *decode_header(GMimeObject *o, const char *name);
 void decode_headers(struct decoding *d, GMimeMessage *m); /* people, subject, ids, date */
+/* The character set of the first encoded word in a field; "" when there is none. */
+void decode_word_charset(const char *raw, char out[41]);
 /* The character set of the first text in it, as declared; NULL when there is none. Belongs to the object. */
 const char *decode_charset_hint(GMimeMessage *m);
 /* "Name <address>" of the first mailbox of a field as text for people; "" when there is none. */
@@ -128,6 +131,8 @@ void decode_note_charset(struct record *r, const char *declared, const struct ch
 
 /* ---- decode_kinds.c: what parts are, beside text and files ---- */
 
+/* By the ending of a name; "application/octet-stream" where that says nothing. */
+const char *decode_type_by_name(const char *name);
 enum attachment_kind decode_kind_of(struct decoding *d, const struct leaf *l, const char *magic);
 /* After the walk: pictures that an HTML part of the mail shows are inline, whatever their own part says. */
 void decode_find_inline(struct decoding *d);
@@ -142,6 +147,12 @@ void secure_multipart(struct decoding *d, GMimeContentType *ct); /* multipart/si
 void secure_pkcs7(struct decoding *d, const struct leaf *l, struct part_text *t);
 /* Takes the armour of OpenPGP off a text, in place; returns the new length. */
 size_t decode_take_armor(struct decoding *d, char *s, size_t n);
+
+/* ---- decode_uu.c ---- */
+
+/* The text without the uuencoded files in it, which become attachments; false, and nothing in `rest`, when there are none. `p`: what
+ * stands at the leaf's place, not encoded. */
+bool decode_uu_files(struct decoding *d, const struct leaf *l, const uint8_t *p, size_t n, struct buf *rest);
 
 /* ---- decode_tnef.c ---- */
 

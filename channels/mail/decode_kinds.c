@@ -1,5 +1,6 @@
 /* What attachments are to a reader, and calendars as text. */
 #include <string.h>
+#include <strings.h>
 
 #include "channels/mail/calendar.h"
 #include "channels/mail/decode_impl.h"
@@ -11,6 +12,18 @@
 static bool is_picture(const char *type)
 {
     return type && (str_starts(type, "image/") || str_starts(type, "video/") || str_starts(type, "audio/"));
+}
+
+const char *decode_type_by_name(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    static const char *const types[][2] = {{".pdf", "application/pdf"}, {".jpg", "image/jpeg"},     {".jpeg", "image/jpeg"}, {".png", "image/png"},
+                                           {".gif", "image/gif"},       {".txt", "text/plain"},     {".doc", "application/msword"}, {".zip", "application/zip"},
+                                           {".htm", "text/html"},       {".html", "text/html"},     {".xls", "application/vnd.ms-excel"}};
+    for (size_t i = 0; dot && i < ARRAY_LEN(types); i++)
+        if (strcasecmp(dot, types[i][0]) == 0)
+            return types[i][1];
+    return "application/octet-stream";
 }
 
 enum attachment_kind decode_kind_of(struct decoding *d, const struct leaf *l, const char *magic)

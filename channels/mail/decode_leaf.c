@@ -84,6 +84,21 @@ char *decode_safe_name(struct decoding *d, const char *name)
     return clean;
 }
 
+/* "C:\TEMP\photo.png" as old programs wrote it: the backslashes that should be doubled, or else protect the next character, are gone
+ * when the library has read it. What stands behind the last one; NULL when the field has no such name. Free it. */
+static char *dos_name(GMimeObject *o, const char *field, const char *parameter)
+{
+    const char *raw = decode_header(o, field), *at = raw ? strcasestr(raw, parameter) : NULL;
+    if (!at)
+        return NULL;
+    at += strlen(parameter);
+    if (at[0] != '=' || at[1] != '"' || !g_ascii_isalpha(at[2]) || at[3] != ':' || at[4] != '\\')
+        return NULL;
+    at += 2;
+    size_t n = strcspn(at, "\"\r\n");
+    return at[n] == '"' ? cd_strndup(at, n) : NULL;
+}
+
 static const char *given_name(GMimeObject *o)
 {
     if (GMIME_IS_PART(o))
@@ -97,6 +112,10 @@ char *decode_filename(struct decoding *d, GMimeObject *o)
     char *again = parameter_again(d, o, "Content-Disposition", "filename");
     if (!again)
         again = parameter_again(d, o, "Content-Type", "name");
+    if (!again)
+        again = dos_name(o, "Content-Disposition", "filename");
+    if (!again && !g_mime_object_get_content_disposition_parameter(o, "filename"))
+        again = dos_name(o, "Content-Type", "name");
     const char *name = again ? again : given_name(o);
     char *clean = decode_safe_name(d, name ? name : "");
     free(again);

@@ -62,6 +62,12 @@ void decode_note_charset(struct record *r, const char *declared, const struct ch
 
 /* ---- text ---- */
 
+/* What a body without a declaration is tried as: the set that its sender used in the Subject. */
+static const char *undeclared(const struct decoding *d, const uint8_t *p, size_t n)
+{
+    return d->word_hint[0] && !utf8_valid((const char *)p, n) && charset_known(d->word_hint) ? d->word_hint : NULL;
+}
+
 /* CRLF and lone CR become LF, white space at line ends and empty lines at both ends go. In place; returns the
  * new length. */
 static size_t tidy(char *s, size_t n)
@@ -92,7 +98,7 @@ void decode_add_plain(struct decoding *d, const char *charset, enum decode_flow 
 {
     struct charset_note note;
     size_t len;
-    char *s = charset_to_utf8(charset, p, n, &len, &note);
+    char *s = charset_to_utf8(charset && *charset ? charset : undeclared(d, p, n), p, n, &len, &note);
     decode_note_charset(d->r, charset, &note, true);
     if (flow != FLOW_NONE) {
         char *flowed = flowed_to_text(s, len, flow == FLOW_DELSP, &len);
@@ -116,7 +122,7 @@ void decode_add_html(struct decoding *d, const char *charset, const uint8_t *p, 
         html_meta_charset(p, n, meta);
         charset = meta;
     }
-    char *s = charset_to_utf8(charset, p, n, &len, &note);
+    char *s = charset_to_utf8(charset && *charset ? charset : undeclared(d, p, n), p, n, &len, &note);
     decode_note_charset(d->r, charset, &note, true);
     buf_init(&out, RECORD_MAX_TEXT);
     html_to_text(s, len, &out, &cut);
@@ -130,21 +136,26 @@ void decode_add_html(struct decoding *d, const char *charset, const uint8_t *p, 
 
 void leaf_text(struct decoding *d, const struct leaf *l, struct part_text *t)
 {
+    struct buf rest;
     uint8_t *own;
     size_t n;
     bool cut, html = str_eq(l->type, "text/html") || str_eq(l->type, "application/xhtml+xml");
     const uint8_t *p = leaf_bytes(d, l, MAX_TEXT_BYTES, &n, &own, &cut);
     size_t before = t->text.len;
+    buf_init(&rest, n + 1);
     if (cut)
         decode_degrade(d->r, "text over %zu bytes, cut", (size_t)RECORD_MAX_TEXT);
     if (html)
         decode_add_html(d, l->charset, p, n, t);
+    else if (!own && decode_uu_files(d, l, p, n, &rest))
+        decode_add_plain(d, l->charset, l->flow, (const uint8_t *)buf_str(&rest), rest.len, t);
     else
         decode_add_plain(d, l->charset, l->flow, p, n, t);
     if (t->text.len > before) {
         t->html |= html;
         t->plain |= !html;
     }
+    buf_free(&rest);
     free(own);
 }
 

@@ -1,7 +1,5 @@
 /* winmail.dat: its members become attachments of the mail behind the container itself, its text stands in where the
  * mail has no other. */
-#include <strings.h>
-
 #include "channels/mail/decode_impl.h"
 #include "channels/mail/html.h"
 #include "channels/mail/rtf.h"
@@ -15,27 +13,15 @@ bool decode_is_tnef(const struct leaf *l)
            (str_ieq(l->filename, "winmail.dat") && str_eq(l->type, "application/octet-stream"));
 }
 
-static const char *type_by_name(const char *name)
-{
-    const char *dot = strrchr(name, '.');
-    static const char *const types[][2] = {{".pdf", "application/pdf"}, {".jpg", "image/jpeg"},     {".jpeg", "image/jpeg"}, {".png", "image/png"},
-                                           {".gif", "image/gif"},       {".txt", "text/plain"},     {".doc", "application/msword"}, {".zip", "application/zip"},
-                                           {".htm", "text/html"},       {".html", "text/html"},     {".xls", "application/vnd.ms-excel"}};
-    for (size_t i = 0; dot && i < ARRAY_LEN(types); i++)
-        if (strcasecmp(dot, types[i][0]) == 0)
-            return types[i][1];
-    return "application/octet-stream";
-}
-
 /* The sender's word where it looks like a type, else by the name. */
 static const char *member_type(const struct tnef_member *m, const char *name)
 {
     const char *slash = m->type ? strchr(m->type, '/') : NULL;
     if (!slash || slash == m->type || strlen(m->type) > 100)
-        return type_by_name(name);
+        return decode_type_by_name(name);
     for (const char *p = m->type; *p; p++)
         if (*p <= ' ' || *p >= 127 || *p == ';')
-            return type_by_name(name);
+            return decode_type_by_name(name);
     return m->type;
 }
 

@@ -3,6 +3,7 @@
  * sender divided between two words; here all goes down the same ladder as bodies do. */
 #include "channels/mail/decode_impl.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -111,6 +112,14 @@ static const char *next_word(const char *s, struct word *ret)
         if (read_word(s, ret))
             return s;
     return NULL;
+}
+
+void decode_word_charset(const char *raw, char out[41])
+{
+    struct word w;
+    out[0] = '\0';
+    if (raw && next_word(raw, &w) && w.ncharset < 41)
+        snprintf(out, 41, "%.*s", (int)w.ncharset, w.charset);
 }
 
 static bool is_ascii(const char *s, size_t n)

@@ -270,6 +270,11 @@ static void charset_notes(void **state CD_UNUSED)
     check_note(FROM "Content-Type: text/plain; charset=x-none\r\n\r\ncaf\xe9\r\n", "x-none read as windows-1252 (detected)");
     check_note(FROM "Content-Type: text/plain; charset=utf-8\r\n\r\n\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xff\r\n",
                "utf-8 read as UTF-8 (declared, 1 replaced)");
+    check_note(FROM "Subject: =?iso-8859-9?Q?=FEey?=\r\n\r\na\xfe \xfdk\r\n", "undeclared read as iso-8859-9 (detected)");
+    struct decoded d = decode(FROM "Subject: =?iso-8859-9?Q?=FEey?=\r\n\r\na\xfe \xfdk\r\n"); /* the body is in the set of the Subject's words */
+    assert_string_equal(d.r->text, "a\xc5\x9f \xc4\xb1k");
+    assert_false(d.r->flags & REC_DEGRADED);
+    done(&d);
     check_note(FROM "Subject: =?koi8-r?Q?=E6?= =?big5?B?p9o=?=\r\n\r\nx\r\n", "big5 read as CP950 (declared)");
 }
 
