@@ -41,13 +41,16 @@ char *charset_from_jis(const char *p, size_t n, size_t *ret_n)
     enum jis_mode mode = JIS_ASCII;
     char *s = NULL;
     buf_init(&sjis, n + 1);
-    for (size_t i = 0; i < n && !sjis.failed;) {
+    size_t i = 0;
+    while (i < n && !sjis.failed) {
         size_t len = p[i] == '\033' ? escape(p + i, n - i, &mode) : 0;
         if (len > 0) {
             i += len;
         } else if (mode == JIS_KANJI && i + 1 < n && p[i] > ' ' && p[i] < 127 && p[i + 1] > ' ' && p[i + 1] < 127) {
             put_kanji(&sjis, (unsigned char)p[i], (unsigned char)p[i + 1]);
             i += 2;
+        } else if (mode == JIS_KANJI && p[i] > ' ') {
+            break; /* half a character */
         } else {
             if (p[i] == '\n')
                 mode = JIS_ASCII; /* a shift ends with its line */
@@ -55,7 +58,7 @@ char *charset_from_jis(const char *p, size_t n, size_t *ret_n)
             i++;
         }
     }
-    if (!sjis.failed)
+    if (!sjis.failed && i == n)
         s = charset_to_utf8("cp932", buf_str(&sjis), sjis.len, ret_n, &note);
     buf_free(&sjis);
     if (s && (note.lost || note.misfit)) {
