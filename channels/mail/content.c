@@ -43,11 +43,14 @@ static unsigned sextet(const uint8_t *p, const uint8_t *end)
     return p < end && *p > ' ' && *p <= '`' ? (*p - 32u) & 63 : 0; /* spaces at the end of a line get lost: they are zeros */
 }
 
-/* A line of data; 0 at the end. */
+/* A line of data; 0 at the end. One that is less than half as long as it says has only what is there, so that nothing grows out of
+ * proportion. */
 static size_t uu_line(const uint8_t *p, const uint8_t *end, uint8_t out[UU_MAX + 3])
 {
-    size_t n = CD_MIN((size_t)sextet(p, end), (size_t)UU_MAX);
+    size_t n = CD_MIN((size_t)sextet(p, end), (size_t)UU_MAX), have = (size_t)(end - p) / 4 * 3;
     p++;
+    if (have < n / 2)
+        n = have;
     for (size_t at = 0; at < n; at += 3, p += 4) {
         unsigned v = sextet(p, end) << 18 | sextet(p + 1, end) << 12 | sextet(p + 2, end) << 6 | sextet(p + 3, end);
         out[at] = (uint8_t)(v >> 16);
@@ -106,7 +109,7 @@ static void collect(void *arg, const void *p, size_t n)
 static const uint8_t *uu_bytes(const void *p, size_t n, size_t max, size_t *ret_n, uint8_t **ret_own, bool *ret_cut)
 {
     struct buf out;
-    buf_init(&out, CD_MIN(max, n) + UU_MAX);
+    buf_init(&out, CD_MIN(max, 2 * n) + UU_MAX);
     uu_decode(p, n, collect, &out);
     *ret_cut = out.failed || out.len > max;
     *ret_n = CD_MIN(out.len, max);
@@ -157,7 +160,7 @@ static int tnef_member_bytes(const char *encoding, const char *number, const voi
 
     if (str_parse_u64(number, TNEF_MAX_MEMBERS, &want) < 0 || want == 0)
         return CD_ENOTFOUND;
-    const uint8_t *bytes = content_bytes(encoding, p, n, n, &len, &own, &cut);
+    const uint8_t *bytes = content_bytes(encoding, p, n, 2 * n, &len, &own, &cut);
     struct tnef *t = tnef_open(bytes, len);
     if (t && want <= t->nmembers) {
         sink(arg, t->members[want - 1].data, t->members[want - 1].n);

@@ -93,6 +93,8 @@ void decode_calendar(struct decoding *d, const struct leaf *l)
     if (before > 0)
         buf_append_char(&d->later, '\n');
     size_t from = d->later.len;
+    if (cut)
+        decode_degrade(d->r, "calendar over %zu bytes, cut", (size_t)MAX_CALENDAR);
     calendar_to_text(p, n, l->charset, &d->later, &note);
     if (d->later.len == from && before < from)
         d->later.data[d->later.len = before] = '\0';

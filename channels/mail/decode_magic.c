@@ -9,6 +9,7 @@
 #include "daemon/core/str.h"
 
 #define MAX_TYPE 127
+#define TEXT_BYTES 512 /* of what is text: the library's tests of texts are regular expressions, which cost more than all others */
 
 static magic_t handle;
 
@@ -40,10 +41,21 @@ bool magic_prepare(void)
     return true;
 }
 
+static bool is_text(const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (p[i] < ' ' && p[i] != '\n' && p[i] != '\r' && p[i] != '\t' && p[i] != '\f' && p[i] != '\033')
+            return false;
+    return true;
+}
+
 const char *magic_type_of(const void *p, size_t n)
 {
     static char type[MAX_TYPE + 1];
-    const char *s = handle ? magic_buffer(handle, p, CD_MIN(n, MAGIC_BYTES)) : NULL;
+    size_t look = CD_MIN(n, MAGIC_BYTES);
+    if (look > TEXT_BYTES && is_text(p, look))
+        look = TEXT_BYTES;
+    const char *s = handle ? magic_buffer(handle, p, look) : NULL;
     size_t len = 0;
 
     for (; s && *s > ' ' && *s < 127 && *s != ';' && len < MAX_TYPE; s++)

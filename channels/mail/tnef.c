@@ -11,7 +11,6 @@
 
 #define MAX_TEXT CD_MIB(8)
 #define MAX_NAME 1000
-#define IID_SIZE 16 /* of the interface, in front of an object's bytes */
 
 static variableLength *find(MAPIProps *props, unsigned type, unsigned id)
 {
@@ -76,7 +75,7 @@ static void take_member(struct tnef *t, Attachment *a, const char *codepage)
     variableLength *v = find(&a->MAPI, PT_BINARY, PR_ATTACH_DATA_OBJ);
     size_t skip = 0;
     if (!v && (v = find(&a->MAPI, PT_OBJECT, PR_ATTACH_DATA_OBJ)) != NULL)
-        skip = CD_MIN((size_t)v->size, (size_t)IID_SIZE);
+        skip = CD_MIN((size_t)v->size, (size_t)TNEF_IID_SIZE);
     if (v) {
         m->data = v->data + skip;
         m->n = (size_t)v->size - skip;

@@ -6,6 +6,7 @@
 
 #define TNEF_MAX_MEMBERS 200
 #define TNEF_MAX_PROPERTIES 1000 /* of one block; the library takes no more */
+#define TNEF_MAX_VALUE ((size_t)500000) /* of a property; at 512 kB the library gives the whole stream up */
 
 struct tnef_member {
     char *name, *type, *content_id; /* valid UTF-8, not made safe; NULL when absent */
@@ -32,6 +33,8 @@ struct tnef *tnef_open(const void *p, size_t n);
 void tnef_close(struct tnef **t);
 
 /* ---- between tnef.c and tnef_sieve.c ---- */
+
+#define TNEF_IID_SIZE 16 /* of the interface, in front of an object's bytes */
 
 /* Appends to `out` a stream that has only what tnef.c looks at, each length checked, each checksum right, each value
  * once. false when there is no stream at all. */

@@ -118,9 +118,17 @@ static void skip_name(struct walk *w)
     skip_padding(w, n);
 }
 
+/* What is too large for the library as a property: the bytes of a member, which an attribute may hold instead. */
+struct large {
+    const uint8_t *p;
+    size_t n;
+    bool object; /* behind the id of an interface */
+    bool lost;   /* another one, which is left out */
+};
+
 /* One property: written to `out` when it is wanted, has one value and is the first of its id. UTF-16 goes as PT_OBJECT,
  * for the library's own conversion knows no surrogates and gives up on long texts. */
-static void take_property(struct walk *w, struct buf *out, uint32_t *count, uint32_t seen[], size_t *nseen)
+static void take_property(struct walk *w, struct buf *out, uint32_t *count, uint32_t seen[], size_t *nseen, struct large *large)
 {
     uint32_t tag = take32(w), id = tag >> 16, type = tag & 0xffff;
     bool many = type & MV_FLAG, named = id >= 0x8000;
@@ -140,6 +148,10 @@ static void take_property(struct walk *w, struct buf *out, uint32_t *count, uint
         if (!p || n == 0 || again || many || named || values != 1 || !is_wanted(id) || (size && type != PT_LONG))
             continue;
         seen[(*nseen)++] = id;
+        if (n > TNEF_MAX_VALUE) {
+            *large = id == PR_ATTACH_DATA_OBJ ? (struct large){p, n, type == PT_OBJECT, large->lost} : (struct large){large->p, large->n, large->object, true};
+            continue;
+        }
         put32(out, id << 16 | (type == PT_UNICODE ? PT_OBJECT : type));
         if (!size) {
             put32(out, 1);
@@ -152,9 +164,10 @@ static void take_property(struct walk *w, struct buf *out, uint32_t *count, uint
     }
 }
 
-static void take_properties(const uint8_t *p, size_t n, uint8_t level, uint32_t type, struct buf *out, struct tnef *notes)
+static struct large take_properties(const uint8_t *p, size_t n, uint8_t level, uint32_t type, struct buf *out, struct tnef *notes)
 {
     struct walk w = {p, p + n, false};
+    struct large large = {.n = 0};
     struct buf block;
     uint32_t seen[16], kept = 0, count = take32(&w); /* fewer ids are wanted than there are places */
     size_t nseen = 0;
@@ -162,14 +175,16 @@ static void take_properties(const uint8_t *p, size_t n, uint8_t level, uint32_t 
     put32(&block, 0);
     notes->over_budget |= count > TNEF_MAX_PROPERTIES;
     for (uint32_t i = 0; i < CD_MIN(count, (uint32_t)TNEF_MAX_PROPERTIES) && !w.bad; i++)
-        take_property(&w, &block, &kept, seen, &nseen);
+        take_property(&w, &block, &kept, seen, &nseen, &large);
     notes->damaged |= w.bad;
+    notes->over_budget |= large.lost;
     if (kept > 0 && !block.failed) {
         const uint8_t number[4] = {(uint8_t)kept};
         memcpy(block.data, number, sizeof number);
         put_attribute(out, level, type, block.data, block.len);
     }
     buf_free(&block);
+    return large;
 }
 
 /* ---- attributes ---- */
@@ -206,6 +221,13 @@ static bool in_member(struct seen *s, struct buf *out, struct tnef *notes)
     return s->members > 0 || begin_member(s, out, notes);
 }
 
+static void take_large(struct large l, struct seen *s, struct buf *out)
+{
+    size_t skip = l.object ? TNEF_IID_SIZE : 0;
+    if (l.n > skip && once(&s->data))
+        put_attribute(out, LVL_ATTACHMENT, attAttachData, l.p + skip, l.n - skip);
+}
+
 static void take_attribute(uint32_t type, const uint8_t *p, size_t n, struct seen *s, bool *full, struct buf *out, struct tnef *notes)
 {
     if (type == attAttachRenddata)
@@ -215,7 +237,7 @@ static void take_attribute(uint32_t type, const uint8_t *p, size_t n, struct see
     else if (type == attOemCodepage && n >= 4 && once(&s->codepage))
         put_attribute(out, LVL_MESSAGE, type, p, n);
     else if (type == attMAPIProps && once(&s->properties))
-        take_properties(p, n, LVL_MESSAGE, type, out, notes);
+        notes->over_budget |= take_properties(p, n, LVL_MESSAGE, type, out, notes).n > 0;
     if (*full || (type != attAttachTitle && type != attAttachData && type != attAttachment) || !in_member(s, out, notes))
         return;
     if (type == attAttachTitle && once(&s->title))
@@ -223,7 +245,7 @@ static void take_attribute(uint32_t type, const uint8_t *p, size_t n, struct see
     else if (type == attAttachData && once(&s->data))
         put_attribute(out, LVL_ATTACHMENT, type, p, n);
     else if (type == attAttachment && once(&s->member_properties))
-        take_properties(p, n, LVL_ATTACHMENT, type, out, notes);
+        take_large(take_properties(p, n, LVL_ATTACHMENT, type, out, notes), s, out);
 }
 
 bool tnef_sieve(const uint8_t *p, size_t n, struct buf *out, struct tnef *notes)

@@ -56,8 +56,8 @@ static void uu(const uint8_t *data, size_t n)
     uint8_t *own;
     bool cut;
     content_decode("x-uuencode", data, n, count, &whole);
-    FUZZ_CHECK(whole <= n);
-    content_bytes("x-uuencode", data, n, n, &got, &own, &cut);
+    FUZZ_CHECK(whole <= 2 * n + 1);
+    content_bytes("x-uuencode", data, n, 2 * n + 1, &got, &own, &cut);
     FUZZ_CHECK(got == whole && !cut);
     free(own);
     fuzz_good = whole > 0;
