@@ -22,7 +22,7 @@ struct ctl_globals {
 struct ctl_command {
     const char *name, *help;
     const char *verb;          /* NULL: does not talk to the daemon */
-    const char *positional[2]; /* names in the request */
+    const char *positional[2]; /* names in the request; one that ends in # takes a number */
     const char *usage;         /* of the positional ones: "REF WHO" */
     unsigned required;         /* how many positional ones must be there */
     int timeout_s;
@@ -40,6 +40,13 @@ int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_com
               json_t *args);
 void ctl_help(const struct ctl_command *c, struct buf *out); /* NULL: all */
 
+/* connect.c */
+int ctl_connect(const struct ctl_globals *g, int timeout_s, struct client **ret); /* a session, authenticated; an exit code, told */
+int ctl_refused(const struct answer *a); /* tells an ERR; its exit code */
+
+/* main.c */
+void print_json(const struct answer *a, struct buf *out);
+
 /* print.c */
 void print_show(const struct answer *a, struct buf *out);
 void print_list(const struct answer *a, struct buf *out);
@@ -48,6 +55,13 @@ void print_explain(const struct answer *a, struct buf *out);
 void print_threads(const json_t *first, const json_t *messages, struct buf *out);
 void print_stats(const struct answer *a, struct buf *out);
 void print_fields(const struct answer *a, struct buf *out); /* whatever the object holds, a line each */
+
+void print_attachments(const struct answer *a, struct buf *out);
+/* "…, image/png (its bytes are application/zip), inline picture", cleaned */
+void print_attachment_type(const json_t *a, struct buf *out);
+
+/* attachment.c */
+int run_attachment(const struct ctl_globals *g, json_t *args);
 
 /* migrate.c */
 int run_migrate(const struct ctl_globals *g, json_t *args);

@@ -249,6 +249,7 @@ static void print_text(const json_t *m, bool full, struct buf *out)
 
 static void print_messages(const json_t *list, bool full, struct buf *out)
 {
+    static const char *const notes[][2] = {{"charset_note", "character set"}, {"security", "security"}};
     size_t i, k;
     json_t *m, *a;
     json_array_foreach(list, i, m) {
@@ -269,13 +270,18 @@ static void print_messages(const json_t *list, bool full, struct buf *out)
             buf_append_str(out, "\n\n");
         }
         print_text(m, full, out);
-        json_array_foreach(json_object_get(m, "attachments"), k, a) {
-            snprintf(line, sizeof line, "  attachment %d: %s, %s, %lld bytes", integer(a, "n"),
-                     str(a, "filename") ? str(a, "filename") : "",
-                     str(a, "content_type") ? str(a, "content_type") : "",
-                     (long long)json_integer_value(json_object_get(a, "size_bytes")));
-            text_clean(line, 0, out);
+        for (size_t n = 0; n < ARRAY_LEN(notes); n++) {
+            if (!str(m, notes[n][0]))
+                continue;
+            buf_printf(out, "  %s: ", notes[n][1]);
+            text_clean(str(m, notes[n][0]), 0, out);
             buf_append_char(out, '\n');
+        }
+        json_array_foreach(json_object_get(m, "attachments"), k, a) {
+            snprintf(line, sizeof line, "  attachment %d: %s, ", integer(a, "n"), str(a, "filename") ? str(a, "filename") : "");
+            text_clean(line, 0, out);
+            print_attachment_type(a, out);
+            buf_printf(out, ", %lld bytes\n", (long long)json_integer_value(json_object_get(a, "size_bytes")));
         }
     }
 }

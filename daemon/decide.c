@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "channels/mail/decode_magic.h"
 #include "daemon/core/clock.h"
 #include "daemon/core/json_text.h"
 #include "daemon/core/log.h"
@@ -245,10 +246,15 @@ static char *attachments_json(const struct job *j)
         if (a->offset > j->env->raw.len || a->length > j->env->raw.len - a->offset)
             continue; /* a place outside the message: the worker is not believed */
         hex_encode(a->sha256, SHA256_SIZE, hex);
-        json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:b}", "message", id, "n", (int)i + 1, "filename",
+        json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:b, s:s, s:s*, s:s*, s:s*}", "message", id, "n", (int)i + 1, "filename",
                                               a->filename, "type", a->content_type, "encoding", a->encoding, "at", (json_int_t)a->offset,
                                               "length", (json_int_t)a->length, "size", (json_int_t)a->size_bytes, "sha256", hex, "inline",
-                                              (int)a->is_inline));
+                                              (int)a->is_inline, "kind", attachment_kind_name(a->kind), "magic", a->magic_type, "cid",
+                                              a->content_id, "member", a->inner));
+        if (magic_differs(a->content_type, a->magic_type))
+            metrics_inc(M_ATTACHMENT_DIFFERS);
+        if (j->env->channel == CH_MAIL && !a->magic_type && a->size_bytes > 0 && a->kind != AT_MESSAGE)
+            metrics_inc(M_ATTACHMENT_UNSEEN);
     }
     char *text = json_dumps(list, JSON_COMPACT);
     json_decref(list);

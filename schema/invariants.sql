@@ -64,6 +64,16 @@ select 'text separated in part', m.id, left(m.body, 40)
     from complaintd.message m
     where (m.text_new is null) <> (m.text_quoted is null) or length(m.text_new) > length(m.body) or length(m.text_quoted) > length(m.body)
 union all
+select 'unknown word', a.message_id, a.kind from complaintd.attachments a
+    where a.kind not in ('file', 'inline', 'message', 'calendar', 'signature', 'encrypted', 'container')
+union all
+select 'member of no container', a.message_id, a.n::text
+    from complaintd.attachments a where a.member is not null and not exists (select from complaintd.attachments c
+        where c.message_id = a.message_id and c.raw_offset = a.raw_offset and c.member is null and c.kind = 'container')
+union all
+select 'unknown word', m.id, m.security from complaintd.messages m
+    where m.security not in ('smime-signed', 'smime-encrypted', 'pgp-signed', 'pgp-encrypted')
+union all
 select 'notification without complaint', n.id, n.purpose
     from complaintd.notifications n left join complaintd.complaint c on c.id = n.complaint_id where c.id is null
 union all

@@ -140,6 +140,7 @@ const struct line_verb line_verbs[] = {
     {"SUBMIT", ROLE_INTAKE, line_verb_submit},
     {"SHOW", ROLE_INTAKE, verb_request},
     {"LIST", ROLE_AGENT, verb_request},
+    {"ATTACHMENT", ROLE_AGENT, verb_request},
     {"EXPLAIN", ROLE_AGENT, verb_request},
     {"ACK", ROLE_AGENT, verb_request},
     {"ASSIGN", ROLE_AGENT, verb_request},

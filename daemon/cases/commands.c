@@ -13,6 +13,8 @@
 #define MAX_WORD 200   /* characters of a name */
 #define MAX_TEXT 20000 /* of a text that a person wrote */
 #define LIST_MAX_ROWS 500
+#define MAX_PIECE CD_KIB(128) /* bytes of an attachment in one answer */
+#define MAX_PIECE_TEXT "131072"
 
 /* What an argument may hold: fills *ret (owned) or says what is wrong. */
 typedef const char *(*arg_reader)(const struct config *c, const json_t *v, char **ret);
@@ -129,6 +131,29 @@ static const char *read_limit(const struct config *c CD_UNUSED, const json_t *v,
     return NULL;
 }
 
+static const char *read_number(const json_t *v, json_int_t min, json_int_t max, char **ret)
+{
+    if (!json_is_integer(v) || json_integer_value(v) < min || json_integer_value(v) > max)
+        return "not a number, or out of its range";
+    *ret = cd_asprintf("%lld", (long long)json_integer_value(v));
+    return NULL;
+}
+
+static const char *read_n(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+{
+    return read_number(v, 1, INT32_MAX, ret);
+}
+
+static const char *read_offset(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+{
+    return read_number(v, 0, INT32_MAX, ret);
+}
+
+static const char *read_piece(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+{
+    return read_number(v, 1, MAX_PIECE, ret);
+}
+
 static const char *read_message(const struct config *c CD_UNUSED, const json_t *v, char **ret)
 {
     const char *s = json_string_value(v);
@@ -175,6 +200,9 @@ static const struct case_command commands[] = {
       {"team", read_word, false}, {"assignee", read_word, false}, {"channel", read_word, false},
       {"desk", read_word, false}, {"overdue", read_bool, false}, {"degraded", read_bool, false},
       {"limit", read_limit, false}, {"after", read_cursor, false}}},
+    {"ATTACHMENT", ROLE_AGENT, TAIL_NONE, ACTION_COUNT,
+     "select complaintd.api_attachment($1, $2::integer, $3::uuid, $4::integer, coalesce($5::integer, " MAX_PIECE_TEXT "))", {NULL},
+     {{"ref", read_ref, true}, {"n", read_n, false}, {"message", read_message, false}, {"offset", read_offset, false}, {"length", read_piece, false}}},
     {"EXPLAIN", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select complaintd.api_explain($1)", {NULL},
      {{"ref", read_ref, true}}},
     {"ACK", ROLE_AGENT, TAIL_ACTION, ACTION_ACK,
@@ -374,6 +402,10 @@ void cases_finish(const struct request *rq, const char *const *rows, size_t nrow
     }
     if (strcmp(rq->verb, "LIST") == 0) {
         finish_list(rq, ret);
+        return;
+    }
+    if (strcmp(rq->verb, "ATTACHMENT") == 0 && !json_object_get(rq->args, "n")) {
+        ret->body = json_pack("{s:i}", "rows", (int)nrows);
         return;
     }
     ret->body = json_incref(json_array_get(ret->rows, 0));

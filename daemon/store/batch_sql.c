@@ -21,10 +21,13 @@ const struct pg_stmt batch_sql_attach = {
 
 const struct pg_stmt batch_sql_attachments = {
     "attachments",
-    "insert into complaintd.attachments (message_id, n, filename, content_type, encoding, raw_offset, raw_length, size_bytes, sha256, is_inline)"
-    " select a.message, a.n, a.filename, a.type, a.encoding, a.at, a.length, a.size, decode(a.sha256, 'hex'), a.inline"
+    "insert into complaintd.attachments (message_id, n, filename, content_type, encoding, raw_offset, raw_length, size_bytes, sha256, is_inline,"
+    "   kind, magic_type, content_id, member)"
+    " select a.message, a.n, a.filename, a.type, a.encoding, a.at, a.length, a.size, decode(a.sha256, 'hex'), a.inline,"
+    "   a.kind, a.magic, a.cid, a.member"
     " from unnest($1::text[]) as u(list) cross join lateral jsonb_to_recordset(u.list::jsonb) as a(message uuid, n integer, filename text,"
-    "   type text, encoding text, at bigint, length bigint, size bigint, sha256 text, inline boolean)"};
+    "   type text, encoding text, at bigint, length bigint, size bigint, sha256 text, inline boolean,"
+    "   kind text, magic text, cid text, member text)"};
 
 /* The other complaint may have been on its way in a transaction that failed meanwhile. */
 const struct pg_stmt batch_sql_links = {

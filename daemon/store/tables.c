@@ -62,6 +62,8 @@ GETTER(text_quoted) { pg_el_text(p, it->rec->text_quoted); }
 GETTER(message_id) { pg_el_text(p, it->rec->message_id); }
 GETTER(in_reply_to) { pg_el_text(p, it->rec->in_reply_to); }
 GETTER(sent_at) { pg_el_time(p, it->rec->sent_at_us); }
+GETTER(charset_note) { pg_el_text(p, it->rec->charset_note); }
+GETTER(security) { pg_el_text(p, it->rec->security); }
 GETTER(raw) { pg_el_bytes(p, it->env->raw.data, it->env->raw.len); }
 GETTER(acknowledge_due) { pg_el_time(p, it->due_us[0]); }
 GETTER(first_response_due) { pg_el_time(p, it->due_us[1]); }
@@ -126,6 +128,7 @@ static const struct column message[] = {
     COL(sender, TEXT, sender), EXPR(recipients, "recipients::text[]", TEXT, recipients), COL(subject, TEXT, subject), COL(body, TEXT, body),
     COL(text_new, TEXT, text_new), COL(text_quoted, TEXT, text_quoted), COL(message_id, TEXT, message_id), COL(in_reply_to, TEXT, in_reply_to),
     COL(received_at, TIMESTAMPTZ, received_at), COL(sent_at, TIMESTAMPTZ, sent_at), COL(raw, BYTEA, raw), COL(digest, BYTEA, digest),
+    COL(charset_note, TEXT, charset_note), COL(security, TEXT, security),
 };
 static const struct column event[] = {
     COL(id, UUID, id), COL(complaint_id, UUID, id), CONSTANT(seq, "1"), COL(at, TIMESTAMPTZ, received_at), COL(actor, TEXT, actor),

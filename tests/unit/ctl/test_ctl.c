@@ -9,7 +9,13 @@
 #include "ctl/commands.c"
 #include "ctl/print.c"
 #include "ctl/print_thread.c"
+#include "ctl/print_attachments.c"
 #include "ctl/text.c"
+
+int run_attachment(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
+{
+    return EXIT_DONE;
+}
 
 int run_migrate(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
 {
