@@ -115,7 +115,6 @@ static void decode_all(struct decoding *d, GMimeMessage *m)
     part_text_init(&t);
     if (m) {
         decode_headers(d, m);
-        decode_class(d, m);
         if (g_mime_message_get_mime_part(m))
             decode_parts(d, g_mime_message_get_mime_part(m), &t);
     } else {
@@ -133,6 +132,8 @@ static void decode_all(struct decoding *d, GMimeMessage *m)
         rescue_text(d, m, &t);
     set_text(d->r, &t);
     buf_free(&t.text);
+    if (m)
+        decode_class(d, m); /* reads the text as well */
 }
 
 int mail_decode(const struct envelope *e, struct record *r)
