@@ -88,7 +88,9 @@ static char *address_of(char *value)
     char *p = strchr(value, ';');
     p = p ? p + 1 : value;
     unescape(p);
-    return bounce_address(p, strlen(p), NULL);
+    p += strspn(p, " ");
+    char *address = mail_address_normalize(p); /* as a whole it may have other letters than among words */
+    return address ? address : bounce_address(p, strlen(p), NULL);
 }
 
 static void set(char **field, char *value)
