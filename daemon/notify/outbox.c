@@ -10,6 +10,7 @@
 #include "daemon/core/err.h"
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
+#include "daemon/intake/token.h"
 #include "daemon/notify/render.h"
 #include "daemon/notify/retry.h"
 #include "daemon/store/pg.h"
@@ -54,14 +55,15 @@ static const struct pg_stmt sql_claim = {
     "with due as materialized (select id from complaintd.notifications where state in ('pending', 'unknown')"
     "   and next_attempt_at <= complaintd.now() order by next_attempt_at limit $1::integer for update skip locked)"
     " update complaintd.notifications n set state = 'sending', attempts = n.attempts + 1, leased_by = $2,"
-    "   lease_until = clock_timestamp() + make_interval(secs => $3::double precision)"
+    "   lease_until = clock_timestamp() + make_interval(secs => $3::double precision),"
+    "   signed_with = case when n.attempts = 0 then $4 else n.signed_with end"
     " from due, complaintd.complaint c left join complaintd.messages m on m.id = c.id left join complaintd.timers t on t.complaint_id = c.id"
     " where n.id = due.id and c.id = n.complaint_id"
     " returning n.id, n.purpose, n.class, n.level, n.transport, n.recipient, n.language, n.payload, n.attempts, n.idempotency_key,"
     "   n.not_after <= complaintd.now(), c.ref, c.desk, c.customer_name, c.category, c.priority, c.team, c.status,"
     "   (extract(epoch from c.received_at) * 1000000)::bigint, (extract(epoch from t.first_response_due) * 1000000)::bigint,"
     "   m.subject, left(m.body, 400), m.message_id, c.id, (extract(epoch from t.acknowledge_due) * 1000000)::bigint,"
-    "   (extract(epoch from t.resolve_due) * 1000000)::bigint"};
+    "   (extract(epoch from t.resolve_due) * 1000000)::bigint, n.signed_with"};
 
 static const struct pg_stmt sql_record = {
     "record", "select complaintd.notification_outcome(u.id, $5, u.attempt, u.state, u.error, make_interval(secs => u.again / 1000000.0))"
@@ -276,6 +278,7 @@ static void send_claim(struct outbox *o)
 {
     struct pg_params p;
     char secs[24];
+    const char key[] = {token_key_current(), '\0'};
     size_t room = o->cfg->notify_batch > o->nflights ? o->cfg->notify_batch - o->nflights : 0;
     if (!room)
         return;
@@ -284,6 +287,7 @@ static void send_claim(struct outbox *o)
     pg_param_int(&p, (int64_t)room);
     pg_param_text(&p, o->holder);
     pg_param_text(&p, secs);
+    pg_param_text(&p, key[0] ? key : NULL);
     o->claiming = true;
     o->more = false;
     pg_begin(o->pg, &o->claim, on_claimed);

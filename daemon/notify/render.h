@@ -8,7 +8,8 @@
 /* A row of the claim statement, see outbox.c for the columns. */
 enum claim_column { CC_ID, CC_PURPOSE, CC_CLASS, CC_LEVEL, CC_TRANSPORT, CC_RECIPIENT, CC_LANGUAGE, CC_PAYLOAD, CC_ATTEMPTS, CC_KEY, CC_EXPIRED,
                     CC_REF, CC_DESK, CC_CUSTOMER, CC_CATEGORY, CC_PRIORITY, CC_TEAM, CC_STATUS, CC_RECEIVED, CC_DUE, CC_SUBJECT, CC_EXCERPT,
-                    CC_MESSAGE_ID, CC_COMPLAINT, CC_ACKNOWLEDGE_DUE, CC_RESOLVE_DUE };
+                    CC_MESSAGE_ID, CC_COMPLAINT, CC_ACKNOWLEDGE_DUE, CC_RESOLVE_DUE,
+                    CC_SIGNED_WITH /* id of the key for tokens, NULL without keys */ };
 
 struct rendered {
     struct outgoing out;
