@@ -143,7 +143,8 @@ void bounce_fields(struct record *r, const char *s, size_t n)
     while (next_field(&p, end, &f)) {
         bool is_original = is_named(&f, "Original-Recipient"), is_final = is_named(&f, "Final-Recipient");
         if (is_original || is_final) {
-            if (!b || (is_original && original) || (is_final && final)) { /* each stands once in a group */
+            /* each stands once in a group, in front of what is said of the recipient */
+            if (!b || (is_original && original) || (is_final && final) || b->status || b->action) {
                 b = record_add_bounce(r);
                 original = final = false;
             }

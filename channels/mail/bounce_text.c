@@ -284,8 +284,9 @@ static char *id_of(const char *s, size_t n)
     while (!z && n && (*s == ' ' || *s == '\t' || *s == '\r' || *s == '\n'))
         s++, n--;
     const char *from = z ? a + 1 : s;
-    size_t len = z ? (size_t)(z - from) : strcspn(s, " \t\r\n<>");
-    len = CD_MIN(len, (size_t)(s + n - from));
+    size_t len = z ? (size_t)(z - from) : 0;
+    while (!z && len < n && !strchr(" \t\r\n<>", from[len]))
+        len++;
     if (len == 0 || len > DECODE_MAX_ID)
         return NULL;
     for (size_t i = 0; i < len; i++)
