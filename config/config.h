@@ -255,6 +255,9 @@ struct config {
     /* threads */
     struct cfg_thread_key *thread_keys; /* the first signs, all verify */
     size_t nthread_keys;
+    /* loops */
+    uint64_t loops_max_hops, loops_answers_per_address, loops_storm_mails;
+    int64_t loops_storm_window_us, loops_task_delay_us;
     /* http */
     struct listen_addr *http_listen, *metrics_listen;
     size_t nhttp_listen, nmetrics_listen;

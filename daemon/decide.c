@@ -72,6 +72,7 @@ void job_prepare(struct job *j)
     for (size_t i = r->references.n; i-- > 0;) /* the nearest ancestor stands last */
         add_key(j, r->references.v[i], TE_REFERENCES);
     add_key(j, r->message_id, TE_OWN_ID);
+    job_trace(j);
 }
 
 static void use(struct job *j, struct inflight_entry *e)
@@ -149,6 +150,8 @@ static void fill_thread(const struct config *c, struct job *j, json_t **ret_reas
     struct thread_candidate cand[LOOKUP_MAX_CANDIDATES * 2];
     struct thread_decision d;
     struct store_item *it = &j->item;
+    if (job_take_report(c, j, ret_reasons))
+        return;
     size_t n = candidates(j, cand, ARRAY_LEN(cand));
     for (size_t i = 0; i < n && j->staff; i++)
         strlist_add(&cand[i].participants, j->sender);
@@ -214,6 +217,7 @@ static void fill_customer(struct job *j)
     it->handle = cd_strdup(j->handle);
     if (j->look.customer_found) {
         it->customer_id = j->look.customer_id;
+        it->reached = j->look.address_state && j->env->channel == CH_MAIL;
         return;
     }
     const struct job *opener = opener_of(j);
@@ -290,7 +294,7 @@ static const char *no_acknowledgement(const struct config *c, const struct job *
         return "no SMS provider is configured";
     if (!by_sms && unreachable)
         return "the address is not ASCII, and mail to such addresses (SMTPUTF8) cannot be sent";
-    return NULL;
+    return job_withheld(c, j, by_sms);
 }
 
 /* Every person's complaint is acknowledged once; where it is not, the row says why (RFC 3834 and what follows from it). Returns that, or
@@ -301,7 +305,7 @@ static const char *fill_acknowledgement(const struct config *c, struct job *j)
     const char *mail = j->env->channel == CH_MAIL && r->reply_to ? r->reply_to : r->email;
     /* the way out knows no SMTPUTF8 (RFC 6531): such an address cannot be written to */
     bool unreachable = mail && !mail_address_valid(mail, strlen(mail), false);
-    bool by_sms = j->env->channel == CH_SMS || !mail || (unreachable && r->phone && c->nsms_providers);
+    bool by_sms = j->env->channel == CH_SMS || !mail || ((unreachable || job_came_back(j)) && r->phone && c->nsms_providers);
     const char *to = by_sms ? r->phone : mail;
     char id[UUID_TEXT_SIZE];
     if (!to)
@@ -316,7 +320,7 @@ static const char *fill_acknowledgement(const struct config *c, struct job *j)
     n->reason = no_acknowledgement(c, j, by_sms, unreachable);
     n->life_us = c->notify_statutory_life_us;
     n->key = cd_asprintf("ack.%s", id);
-    return n->reason;
+    return job_count_answer(c, j, n, mail);
 }
 
 static char *attachments_json(const struct job *j)
@@ -348,6 +352,18 @@ static void put_degraded(struct buf *out, const struct record *r)
         json_text_member(out, "degraded", r->degraded_reason ? r->degraded_reason : "yes");
 }
 
+/* Why a message has its class. */
+static void put_signals(struct buf *out, const struct record *r)
+{
+    if (!r->signals.n)
+        return;
+    json_text_name(out, "signals");
+    json_text_open(out, '[');
+    for (size_t i = 0; i < r->signals.n; i++)
+        json_text_string(out, r->signals.v[i]);
+    buf_append_char(out, ']');
+}
+
 /* The rules' reasons, with those of thread and acknowledgement behind them in the same object. */
 static char *decision_text(const struct job *j, const json_t *thread, const char *ack)
 {
@@ -365,6 +381,7 @@ static char *decision_text(const struct job *j, const json_t *thread, const char
         buf_append_str(&b, "[]");
     }
     json_text_member(&b, "acknowledgement", ack);
+    put_signals(&b, j->rec);
     put_degraded(&b, j->rec);
     buf_append_char(&b, '}');
     return buf_steal(&b);
@@ -392,6 +409,7 @@ static void fill_texts(struct job *j, const json_t *thread, const char *no_ack)
         json_text_int(&e, it->told_level);
         it->decision = decision_text(j, thread, no_ack ? no_ack : "pending");
     }
+    put_signals(&e, j->rec);
     put_degraded(&e, j->rec);
     buf_append_char(&e, '}');
     it->event = buf_steal(&e);

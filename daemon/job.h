@@ -40,6 +40,8 @@ struct job {
     size_t nkeys;
     struct uuid own_ids[JOB_MAX_OWN_IDS]; /* complaints whose messages of ours it answers */
     size_t nown_ids;
+    struct uuid told_id; /* of the notification that an automatic mail speaks of; nil: none */
+    char *told_key;      /* the same by its key; NULL: none */
     struct lookup_request look;
     struct decision decision;
     bool decided;
@@ -55,6 +57,19 @@ void job_decide(const struct config *c, struct job *j);
 void job_undecide(struct job *j);
 /* Works out handle, sender and thread keys from the record. */
 void job_prepare(struct job *j);
+
+/* bounces.c: which notification an automatic mail speaks of, by what only its recipient can know; part of job_prepare(). */
+void job_trace(struct job *j);
+/* An automatic mail about a notification that the look-up found: joins its complaint, and says what becomes of the notification. false:
+ * there is none. */
+bool job_take_report(const struct config *c, struct job *j, json_t **ret_reasons);
+/* Mail to the sender's address came back for good. Not for who writes from it just now: somebody is there. */
+bool job_came_back(const struct job *j);
+/* Why no automatic answer goes to the sender now: hops, an address that came back, the day's budget; NULL: one may. Counts it. */
+const char *job_withheld(const struct config *c, const struct job *j, bool by_sms);
+/* What an acknowledgement that was just added to the notes brings along: its hops, its place in the budget, and a task for people when it
+ * is owed and cannot be sent. Returns its reason; `n` is not valid any more. */
+const char *job_count_answer(const struct config *c, struct job *j, struct store_note *n, const char *mail);
 
 /* job_answer.c: resolves the ack of a finished job, writes its log line, counts it. Once a job; a key that came with other content is
  * rejected whatever `v` says. */

@@ -42,6 +42,24 @@ static void log_accepted(const struct job *j, const struct ack_result *r)
               e->tls ? " tls=" : "", e->tls ? e->tls : "", notes_text(e));
 }
 
+/* What came back, once it is stored. */
+static void tell_bounce(const struct job *j)
+{
+    const struct lookup_notification *t = &j->look.told;
+    const struct bounce *b = j->rec && j->rec->nbounces ? &j->rec->bounces[0] : NULL;
+    char id[UUID_TEXT_SIZE];
+    if (!j->rec || j->rec->cls != MC_BOUNCE || j->item.known || j->item.duplicate || j->item.pending)
+        return;
+    metrics_inc(t->found ? M_BOUNCES_TRACED : M_BOUNCES_UNTRACED);
+    if (j->rec->nbounces == RECORD_MAX_BOUNCES)
+        metrics_inc(M_BOUNCES_CUT);
+    if (!t->found)
+        return;
+    uuid_format(&t->id, id);
+    log_event(LOG_L_WARN, EV_NOTIFY_BOUNCED, "notification=%s ref=%s purpose=%s status=%s action=%s reason=%s", id, t->ref, or_dash(t->purpose),
+              b && b->status ? b->status : "-", b && b->action ? b->action : "-", b && b->reason ? b->reason : "-");
+}
+
 static void fill_result(const struct job *j, enum ack_verdict v, struct ack_result *r)
 {
     const struct store_item *it = &j->item;
@@ -86,6 +104,7 @@ void job_answer(struct job *j, enum ack_verdict v)
             metrics_observe(H_ACCEPT_MAIL + j->env->channel, clock_mono_us() - j->since_mono_us);
         }
         log_accepted(j, &r);
+        tell_bounce(j);
     }
     if (!j->env->from_pending)
         ack_resolve(j->env->ack, &r);

@@ -393,7 +393,7 @@ static void test_templates(void **state CD_UNUSED)
                 "`Subject: …` and an empty line\n"
                 "templates/acknowledgement.sms.zh.txt:1:1: the template has no text: write some\n"
                 "templates/acknowledgment.sms.en.txt:1:1: the name begins with an unknown purpose: write "
-                "acknowledgement or escalation\n"
+                "acknowledgement, escalation or undeliverable\n"
                 "templates/escalation.fax.en.txt:1:1: the name has an unknown transport: write mail or sms\n"
                 "templates/escalation.mail.en.txt:1:1: the reference is never told: write {{ref}} somewhere\n"
                 "templates/escalation.mail.en.txt:1:10: unknown placeholder '{{reff}}': write {{ref}}\n"
