@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "daemon/core/clock.h"
+#include "daemon/core/err.h"
 #include "daemon/core/metrics.h"
 #include "daemon/escalation/tell.h"
 #include "daemon/intake/token.h"
@@ -28,12 +29,22 @@ static bool take_token(struct job *j, const char *text)
     return true;
 }
 
-/* Our Message-IDs without a token are made of the idempotency key: WORD.COMPLAINT[.…]@host. */
+/* The end of the idempotency key in a Message-ID, behind which a complaint's token may stand; NULL when that is a forged one. */
+static const char *key_end(const char *message_id, const char *at)
+{
+    const char *last = memrchr(message_id, '.', (size_t)(at - message_id));
+    struct token t;
+    int r = last ? token_read(last + 1, (size_t)(at - last) - 1, &t) : CD_EINVAL;
+    return r == 0 ? last : r == CD_EPERM ? NULL : at;
+}
+
+/* Our Message-IDs are made of the idempotency key: WORD.COMPLAINT[.…][.TOKEN]@host. */
 static bool take_key(struct job *j, const char *message_id)
 {
     char text[UUID_TEXT_SIZE];
     struct uuid id;
     const char *dot = message_id ? strchr(message_id, '.') : NULL, *at = message_id ? strchr(message_id, '@') : NULL;
+    at = dot && at ? key_end(message_id, at) : NULL;
     if (!dot || !at || at - message_id > MAX_KEY || at - dot < UUID_TEXT_SIZE)
         return false;
     for (const char *p = message_id; p < dot; p++)

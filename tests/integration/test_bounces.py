@@ -361,3 +361,28 @@ def test_a_loop_with_an_auto_responder_ends_after_one_answer(make_box, tmp_path)
     finally:
         away.close()
     assert box.db.value("select count(*) from complaints") == len(RESPONDERS)
+
+
+def test_two_instances_raise_one_alarm(make_box):
+    from test_instances import second
+
+    box = make_box(overlay={"loops": {"storm_mails": 20}})
+    box.killed = True  # half of the receipts were counted by the other daemon
+    c, ack, mail = complain(box, address())
+    with second(box) as other:
+
+        def send(i):
+            with smtplib.SMTP("127.0.0.1", (box.smtp_port, other)[i % 2], timeout=60) as s:
+                s.sendmail("", [path_of(mail)], dsn(ack["recipient"], returned=mail))
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(send, range(120)))
+        settle(box)
+        wait_for(lambda: box.metric("complaintd_storm") == 1, 30, "the storm is known here")
+        time.sleep(12)  # and both have asked since
+        assert box.db.value("select opened from complaintd.breakers") == 1
+        assert box.db.value("select count(*) from messages where class = 'bounce' and complaint_id = %s", c["id"]) == 120
+        assert len(notes(box, c, "undeliverable")) == 3, "one task for each way of the team, whoever stored the bounce"
+    with open(box.path("second.log"), encoding="utf-8") as f:
+        logs = box.log() + f.read()
+    assert len(re.findall(r"loops\.storm ", logs)) == 1

@@ -424,7 +424,11 @@ static void test_templates_missing(void **state CD_UNUSED)
                   "c.yaml:7:12: there is no template for escalation by mail in the default language: write "
                   "the file escalation.mail.zh.txt\n"
                   "c.yaml:7:12: there is no template for escalation by sms in the default language: write "
-                  "the file escalation.sms.zh.txt\n");
+                  "the file escalation.sms.zh.txt\n"
+                  "c.yaml:7:12: there is no template for undeliverable by mail in the default language: write "
+                  "the file undeliverable.mail.zh.txt\n"
+                  "c.yaml:7:12: there is no template for undeliverable by sms in the default language: write "
+                  "the file undeliverable.sms.zh.txt\n");
     assert_faults("templates: nowhere\n", "c.yaml:1:12: folder nowhere can't be read (No such file or "
                                           "directory): name the folder that holds the templates\n");
 }
