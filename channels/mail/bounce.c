@@ -5,7 +5,8 @@
 #include <string.h>
 
 #define MAX_DEPTH 6
-#define MAX_PARTS 40 /* looked at */
+#define MAX_PARTS 40         /* looked at */
+#define MAX_SAID CD_KIB(8)   /* of a report's own words, searched for what they mean */
 
 struct report {
     struct decoding *d;
@@ -141,7 +142,7 @@ bool bounce_read(struct decoding *d, GMimeMessage *m)
     bounce_returned(r, r->text + copy, n - copy, p.to ? NULL : &p.to);
     if (!r->bounced_id) /* named among the words */
         bounce_returned(r, r->text, copy, NULL);
-    char *said = cd_strndup(r->text, CD_MIN(copy, (size_t)BOUNCE_MAX_TEXT));
+    char *said = cd_strndup(r->text, CD_MIN(copy, (size_t)MAX_SAID));
     known |= words->nbounces > 0 && (bounce_find_reason(said) || bounce_find_reply(said));
     if (r->nbounces)
         add_words(r, words);

@@ -5,8 +5,6 @@ import os
 import re
 import secrets
 import smtplib
-import stat
-import subprocess
 import sys
 import time
 
@@ -101,6 +99,18 @@ def test_a_bounce_is_traced_by_its_signed_path(make_box):
     assert len(notes(box, c, "undeliverable")) == 3
 
 
+def test_a_path_that_cannot_be_signed_is_null(make_box):
+    long_name = "complaints-of-all-our-customers"  # with a token behind it over 64 bytes
+    box = make_box(overlay={"desks": [{"name": "long", "addresses": [f"{long_name}@example.com"], "default_team": "general", "policy": "standard"}]})
+    mark, sender = letters.mark(), address()
+    assert box.mail(letters.mail("Late", f"late {mark}", sender=f"A <{sender}>"), sender, [f"{long_name}@example.com"])[0] == 250
+    mail = wait_for(lambda: box.mails(sender), 30, "acknowledgement")[0]
+    assert path_of(mail) == "" and mail["X-Complaintd-Hops"] == "1"
+    # then the report's own words lead back
+    assert box.mail(dsn(sender, returned=mail), "", [f"{long_name}@example.com"])[0] == 250
+    assert notes(box, box.complaint_of(mark), "acknowledgement")[0]["state"] == "failed"
+
+
 def test_a_bounce_is_traced_by_what_it_returns(box):
     sender = address()
     c, _, mail = complain(box, sender)
@@ -108,6 +118,11 @@ def test_a_bounce_is_traced_by_what_it_returns(box):
     settle(box)
     assert notes(box, c, "acknowledgement")[0]["state"] == "failed"
     assert box.db.value("select state from addresses where address = %s", "mail:" + sender) == "soft", "a full mailbox is no wrong address"
+    cut = box.metric("complaintd_bounces_cut_total")
+    many = "".join(f"<r{i}@shop.example>: 550 5.1.1 unknown\n" for i in range(40))
+    raw = letters.mail("failure notice", many, sender="MAILER-DAEMON@mx.shop.example")
+    assert box.mail(raw, "")[0] == 250
+    assert box.metric("complaintd_bounces_cut_total") == cut + 1
 
 
 def test_forged_names_count_for_nothing(box):
