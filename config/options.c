@@ -256,6 +256,19 @@ const struct option root_options[] = {
      .doc = "Keys that sign reply addresses and Message-IDs, so that answers find their complaint: the first signs, all are known. To "
             "change one, write the new one in front and leave the old one for as long as answers may come. The database has one of its "
             "own, which signs when there is none here and is always known."},
+    {"threads.fresh", OPT_DURATION, AT(threads_fresh_us), .def = "7d", .min = "0s", .max = "3650d", .flags = OPT_RELOAD,
+     .doc = "So long after the last message of a complaint whoever refers to it joins it, whatever the subject says."},
+    {"threads.max_age", OPT_DURATION, AT(threads_max_age_us), .def = "180d", .min = "1s", .max = "3650d", .flags = OPT_RELOAD,
+     .doc = "From threads.fresh to here age counts more and more against joining, then in full."},
+    {"threads.drift", OPT_COUNT, AT(threads_drift), .def = "40", .min = "0", .max = "100", .unit = "points", .flags = OPT_RELOAD,
+     .doc = "Lost by a message whose subject has no word in common with the complaint's; in proportion where some are."},
+    {"threads.age", OPT_COUNT, AT(threads_age), .def = "30", .min = "0", .max = "100", .unit = "points", .flags = OPT_RELOAD,
+     .doc = "Lost at most by age."},
+    {"threads.done", OPT_COUNT, AT(threads_done), .def = "20", .min = "0", .max = "100", .unit = "points", .flags = OPT_RELOAD,
+     .doc = "Lost where the complaint is resolved or closed."},
+    {"threads.join_at", OPT_COUNT, AT(threads_join_at), .def = "40", .min = "0", .max = "100", .unit = "points", .flags = OPT_RELOAD,
+     .doc = "Points that a message needs to join a complaint; with less it becomes a new, linked one. Evidence gives: a token in the "
+            "address 100, in a Message-ID 95, In-Reply-To 80, References and a reference number 70."},
 
     {"loops.max_hops", OPT_COUNT, AT(loops_max_hops), .def = "3", .min = "1", .max = "100", .unit = "mails", .flags = OPT_RELOAD,
      .doc = "A mail that went to and fro between automatic systems so often (X-Complaintd-Hops) is not answered."},

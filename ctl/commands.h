@@ -44,6 +44,8 @@ void ctl_help(const struct ctl_command *c, struct buf *out); /* NULL: all */
 void print_show(const struct answer *a, struct buf *out);
 void print_list(const struct answer *a, struct buf *out);
 void print_explain(const struct answer *a, struct buf *out);
+/* The decisions on threads: of the first message (an array of candidates) and of those that followed it. */
+void print_threads(const json_t *first, const json_t *messages, struct buf *out);
 void print_stats(const struct answer *a, struct buf *out);
 void print_fields(const struct answer *a, struct buf *out); /* whatever the object holds, a line each */
 

@@ -240,6 +240,11 @@ static void print_messages(const json_t *list, struct buf *out)
                  str(m, "sender") ? str(m, "sender") : sent ? "us" : "the customer",
                  when(m, "received_at", t));
         heading(out, line);
+        if (str(m, "id")) { /* for split */
+            buf_append_str(out, "  ");
+            text_put(out, C_DIM, str(m, "id"));
+            buf_append_char(out, '\n');
+        }
         if (str(m, "subject") && *str(m, "subject")) {
             buf_append_str(out, "  ");
             text_put(out, C_BOLD, str(m, "subject"));
@@ -379,7 +384,7 @@ static void print_decision(const json_t *decision, struct buf *out)
     print_rules(json_object_get(decision, "rules"), out);
     heading(out, "decision");
     json_object_foreach((json_t *)decision, name, v)
-        if (strcmp(name, "rules") != 0 &&
+        if (strcmp(name, "rules") != 0 && strcmp(name, "thread") != 0 &&
             (json_is_string(v) || json_object_size(v) > 0 || json_array_size(v) > 0))
             field_any(out, name, v);
 }
@@ -390,6 +395,7 @@ void print_explain(const struct answer *a, struct buf *out)
     print_head(c, out);
     print_links(json_object_get(c, "links"), out);
     print_decision(json_object_get(c, "decision"), out);
+    print_threads(json_object_get(json_object_get(c, "decision"), "thread"), json_object_get(c, "messages"), out);
     if (json_is_object(ack)) {
         heading(out, "acknowledgement");
         field(out, "state", str(ack, "state"));

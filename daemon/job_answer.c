@@ -90,6 +90,20 @@ static bool key_reused(const struct job *j)
     return j->item.duplicate && j->item.outcome == OUT_COUNT;
 }
 
+static void count_thread(const struct job *j)
+{
+    if (j->item.duplicate || j->item.known || j->item.pending)
+        return;
+    if (j->false_token[TE_TOKEN_ADDRESS] || j->false_token[TE_TOKEN_ID])
+        metrics_inc(M_THREAD_TOKENS_FALSE);
+    if (j->tokens_skipped)
+        metrics_inc(M_THREAD_TOKENS_SKIPPED);
+    if (j->by_stranger)
+        metrics_inc(M_THREAD_STRANGERS);
+    if (j->new_matter)
+        metrics_inc(M_THREAD_NEW_MATTERS);
+}
+
 void job_answer(struct job *j, enum ack_verdict v)
 {
     struct ack_result r;
@@ -103,6 +117,7 @@ void job_answer(struct job *j, enum ack_verdict v)
             metrics_intake(j->env->channel, r.outcome);
             metrics_observe(H_ACCEPT_MAIL + j->env->channel, clock_mono_us() - j->since_mono_us);
         }
+        count_thread(j);
         log_accepted(j, &r);
         tell_bounce(j);
     }

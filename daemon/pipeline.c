@@ -215,8 +215,8 @@ static void look_up(struct pipeline *p, struct job *j)
     j->look.keys = (const uint8_t(*)[LEDGER_KEY_SIZE])j->keys;
     j->look.key_evidence = j->key_evidence;
     j->look.nkeys = j->nkeys;
-    j->look.refs = (const char(*)[REF_TEXT_SIZE])j->rec->refs;
-    j->look.nrefs = j->rec->nrefs;
+    j->look.refs = j->refs;
+    j->look.nrefs = j->nrefs;
     j->look.ids = j->own_ids;
     j->look.nids = j->nown_ids;
     j->look.told_id = uuid_is_nil(&j->told_id) ? NULL : &j->told_id;

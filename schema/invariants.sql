@@ -107,4 +107,27 @@ select 'acknowledged by what came back', c.id, c.ref from complaintd.complaint c
     where c.acknowledged_at = n.sent_at
 union all
 select 'breaker told of without being open', null, b.name from complaintd.breakers b where b.open_since is null and b.told_at is not null
+union all
+select 'merged into what is not there or merged itself', c.id, c.ref
+    from complaintd.complaint c left join complaintd.complaint o on o.id = c.merged_into
+    where c.merged_into is not null and (o.id is null or o.merged_into is not null or o.id = c.id)
+union all
+select 'merged, but not closed as a duplicate', c.id, concat_ws(' ', c.status, c.outcome)
+    from complaintd.complaint c where c.merged_into is not null and (c.status <> 'closed' or c.outcome is distinct from 'duplicate')
+union all
+select 'merged, but its clocks run', c.id, t.next_at::text
+    from complaintd.complaint c join complaintd.timers t on t.complaint_id = c.id where c.merged_into is not null and t.next_at is not null
+union all
+select 'message of a complaint that was merged', m.id, c.ref
+    from complaintd.messages m join complaintd.complaint c on c.id = m.complaint_id where c.merged_into is not null
+union all
+select 'first message of a complaint lies with another', c.id, c.ref
+    from complaintd.complaint c join complaintd.messages m on m.id = c.id where m.complaint_id is distinct from coalesce(c.merged_into, c.id)
+union all
+select 'alias that leads nowhere', r.complaint_id, r.ref
+    from complaintd.ref_aliases r left join complaintd.complaint c on c.id = r.complaint_id where c.id is null or c.merged_into is not null
+union all
+select 'link to what is not there', l.complaint_id, l.kind
+    from complaintd.links l left join complaintd.complaint c on c.id = l.complaint_id left join complaintd.complaint o on o.id = l.other_id
+    where c.id is null or o.id is null
 order by 1, 2;

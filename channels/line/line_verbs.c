@@ -144,6 +144,8 @@ const struct line_verb line_verbs[] = {
     {"ACK", ROLE_AGENT, verb_request},
     {"ASSIGN", ROLE_AGENT, verb_request},
     {"RESOLVE", ROLE_AGENT, verb_request},
+    {"MERGE", ROLE_AGENT, verb_request},
+    {"SPLIT", ROLE_AGENT, verb_request},
     {"STATS", ROLE_AGENT, verb_request},
     {"CLOCK", ROLE_ADMIN, verb_request},
 };

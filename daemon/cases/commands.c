@@ -27,8 +27,8 @@ struct case_arg {
 struct case_command {
     const char *verb;
     enum role role;
-    enum { TAIL_NONE, TAIL_FULL, TAIL_ACTION } tail; /* parameters after the arguments */
-    enum case_action action;                         /* for TAIL_ACTION */
+    enum { TAIL_NONE, TAIL_FULL, TAIL_ACTION, TAIL_MERGE, TAIL_SPLIT } tail; /* parameters after the arguments */
+    enum case_action action; /* for the last three */
     const char *sql;
     const char *one_of[2]; /* at least one of the two must be given */
     struct case_arg args[MAX_ARGS];
@@ -129,6 +129,26 @@ static const char *read_limit(const struct config *c CD_UNUSED, const json_t *v,
     return NULL;
 }
 
+static const char *read_message(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v);
+    struct uuid id;
+    char text[UUID_TEXT_SIZE];
+    if (!s || uuid_parse(s, &id) < 0)
+        return "not the id of a message: SHOW tells them";
+    uuid_format(&id, text);
+    *ret = cd_strdup(text);
+    return NULL;
+}
+
+static const char *read_category(const struct config *c, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v);
+    if (!s || !config_category(c, s))
+        return "no such category in the configuration";
+    return read_word(c, v, ret);
+}
+
 static const char *read_cursor(const struct config *c CD_UNUSED, const json_t *v, char **ret)
 {
     const char *s = json_string_value(v);
@@ -168,6 +188,15 @@ static const struct case_command commands[] = {
      "select complaintd.api_resolve($1, $2, $3, $4, $5, $6, $7::text[], $8::text[], $9::integer)", {NULL},
      {{"ref", read_ref, true}, {"outcome", read_outcome, true}, {"cause", read_text, false},
       {"remedy", read_text, false}, {"note", read_text, false}}},
+    {"MERGE", ROLE_AGENT, TAIL_MERGE, ACTION_MERGE,
+     "select complaintd.api_merge($1, $2, $3, $4::text[], $5::text[])", {NULL},
+     {{"ref", read_ref, true}, {"into", read_ref, true}}},
+    {"SPLIT", ROLE_AGENT, TAIL_SPLIT, ACTION_SPLIT,
+     "select complaintd.api_split($1, $2::uuid, coalesce($3::boolean, false), $4, $5, $6, $7::text[], $8,"
+     " $9::double precision * interval '1 second')",
+     {NULL},
+     {{"ref", read_ref, true}, {"message", read_message, true}, {"later", read_bool, false},
+      {"category", read_category, false}, {"team", read_team, false}}},
     {"STATS", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select complaintd.api_stats()", {NULL},
      {{NULL, NULL, false}}},
 };
@@ -225,24 +254,29 @@ static int read_args(const struct case_command *cmd, const struct config *c, jso
     return 0;
 }
 
-static void add_tail(const struct case_command *cmd, const struct request *rq, struct case_query *q)
+static void add_tail(const struct case_command *cmd, const struct config *c, const struct request *rq,
+                     struct case_query *q)
 {
-    char from[LIFECYCLE_ARRAY_SIZE], to[LIFECYCLE_ARRAY_SIZE];
-    switch (cmd->tail) {
-    case TAIL_NONE:
+    char from[LIFECYCLE_ARRAY_SIZE], to[LIFECYCLE_ARRAY_SIZE], ref[REF_TEXT_SIZE];
+    if (cmd->tail == TAIL_NONE)
         return;
-    case TAIL_FULL:
+    if (cmd->tail == TAIL_FULL) {
         q->params[q->nparams++] = cd_strdup(rq->role >= ROLE_AGENT ? "true" : "false");
         return;
-    case TAIL_ACTION:
-        lifecycle_arrays(cmd->action, from, to);
-        q->params[q->nparams++] = cd_strdup(rq->actor);
-        q->params[q->nparams++] = cd_strdup(from);
-        q->params[q->nparams++] = cd_strdup(to);
-        q->params[q->nparams++] = cd_asprintf("%u", lifecycle_stops(cmd->action));
-        q->write = true;
+    }
+    lifecycle_arrays(cmd->action, from, to);
+    q->write = true;
+    q->params[q->nparams++] = cd_strdup(rq->actor);
+    q->params[q->nparams++] = cd_strdup(from);
+    if (cmd->tail == TAIL_SPLIT) { /* the reference of the new complaint, and how long its acknowledgement is tried */
+        ref_new(ref);
+        q->params[q->nparams++] = cd_strdup(ref);
+        q->params[q->nparams++] = cd_asprintf("%lld", (long long)(c->notify_statutory_life_us / CD_SEC(1)));
         return;
     }
+    q->params[q->nparams++] = cd_strdup(to);
+    if (cmd->tail == TAIL_ACTION)
+        q->params[q->nparams++] = cd_asprintf("%u", lifecycle_stops(cmd->action));
 }
 
 int cases_prepare(const struct config *c, const struct request *rq, struct case_query *ret, struct reply *err)
@@ -262,7 +296,7 @@ int cases_prepare(const struct config *c, const struct request *rq, struct case_
         case_query_free(&q);
         return r;
     }
-    add_tail(cmd, rq, &q);
+    add_tail(cmd, c, rq, &q);
     *ret = q;
     return 0;
 }

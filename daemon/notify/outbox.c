@@ -64,7 +64,7 @@ static const struct pg_stmt sql_claim = {
     "   n.not_after <= complaintd.now(), c.ref, c.desk, c.customer_name, c.category, c.priority, c.team, c.status,"
     "   (extract(epoch from c.received_at) * 1000000)::bigint, (extract(epoch from t.first_response_due) * 1000000)::bigint,"
     "   m.subject, left(m.body, 400), m.message_id, c.id, (extract(epoch from t.acknowledge_due) * 1000000)::bigint,"
-    "   (extract(epoch from t.resolve_due) * 1000000)::bigint, n.signed_with"};
+    "   (extract(epoch from t.resolve_due) * 1000000)::bigint, n.signed_with, m.in_reply_to"};
 
 static const struct pg_stmt sql_record = {
     "record", "select complaintd.notification_outcome(u.id, $5, u.attempt, u.state, u.error, make_interval(secs => u.again / 1000000.0))"

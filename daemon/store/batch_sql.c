@@ -51,17 +51,19 @@ const struct pg_stmt batch_sql_attachments = {
 /* The other complaint may have been on its way in a transaction that failed meanwhile. */
 const struct pg_stmt batch_sql_links = {
     "links",
-    "with n as (insert into complaintd.links (complaint_id, other_id, kind) select u.complaint, u.other, u.kind"
-    "   from unnest($1::uuid[], $2::uuid[], $3::text[]) as u(complaint, other, kind) join complaintd.complaint c on c.id = u.other returning 1)"
-    " select complaintd.lost_race(1) where (select count(*) from n) <> cardinality($1)"};
+    "with i as materialized (select * from unnest($1::uuid[], $2::uuid[], $3::text[]) as u(complaint, other, kind)),"
+    " n as (insert into complaintd.links (complaint_id, other_id, kind) select i.complaint, i.other, i.kind from i order by 1, 2, 3"
+    "   on conflict do nothing)"
+    " select complaintd.lost_race(count(*)) from i where not exists (select from complaintd.complaint c where c.id = i.other)"};
 
-/* A copy for another desk adds that desk to the complaint (design 5.5). */
+/* A copy for another desk adds that desk to the complaint, or to what that was merged into (design 5.5). */
 const struct pg_stmt batch_sql_known = {
     "known",
     "with a as (update complaintd.complaint c set desks = c.desks || u.desks from"
-    "  (select r.complaint_id, array_agg(distinct d.desk) as desks from unnest($1::bytea[], $2::text[]) as d(ukey, desk)"
-    "   join complaintd.receipts r on r.ukey = d.ukey join complaintd.complaint k on k.id = r.complaint_id"
-    "   where not d.desk = any(k.desks) group by r.complaint_id) as u where c.id = u.complaint_id)"
+    "  (select k.id, array_agg(distinct d.desk) as desks from unnest($1::bytea[], $2::text[]) as d(ukey, desk)"
+    "   join complaintd.receipts r on r.ukey = d.ukey join complaintd.complaint g on g.id = r.complaint_id"
+    "   join complaintd.complaint k on k.id = coalesce(g.merged_into, g.id)"
+    "   where not d.desk = any(k.desks) group by k.id) as u where c.id = u.id)"
     " select encode(r.ukey, 'hex'), r.id, r.outcome, encode(r.digest, 'hex'), c.ref, c.category, c.priority, c.team,"
     "  (extract(epoch from t.first_response_due) * 1000000)::bigint, r.desk"
     " from complaintd.receipts r left join complaintd.complaint c on c.id = r.complaint_id"

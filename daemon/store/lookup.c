@@ -40,14 +40,12 @@ static const struct pg_stmt sql_customers = {
                  " from complaintd.customer_handles h join complaintd.customers c on c.id = h.customer_id"
                  " left join complaintd.addresses a on a.address = h.handle where h.handle = any($1::text[])"};
 
-#define CANDIDATE_COLUMNS                                                                                                                  \
-    "c.id, c.ref, c.status = 'closed', (extract(epoch from c.closed_at) * 1000000)::bigint,"                                               \
-    " complaintd.participants(c)"
+#define CANDIDATE_COLUMNS "c.id, c.ref, c.status, (extract(epoch from c.closed_at) * 1000000)::bigint, complaintd.thread_state(c)"
 
 /* Most mails begin a thread: whether a key is known is asked for all of them, whose complaint it is only for those that have one. */
 static const struct pg_stmt sql_keys = {"keys", "select encode(key, 'hex') from complaintd.thread_keys where key = any($1::bytea[])"};
 
-/* A row a complaint with all the keys that lead to it: who takes part in one may be long to say. */
+/* A row a complaint with all the keys that lead to it: who takes part in one may be long to say. What was merged into another leads there. */
 static const struct pg_stmt sql_threads = {
     "threads", "select f.keys, " CANDIDATE_COLUMNS " from (select coalesce(o.merged_into, o.id) as id, string_agg(encode(k.key, 'hex'), '') as keys"
                "   from complaintd.thread_keys k join complaintd.complaint o on o.id = k.complaint_id"
@@ -91,20 +89,24 @@ void lookup_clear(struct lookup_request *q)
     free(q->told.team);
     q->told = (struct lookup_notification){0};
     for (size_t i = 0; i < q->ncandidates; i++)
-        strlist_free(&q->candidates[i].participants);
+        thread_candidate_clear(&q->candidates[i]);
     q->ncandidates = 0;
     q->customer_found = q->receipt_found = q->in_thread = q->threads_asked = false;
     memset(q->key_known, 0, sizeof q->key_known);
 }
 
-static void add_strings(struct strlist *l, const char *json)
+static void add_strings(struct strlist *l, const json_t *a)
 {
-    json_t *a = json ? json_loads(json, 0, NULL) : NULL, *s;
+    json_t *s;
     size_t i;
     json_array_foreach(a, i, s)
         if (json_is_string(s))
             strlist_add(l, json_string_value(s));
-    json_decref(a);
+}
+
+static json_t *read_json(const char *text)
+{
+    return text ? json_loads(text, 0, NULL) : NULL;
 }
 
 static void take_receipts(struct round *r, const PGresult *res)
@@ -133,7 +135,9 @@ static void take_customers(struct round *r, const PGresult *res)
             if (q->customer_found || !str_eq(q->handle, PQgetvalue(res, row, 0)) || pg_uuid(res, row, 1, &q->customer_id) < 0)
                 continue;
             q->customer_found = true;
-            add_strings(&q->customer_flags, pg_text(res, row, 2));
+            json_t *flags = read_json(pg_text(res, row, 2));
+            add_strings(&q->customer_flags, flags);
+            json_decref(flags);
             q->customer_language = cd_strdup(pg_text(res, row, 3));
             q->address_state = cd_strdup(pg_text(res, row, 4));
             q->address_status = cd_strdup(pg_text(res, row, 5));
@@ -152,28 +156,42 @@ static struct thread_candidate *weakest(struct lookup_request *q, enum thread_ev
     return w;
 }
 
-static void add_candidate(struct lookup_request *q, enum thread_evidence e, const PGresult *res, int row)
+static void fill_candidate(struct thread_candidate *c, enum thread_evidence e, const PGresult *res, int row)
+{
+    const char *status = pg_text(res, row, 3);
+    json_t *state = read_json(pg_text(res, row, 5));
+    c->evidence = e;
+    snprintf(c->ref, sizeof c->ref, "%s", pg_text(res, row, 2));
+    c->closed = str_eq(status, "closed");
+    c->done = c->closed || str_eq(status, "resolved");
+    c->closed_at_us = pg_i64(res, row, 4, 0);
+    c->last_us = json_integer_value(json_object_get(state, "last"));
+    add_strings(&c->participants, json_object_get(state, "who"));
+    add_strings(&c->subjects, json_object_get(state, "subjects"));
+    json_decref(state);
+}
+
+/* NULL: there is no room for it among stronger ones. */
+static struct thread_candidate *add_candidate(struct lookup_request *q, enum thread_evidence e, const PGresult *res, int row)
 {
     struct uuid id;
     struct thread_candidate *c = NULL;
     if (pg_uuid(res, row, 1, &id) < 0)
-        return;
+        return NULL;
     for (size_t i = 0; i < q->ncandidates; i++)
         if (uuid_equal(&q->candidates[i].complaint_id, &id)) {
             q->candidates[i].evidence = CD_MIN(q->candidates[i].evidence, e); /* the order of the enum is that of strength */
-            return;
+            return &q->candidates[i];
         }
     if (q->ncandidates < LOOKUP_MAX_CANDIDATES)
         c = &q->candidates[q->ncandidates++];
     else if ((c = weakest(q, e)))
-        strlist_free(&c->participants);
+        thread_candidate_clear(c);
     else
-        return;
-    *c = (struct thread_candidate){.evidence = e, .complaint_id = id};
-    snprintf(c->ref, sizeof c->ref, "%s", pg_text(res, row, 2));
-    c->closed = str_eq(pg_text(res, row, 3), "t");
-    c->closed_at_us = pg_i64(res, row, 4, 0);
-    add_strings(&c->participants, pg_text(res, row, 5));
+        return NULL;
+    *c = (struct thread_candidate){.complaint_id = id};
+    fill_candidate(c, e, res, row);
+    return c;
 }
 
 struct asked {
@@ -262,9 +280,12 @@ static void take_refs(struct round *r, const PGresult *res)
 {
     for (int row = 0; row < PQntuples(res); row++)
         for (size_t i = 0; i < r->n; i++)
-            for (size_t k = 0; k < r->q[i]->nrefs; k++)
-                if (str_eq(r->q[i]->refs[k], PQgetvalue(res, row, 0)))
-                    add_candidate(r->q[i], TE_REFERENCE_NUMBER, res, row);
+            for (size_t k = 0; k < r->q[i]->nrefs; k++) {
+                const struct lookup_ref *ref = &r->q[i]->refs[k];
+                struct thread_candidate *c = str_eq(ref->ref, PQgetvalue(res, row, 0)) ? add_candidate(r->q[i], ref->evidence, res, row) : NULL;
+                if (c && ref->in_subject)
+                    c->named = true;
+            }
 }
 
 static void take_ids(struct round *r, const PGresult *res)
@@ -357,7 +378,7 @@ static void send_round(struct lookup *l, struct round *r)
         for (size_t j = 0; j < q->nkeys; j++)
             pg_el_bytes(&p[ASKED_KEYS], q->keys[j], LEDGER_KEY_SIZE);
         for (size_t j = 0; j < q->nrefs; j++)
-            pg_el_text(&p[ASKED_REFS], q->refs[j]);
+            pg_el_text(&p[ASKED_REFS], q->refs[j].ref);
         for (size_t j = 0; j < q->nids; j++)
             pg_el_uuid(&p[ASKED_IDS], &q->ids[j]);
         if (q->told_id)

@@ -18,6 +18,12 @@ struct lookup_notification {
     char *purpose, *recipient, *team;
 };
 
+/* A reference that somebody wrote or that a token holds. */
+struct lookup_ref {
+    char ref[REF_TEXT_SIZE];
+    enum thread_evidence evidence;
+    bool in_subject;
+};
 struct lookup_request {
     TAILQ_ENTRY(lookup_request) entry;
     void (*done)(struct lookup_request *q, bool ok); /* once, never from inside lookup_put */
@@ -27,7 +33,7 @@ struct lookup_request {
     const uint8_t (*keys)[LEDGER_KEY_SIZE];
     const enum thread_evidence *key_evidence;
     size_t nkeys;
-    const char (*refs)[REF_TEXT_SIZE];
+    const struct lookup_ref *refs;
     size_t nrefs;
     const struct uuid *ids; /* of complaints whose messages of ours are answered */
     size_t nids;

@@ -129,7 +129,7 @@ def test_a_look_up_opens_one_partition(make_box):
     assert len(partitions(box, "messages")) == 29
     month_of = box.db.value("select tableoid::regclass::text from messages where id = %s", c["id"])
     later = {p for p in partitions(box, "messages") if p >= month_of}  # those to come are empty
-    assert opened(box, f"select complaintd.participants(c) from complaintd.complaint c where id = '{c['id']}'") <= later
+    assert opened(box, f"select complaintd.thread_state(c) from complaintd.complaint c where id = '{c['id']}'") <= later
     assert opened(box, f"select complaintd.api_messages('{c['id']}')") <= later
     assert opened(box, f"prepare v as select subject from complaintd.complaints where id = $1; execute v('{c['id']}')") == {month_of}
     events = opened(box, f"prepare e as select * from complaintd.events where complaint_id = $1; execute e('{c['id']}')")
@@ -150,10 +150,10 @@ def test_a_message_older_than_its_complaint_is_found(box):
     box.db.execute("insert into messages (id, complaint_id, direction, channel, class, sender, received_at)"
                    " values (%s, %s, 'in', 'mail', 'person', 'first@shop.example', now())", old, c["id"])
     try:
-        assert "first@shop.example" not in box.db.value("select complaintd.participants(c) from complaint c where id = %s", c["id"])
+        assert "first@shop.example" not in box.db.value("select complaintd.thread_state(c) from complaint c where id = %s", c["id"])["who"]
         box.db.value("select complaintd.attach_message(%s, %s, now(), 'mail', 'message-received', '{}')", c["id"], old)
         assert box.db.value("select first_id from complaint where id = %s", c["id"]) == old
-        assert "first@shop.example" in box.db.value("select complaintd.participants(c) from complaint c where id = %s", c["id"])
+        assert "first@shop.example" in box.db.value("select complaintd.thread_state(c) from complaint c where id = %s", c["id"])["who"]
         with box.line("admin") as line:
             assert old in json.dumps(line.ok("SHOW", ref=c["ref"]))
     finally:  # its receipt was never written

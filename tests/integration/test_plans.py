@@ -33,6 +33,10 @@ def everything(box):
         for verb, args in (("SHOW", {"ref": ref}), ("EXPLAIN", {"ref": ref}), ("ACK", {"ref": ref}), ("STATS", {}),
                            ("ASSIGN", {"ref": ref, "assignee": "li"}), ("RESOLVE", {"ref": ref, "outcome": "upheld"})):
             line.ok(verb, **args)
+        off = line.ok("SPLIT", ref=ref, message=str(message_of(box, two)["id"]), later=True)
+        line.ok("MERGE", ref=off["ref"], into=ref)
+        send(box, letters.mark(), "plan@shop.example", None, (), f"About {off['ref']}")
+        line.ok("SPLIT", ref=ref, message=off["id"])
         line.ok("LIST", limit=5)
 
 
@@ -74,7 +78,8 @@ def test_nothing_reads_a_table_whole(make_box):
     with open(server_log, encoding="utf-8", errors="replace") as f:
         f.seek(before)
         ours = "".join(e for e in re.split(r"(?m)^(?=\d{4}-\d\d-\d\d )", f.read()) if "[complaintd]" in e.split("\n")[0])
-    for name in ("receipts", "thread_keys", "customer_handles", "notification_outcome", "fire_steps", "add_event", "api_show"):
+    for name in ("receipts", "thread_keys", "customer_handles", "notification_outcome", "fire_steps", "add_event", "api_show", "api_merge", "api_split",
+                 "thread_state"):
         assert name in ours, f"no statement on {name} was seen"
     found = sorted(set(faults(ours)))
     assert not found, "\n".join(f"{plan}   in: {query}" for plan, query in found)

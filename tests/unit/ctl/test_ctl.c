@@ -8,6 +8,7 @@
 
 #include "ctl/commands.c"
 #include "ctl/print.c"
+#include "ctl/print_thread.c"
 #include "ctl/text.c"
 
 int run_migrate(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
@@ -116,6 +117,9 @@ static void command_lines_become_requests(void **state CD_UNUSED)
                    "{\"assignee\":\"wei\",\"ref\":\"C-1\",\"team\":\"billing\"}");
     expect_request("resolve C-1 --outcome upheld --cause=a=b", "RESOLVE",
                    "{\"cause\":\"a=b\",\"outcome\":\"upheld\",\"ref\":\"C-1\"}");
+    expect_request("merge C-1 C-2", "MERGE", "{\"into\":\"C-2\",\"ref\":\"C-1\"}");
+    expect_request("split C-1 M --later --team billing", "SPLIT",
+                   "{\"later\":true,\"message\":\"M\",\"ref\":\"C-1\",\"team\":\"billing\"}");
     expect_request("clock", "CLOCK", "{}");
     expect_request("clock show", "CLOCK", "{}");
     expect_request("clock advance 3d", "CLOCK", "{\"advance\":\"3d\"}");
@@ -172,6 +176,9 @@ static void printing_bears_any_object(void **state CD_UNUSED)
         "{\"ref\":\"C-1\",\"deadlines\":[{\"due_at\":\"x\"}],\"notifications\":[{}],\"notes\":[{}],\"links\":"
         "[{}],"
         "\"decision\":{\"rules\":[{\"words\":[1]},3],\"thread\":{\"a\":1}},\"acknowledgement\":{}}",
+        "{\"messages\":[1,{},{\"thread\":[7,{}]},{\"message\":\"m\",\"at\":\"x\",\"thread\":[{\"score\":\"x\",\"points\":[]}]}]}",
+        "{\"decision\":{\"thread\":[{\"evidence\":\"in-reply-to\",\"ref\":\"C-1\",\"score\":28,\"points\":{\"evidence\":80,"
+        "\"drift\":-40,\"age\":-12},\"drift\":100,\"age\":7344000,\"verdict\":\"another matter\",\"sender\":\"unknown\"}]}}",
         "{\"open\":{\"total\":1,\"by_team\":{\"a\":2}},\"now\":\"2026-11-23T02:00:00+00:00\"}",
     };
     struct buf out;
@@ -190,6 +197,8 @@ static void printing_bears_any_object(void **state CD_UNUSED)
     }
     assert_false(out.failed);
     assert_non_null(strstr(buf_str(&out), "2026-11-23 02:00:00Z"));
+    assert_non_null(strstr(buf_str(&out), "80 -40 drift -12 age"));
+    assert_non_null(strstr(buf_str(&out), "another matter"));
     buf_free(&out);
 }
 
