@@ -207,7 +207,7 @@ static const char *no_acknowledgement(const struct config *c, const struct job *
         return "no SMS provider is configured";
     if (!by_sms && unreachable)
         return "the address is not ASCII, and mail to such addresses (SMTPUTF8) cannot be sent";
-    return job_withheld(c, j, by_sms);
+    return NULL;
 }
 
 /* Every person's complaint is acknowledged once; where it is not, the row says why (RFC 3834 and what follows from it). Returns that, or
@@ -231,6 +231,8 @@ static const char *fill_acknowledgement(const struct config *c, struct job *j)
     n->recipient = cd_strdup(to);
     n->language = j->item.language;
     n->reason = no_acknowledgement(c, j, by_sms, unreachable);
+    if (!n->reason)
+        n->reason = job_withheld(c, j, by_sms);
     n->life_us = c->notify_statutory_life_us;
     n->key = cd_asprintf("ack.%s", id);
     return job_count_answer(c, j, n, mail);

@@ -27,6 +27,16 @@ static const char *notes_text(const struct envelope *e)
     return texts[e->notes & (NOTE_BARE_LF | NOTE_BARE_CR | NOTE_NUL)];
 }
 
+/* " class=bounce by=delivery-status": what has no complaint has no event that says so. "" for a person's. */
+static const char *class_text(const struct job *j)
+{
+    static char text[80];
+    if (!j->rec || j->rec->cls == MC_PERSON)
+        return "";
+    snprintf(text, sizeof text, " class=%s by=%s", message_class_name(j->rec->cls), j->rec->signals.n ? log_text(j->rec->signals.v[0]) : "-");
+    return text;
+}
+
 /* The one line of an accepted message: whatever an operator is asked about, from the id or reference that the sender quotes on.
  * What was accepted as pending gets a second one, of another event, when it is triaged. */
 static void log_accepted(const struct job *j, const struct ack_result *r)
@@ -35,11 +45,11 @@ static void log_accepted(const struct job *j, const struct ack_result *r)
     char id[UUID_TEXT_SIZE];
     uuid_format(&e->id, id);
     log_event(LOG_L_INFO, e->from_pending ? EV_INTAKE_TRIAGED : EV_INTAKE_ACCEPTED,
-              "id=%s ref=%s channel=%s outcome=%s peer=%s from=%s to=%s recipients=%zu size=%zu category=%s priority=%s team=%s ms=%lld%s%s%s",
+              "id=%s ref=%s channel=%s outcome=%s peer=%s from=%s to=%s recipients=%zu size=%zu category=%s priority=%s team=%s ms=%lld%s%s%s%s",
               id, r->ref[0] ? r->ref : "-", channel_name(e->channel), outcome_name(r->outcome), or_dash(e->client), sender_text(e),
               e->recipients.n ? log_addr(e->recipients.v[0]) : "-", e->recipients.n, e->raw.len, or_dash(r->category),
               r->priority ? r->priority : "-", or_dash(r->team), (long long)((clock_mono_us() - j->since_mono_us) / 1000),
-              e->tls ? " tls=" : "", e->tls ? e->tls : "", notes_text(e));
+              e->tls ? " tls=" : "", e->tls ? e->tls : "", notes_text(e), class_text(j));
 }
 
 /* What came back, once it is stored. */

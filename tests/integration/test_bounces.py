@@ -319,7 +319,7 @@ class Responders:
                 super().run(verb)
 
             def settle(self):
-                script = os.path.join(folder, "answer")
+                script = os.path.join(self.conf, "answer")
                 cases = "\n".join(f'{u}) {t.format(me=u)} ;;' for u, t in users.items())
                 with open(script, "w", encoding="utf-8") as f:
                     f.write(f'#!/bin/sh\ncase "$2" in\n{cases}\nesac | msmtp --host=127.0.0.1 --port={self.port} --from="" -t\n')
@@ -333,7 +333,13 @@ class Responders:
                     f.write("smtp unix - - n - - smtp\n")
                     f.write(f"away unix - n n - - pipe\n  flags=R user=nobody argv={script} ${{sender}} ${{recipient}}\n")
 
-        self.postfix = Away(folder)
+        for i in range(3):  # its port is free when it is chosen, and may be taken by the time it starts
+            try:
+                self.postfix = Away(f"{folder}{i}")
+                return
+            except targets.Wrong:
+                if i == 2:
+                    raise
 
     def close(self):
         self.postfix.close()
