@@ -88,6 +88,7 @@ struct outgoing {
     const struct strlist *references; /* mail: Message-IDs without <>, oldest first; NULL: in_reply_to alone */
     const char *envelope_from;   /* mail: reverse-path, "" is null; NULL: null when `automatic`, else `from` */
     const char *desk;
+    unsigned hops;               /* mail: X-Complaintd-Hops, one more than what it answers had; 0: none is said */
     bool automatic;              /* Auto-Submitted: auto-replied */
     bool sandbox;
 };

@@ -257,6 +257,9 @@ struct config {
     size_t nthread_keys;
     int64_t threads_fresh_us, threads_max_age_us;
     uint64_t threads_drift, threads_age, threads_done, threads_join_at; /* points */
+    /* loops */
+    uint64_t loops_max_hops, loops_answers_per_address, loops_storm_mails;
+    int64_t loops_storm_window_us, loops_task_delay_us;
     /* http */
     struct listen_addr *http_listen, *metrics_listen;
     size_t nhttp_listen, nmetrics_listen;

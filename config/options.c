@@ -270,6 +270,18 @@ const struct option root_options[] = {
      .doc = "Points that a message needs to join a complaint; with less it becomes a new, linked one. Evidence gives: a token in the "
             "address 100, in a Message-ID 95, In-Reply-To 80, References and a reference number 70."},
 
+    {"loops.max_hops", OPT_COUNT, AT(loops_max_hops), .def = "3", .min = "1", .max = "100", .unit = "mails", .flags = OPT_RELOAD,
+     .doc = "A mail that went to and fro between automatic systems so often (X-Complaintd-Hops) is not answered."},
+    {"loops.answers_per_address", OPT_COUNT, AT(loops_answers_per_address), .def = "10", .min = "1", .max = "10000", .unit = "mails",
+     .flags = OPT_RELOAD,
+     .doc = "Automatic answers to one address within a day (rolling); the complaints beyond are stored without one, and say so."},
+    {"loops.storm_mails", OPT_COUNT, AT(loops_storm_mails), .def = "100", .min = "1", .max = "1000000", .unit = "mails", .flags = OPT_RELOAD,
+     .doc = "More bounces and automatic replies than this within loops.storm_window are a storm: people get one alarm, and no task for each."},
+    {"loops.storm_window", OPT_DURATION, AT(loops_storm_window_us), .def = "10min", .min = "1s", .max = "1d", .flags = OPT_RELOAD,
+     .doc = "The window of loops.storm_mails, which moves along."},
+    {"loops.task_delay", OPT_DURATION, AT(loops_task_delay_us), .def = "2min", .min = "15s", .max = "1d", .flags = OPT_RELOAD,
+     .doc = "How long the task for a mail that came back waits, so that a storm can still keep it back."},
+
     {"http.listen", OPT_LISTEN, LIST(http_listen, nhttp_listen), .def = "[]",
      .doc = "Addresses of the HTTP server (SMS webhooks, health); none: it is off."},
     {"http.max_body", OPT_SIZE, AT(http_max_body_bytes), .def = "256kB", .min = "1kB", .max = "16MB",

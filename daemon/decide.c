@@ -64,6 +64,9 @@ static void fill_thread(const struct config *c, struct job *j, json_t **ret_reas
 {
     struct job_thread t;
     struct store_item *it = &j->item;
+    j->by_stranger = j->new_matter = false;
+    if (job_take_report(c, j, ret_reasons))
+        return;
     job_thread_decide(c, j, &t);
     it->outcome = outcome_of(j->rec, t.decision.action == THREAD_JOIN);
     it->is_new = it->outcome == OUT_NEW;
@@ -128,6 +131,7 @@ static void fill_customer(struct job *j)
     it->handle = cd_strdup(j->handle);
     if (j->look.customer_found) {
         it->customer_id = j->look.customer_id;
+        it->reached = j->look.address_state && j->env->channel == CH_MAIL;
         return;
     }
     const struct job *opener = opener_of(j);
@@ -215,7 +219,7 @@ static const char *fill_acknowledgement(const struct config *c, struct job *j)
     const char *mail = j->env->channel == CH_MAIL && r->reply_to ? r->reply_to : r->email;
     /* the way out knows no SMTPUTF8 (RFC 6531): such an address cannot be written to */
     bool unreachable = mail && !mail_address_valid(mail, strlen(mail), false);
-    bool by_sms = j->env->channel == CH_SMS || !mail || (unreachable && r->phone && c->nsms_providers);
+    bool by_sms = j->env->channel == CH_SMS || !mail || ((unreachable || job_came_back(j)) && r->phone && c->nsms_providers);
     const char *to = by_sms ? r->phone : mail;
     char id[UUID_TEXT_SIZE];
     if (!to)
@@ -228,9 +232,11 @@ static const char *fill_acknowledgement(const struct config *c, struct job *j)
     n->recipient = cd_strdup(to);
     n->language = j->item.language;
     n->reason = no_acknowledgement(c, j, by_sms, unreachable);
+    if (!n->reason)
+        n->reason = job_withheld(c, j, by_sms);
     n->life_us = c->notify_statutory_life_us;
     n->key = cd_asprintf("ack.%s", id);
-    return n->reason;
+    return job_count_answer(c, j, n, mail);
 }
 
 static char *attachments_json(const struct job *j)
@@ -267,6 +273,18 @@ static void put_degraded(struct buf *out, const struct record *r)
         json_text_member(out, "degraded", r->degraded_reason ? r->degraded_reason : "yes");
 }
 
+/* Why a message has its class. */
+static void put_signals(struct buf *out, const struct record *r)
+{
+    if (!r->signals.n)
+        return;
+    json_text_name(out, "signals");
+    json_text_open(out, '[');
+    for (size_t i = 0; i < r->signals.n; i++)
+        json_text_string(out, r->signals.v[i]);
+    buf_append_char(out, ']');
+}
+
 static void put_thread(struct buf *out, const json_t *thread)
 {
     json_text_name(out, "thread");
@@ -289,6 +307,7 @@ static char *decision_text(const struct job *j, const json_t *thread, const char
     buf_append(&b, reasons, n);
     put_thread(&b, thread);
     json_text_member(&b, "acknowledgement", ack);
+    put_signals(&b, j->rec);
     put_degraded(&b, j->rec);
     buf_append_char(&b, '}');
     return buf_steal(&b);
@@ -320,6 +339,7 @@ static void fill_texts(struct job *j, const json_t *thread, const char *no_ack)
         if (no_ack)
             json_text_member(&e, "no_answer", no_ack);
     }
+    put_signals(&e, j->rec);
     put_degraded(&e, j->rec);
     buf_append_char(&e, '}');
     it->event = buf_steal(&e);

@@ -43,6 +43,8 @@ struct job {
     size_t nkeys;
     struct uuid own_ids[JOB_MAX_OWN_IDS]; /* complaints whose messages of ours it answers */
     size_t nown_ids;
+    struct uuid told_id; /* of the notification that an automatic mail speaks of; nil: none */
+    char *told_key;      /* the same by its key; NULL: none */
     struct lookup_ref refs[JOB_MAX_TOKENS + RECORD_MAX_REFS]; /* of tokens, then those that somebody wrote */
     size_t nrefs;
     bool false_token[TE_TOKEN_ID + 1]; /* one that no key of ours signed */
@@ -64,6 +66,18 @@ void job_undecide(struct job *j);
 /* job_thread.c: works out handle, sender, thread keys, tokens and references from the record. */
 void job_prepare(struct job *j);
 
+/* bounces.c: which notification an automatic mail speaks of, by what only its recipient can know; part of job_prepare(). */
+void job_trace(struct job *j);
+/* An automatic mail about a notification that the look-up found: joins its complaint, and says what becomes of the notification. false:
+ * there is none. */
+bool job_take_report(const struct config *c, struct job *j, json_t **ret_reasons);
+/* Mail to the sender's address came back for good. Not for who writes from it just now: somebody is there. */
+bool job_came_back(const struct job *j);
+/* Why no automatic answer goes to the sender now: hops, an address that came back, the day's budget; NULL: one may. Counts it. */
+const char *job_withheld(const struct config *c, const struct job *j, bool by_sms);
+/* What an acknowledgement that was just added to the notes brings along: its hops, its place in the budget, and a task for people when it
+ * is owed and cannot be sent. Returns its reason; `n` is not valid any more. */
+const char *job_count_answer(const struct config *c, struct job *j, struct store_note *n, const char *mail);
 /* The decision on the thread, with the candidates that it points into. */
 struct job_thread {
     struct thread_candidate candidates[2 * LOOKUP_MAX_CANDIDATES];

@@ -131,6 +131,7 @@ void job_prepare(struct job *j)
         add_key(j, r->references.v[i], TE_REFERENCES);
     add_key(j, r->message_id, TE_OWN_ID);
     find_references(j);
+    job_trace(j);
 }
 
 /* ---- the decision ---- */

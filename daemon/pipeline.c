@@ -70,6 +70,7 @@ static void free_job(struct pipeline *p, struct job *j)
     record_free(&j->rec);
     envelope_free(&j->env);
     free(j->handle);
+    free(j->told_key);
     free(j->sender);
     free(j);
 }
@@ -205,6 +206,8 @@ static void look_up(struct pipeline *p, struct job *j)
     if (!j->rec) { /* to be stored as pending: nothing is known of it but its key */
         j->look.handle = NULL;
         j->look.nkeys = j->look.nrefs = j->look.nids = 0;
+        j->look.told_id = NULL;
+        j->look.told_key = NULL;
         lookup_put(p->lookup, &j->look);
         return;
     }
@@ -216,6 +219,8 @@ static void look_up(struct pipeline *p, struct job *j)
     j->look.nrefs = j->nrefs;
     j->look.ids = j->own_ids;
     j->look.nids = j->nown_ids;
+    j->look.told_id = uuid_is_nil(&j->told_id) ? NULL : &j->told_id;
+    j->look.told_key = j->told_key;
     lookup_put(p->lookup, &j->look);
 }
 

@@ -107,6 +107,21 @@ union all
 select 'complaint without events', c.id, c.ref
     from complaintd.complaint c left join complaintd.event e on e.complaint_id = c.id and e.seq = 1 where e.id is null
 union all
+select 'unknown word', coalesce(a.notification_id, '00000000-0000-0000-0000-000000000000'), a.state from complaintd.addresses a
+    where a.state not in ('hard', 'soft')
+union all
+select 'address marked by no notification', coalesce(a.notification_id, '00000000-0000-0000-0000-000000000000'), a.state
+    from complaintd.addresses a left join complaintd.notifications n on n.id = a.notification_id where a.state is not null and n.id is null
+union all
+select 'two tasks of one address and contact', min(n.id::text)::uuid, n.recipient from complaintd.notifications n where n.purpose = 'undeliverable'
+    group by n.complaint_id, n.payload ->> 'address', n.transport, n.recipient having count(*) > 1
+union all
+select 'acknowledged by what came back', c.id, c.ref from complaintd.complaint c
+    join complaintd.notifications n on n.complaint_id = c.id and n.purpose = 'acknowledgement' and n.state = 'failed'
+    where c.acknowledged_at = n.sent_at
+union all
+select 'breaker told of without being open', null, b.name from complaintd.breakers b where b.open_since is null and b.told_at is not null
+union all
 select 'merged into what is not there or merged itself', c.id, c.ref
     from complaintd.complaint c left join complaintd.complaint o on o.id = c.merged_into
     where c.merged_into is not null and (o.id is null or o.merged_into is not null or o.id = c.id)

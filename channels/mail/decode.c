@@ -120,7 +120,6 @@ static void decode_all(struct decoding *d, GMimeMessage *m)
         d->hint = decode_charset_hint(m);
         decode_word_charset(decode_header(GMIME_OBJECT(m), "Subject"), d->word_hint);
         decode_headers(d, m);
-        decode_class(d, m);
         if (g_mime_message_get_mime_part(m))
             decode_parts(d, g_mime_message_get_mime_part(m), &t);
         decode_find_inline(d);
@@ -142,6 +141,8 @@ static void decode_all(struct decoding *d, GMimeMessage *m)
     set_text(d->r, &t);
     buf_free(&t.text);
     buf_free(&d->later);
+    if (m)
+        decode_class(d, m); /* reads the text as well */
 }
 
 int mail_decode(const struct envelope *e, struct record *r)

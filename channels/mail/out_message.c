@@ -106,6 +106,8 @@ int mail_message_build(const struct config *cfg, const struct outgoing *m, int64
     add_ids(out, cfg, m);
     buf_printf(out, "Auto-Submitted: %s\r\n", m->automatic ? "auto-replied" : "auto-generated");
     mail_encode_field(out, "X-Complaintd-Instance", cfg->instance);
+    if (m->hops)
+        buf_printf(out, "X-Complaintd-Hops: %u\r\n", m->hops);
     if (m->sandbox)
         buf_append_str(out, "X-Complaintd-Sandbox: yes\r\n");
     buf_append_str(out, "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=UTF-8\r\n");

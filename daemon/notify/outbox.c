@@ -13,6 +13,7 @@
 #include "daemon/intake/token.h"
 #include "daemon/notify/render.h"
 #include "daemon/notify/retry.h"
+#include "daemon/notify/storm.h"
 #include "daemon/store/pg.h"
 
 #define NAME_US CD_SEC(20)          /* after the start: leases of a dead predecessor of the same name are asked for */
@@ -94,7 +95,7 @@ static const struct pg_stmt sql_gauges = {
     "   where state in ('pending', 'unknown') and next_attempt_at <= complaintd.now() order by next_attempt_at limit 1),"
     " (select count(*) from (select from complaintd.pending limit 10000) p)"};
 
-static const struct pg_stmt *const statements[] = {&sql_claim, &sql_record, &sql_release, &sql_gauges, NULL};
+static const struct pg_stmt *const statements[] = {&sql_claim, &sql_record, &sql_release, &sql_gauges, &storm_stmt, NULL};
 
 static void arm(struct outbox *o, int64_t us)
 {
@@ -346,6 +347,7 @@ static void on_gauges(struct pg_unit *u, enum pg_status s)
     metrics_set(M_OUTBOX_DUE, pg_i64(u->result[0], 0, 0, 0));
     metrics_set(M_OUTBOX_OLDEST_US, pg_i64(u->result[0], 0, 1, 0));
     metrics_set(M_PENDING, pg_i64(u->result[0], 0, 2, 0));
+    storm_take(o->cfg, u->result[1]);
 }
 
 static void send_gauges(struct outbox *o)
@@ -354,6 +356,7 @@ static void send_gauges(struct outbox *o)
     o->next_gauges_us = clock_mono_us() + GAUGES_EVERY_US;
     pg_begin(o->pg, &o->gauges, on_gauges);
     pg_step(o->pg, &sql_gauges, NULL);
+    storm_ask(o->cfg, o->pg);
     pg_send(o->pg);
 }
 

@@ -11,7 +11,6 @@
 #include "daemon/store/pg.h"
 
 #define TEXT_CAP CD_KIB(256)
-#define MAX_LOCAL_PART 64 /* RFC 5321, 4.5.3.1.1 */
 
 /* "2026-11-23 02:00 UTC" */
 static void human_time(int64_t us, char out[CLOCK_TEXT_SIZE])
@@ -88,7 +87,7 @@ static void reply_address(const struct config *c, const struct cfg_desk *desk, c
     if (!at)
         return;
     size_t local = (size_t)(at - address);
-    if (token[0] && c->mail_tag_separator && *c->mail_tag_separator && local + 1 + strlen(token) <= MAX_LOCAL_PART) {
+    if (token[0] && c->mail_tag_separator && *c->mail_tag_separator && local + 1 + strlen(token) <= MAIL_LOCAL_MAX) {
         buf_printf(out, "%.*s%c%s%s", (int)local, address, *c->mail_tag_separator, token, at);
         if (config_desk_by_address(c, buf_str(out)) == desk)
             return;
@@ -146,7 +145,8 @@ static int text_message(const struct config *c, bool sandbox, const PGresult *r,
         {"category", pg_text(r, row, CC_CATEGORY)}, {"priority", pg_text(r, row, CC_PRIORITY)}, {"team", pg_text(r, row, CC_TEAM)},
         {"level", pg_text(r, row, CC_LEVEL)},       {"desk", pg_text(r, row, CC_DESK)},        {"received", received},
         {"excerpt", pg_text(r, row, CC_EXCERPT)},   {"status", pg_text(r, row, CC_STATUS)},    {"deadline", deadline},
-        {"hostname", c->hostname},
+        {"hostname", c->hostname},                  {"address", json_string_value(json_object_get(payload, "address"))},
+        {"error", json_string_value(json_object_get(payload, "error"))},
     };
     bool mail = strcmp(transport, "mail") == 0;
     if (sandbox && mail) /* the SMS channel marks its texts itself */
@@ -161,6 +161,24 @@ static int text_message(const struct config *c, bool sandbox, const PGresult *r,
     if (mail)
         name_mail(c, desk, r, row, x);
     return 0;
+}
+
+/* "care+TOKEN@example.com": what comes back to it names this notification. NULL where that cannot be: no address of the desk's own, no tags,
+ * no keys, too long a name; or no mail is taken in, so that nobody would read it. */
+static const char *signed_path(const struct config *c, const PGresult *r, int row, struct rendered *x)
+{
+    const struct cfg_desk *desk = config_desk(c, pg_text(r, row, CC_DESK));
+    const char *address = desk ? config_desk_address(desk) : NULL, *at = address ? strrchr(address, '@') : NULL;
+    const char *key = pg_text(r, row, CC_SIGNED_WITH);
+    char token[TOKEN_TEXT_SIZE];
+    token_notification(&x->out.id, key ? key[0] : '\0', token);
+    if (!at || !token[0] || !c->mail_tag_separator[0] || !config_takes_mail(c))
+        return NULL;
+    size_t local = (size_t)(at - address) + 1 + strlen(token);
+    if (local > MAIL_LOCAL_MAX || local + strlen(at) >= sizeof x->path)
+        return NULL;
+    snprintf(x->path, sizeof x->path, "%.*s%c%s%s", (int)(at - address), address, c->mail_tag_separator[0], token, at);
+    return x->path;
 }
 
 int render_row(const struct config *c, bool sandbox, const PGresult *r, int row, struct rendered *ret, const char **why)
@@ -186,6 +204,10 @@ int render_row(const struct config *c, bool sandbox, const PGresult *r, int row,
         result = CD_EINVAL;
     } else {
         ret->out.transport = (enum transport)transport;
+        if (transport == TR_MAIL) {
+            ret->out.envelope_from = signed_path(c, r, row, ret);
+            ret->out.hops = (unsigned)json_integer_value(json_object_get(payload, "hops")) + 1;
+        }
         if (transport == TR_WEBHOOK)
             webhook_json(c, sandbox, r, row, payload, ret);
         else

@@ -57,6 +57,7 @@ static struct run *next_run(struct batch *b)
         return NULL;
     r = cd_alloc(sizeof *r);
     r->batch = b;
+    r->cfg = b->cfg;
     r->kind = run_kind_of(first);
     size_t bytes = 0, max = first->alone ? 1 : CD_MIN(b->cfg->database_batch_rows, (uint64_t)RUN_MAX);
     while ((it = TAILQ_FIRST(&b->waiting)) && run_kind_of(it) == r->kind && r->n < max && (r->n == 0 || !it->alone) &&
@@ -163,6 +164,7 @@ static void split(struct run *r)
     struct run *second = cd_alloc(sizeof *second);
     size_t half = r->n / 2;
     second->batch = b;
+    second->cfg = r->cfg;
     second->kind = r->kind;
     second->sent_us = r->sent_us;
     second->n = r->n - half;

@@ -19,6 +19,28 @@ const struct pg_stmt batch_sql_attach = {
     " from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[])"
     "   as u(complaint, message, at, actor, kind, data) order by u.complaint, u.message"};
 
+/* In the order of the notifications, as their senders record outcomes (outbox.c). */
+const struct pg_stmt batch_sql_bounces = {
+    "bounces",
+    "select complaintd.bounce_received(u.notification, u.complaint, u.message, u.at, u.actor, u.kind, u.data::jsonb, u.report::jsonb,"
+    "   u.tasks::jsonb, make_interval(secs => u.delay / 1000.0))"
+    " from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::integer[])"
+    "   as u(notification, complaint, message, at, actor, kind, data, report, tasks, delay) order by u.notification, u.message"};
+
+const struct pg_stmt batch_sql_automatic = {
+    "automatic", "select complaintd.automatic_seen($1::integer, $2::integer, make_interval(secs => $3::double precision))"};
+
+/* A bucket that a day empties; the first answer of a customer is not in it (they are unknown then). */
+const struct pg_stmt batch_sql_answered = {
+    "answered",
+    "insert into complaintd.addresses as a (address, answers, answered_at)"
+    " select u.address, count(*), (select complaintd.now()) from unnest($1::text[]) as u(address) group by 1 order by 1"
+    " on conflict (address) do update set answers = greatest(0, a.answers - $2::integer * extract(epoch from excluded.answered_at"
+    "   - greatest(a.answered_at, excluded.answered_at - interval '1 day')) / 86400.0) + excluded.answers, answered_at = excluded.answered_at"};
+
+const struct pg_stmt batch_sql_reached = {
+    "reached", "update complaintd.addresses set state = null where address = any($1::text[]) and state is not null"};
+
 const struct pg_stmt batch_sql_attachments = {
     "attachments",
     "insert into complaintd.attachments (message_id, n, filename, content_type, encoding, raw_offset, raw_length, size_bytes, sha256, is_inline,"
@@ -56,7 +78,8 @@ const struct pg_stmt batch_sql_time = {
 const struct pg_stmt *const *batch_sql_all(void)
 {
     static const struct pg_stmt *const others[] = {&batch_sql_settle, &batch_sql_attach, &batch_sql_attachments,
-                                                   &batch_sql_links,  &batch_sql_known,  &batch_sql_time};
+                                                   &batch_sql_links,  &batch_sql_known,  &batch_sql_time,
+                                                   &batch_sql_bounces, &batch_sql_automatic, &batch_sql_answered, &batch_sql_reached};
     static const struct pg_stmt *all[TABLE_STATEMENTS + ARRAY_LEN(others) + 1];
     for (size_t i = 0; i < TABLE_STATEMENTS; i++)
         all[i] = table_statement(i);

@@ -80,6 +80,15 @@ struct store_item {
     struct store_notes notes; /* the acknowledgement, and what those steps tell; owned */
     /* the recipients of the message as an array literal, owned */
     char *recipients;
+    /* a report about a notification of ours */
+    struct uuid bounce_of;    /* nil: none */
+    char *bounce;             /* JSON, owned: final, hard, status, reason, error (schema: bounce_received) */
+    struct store_notes tasks; /* told to people once for the complaint and the address; owned */
+    int64_t task_delay_us;
+    bool automatic;           /* counts for the breaker */
+    /* addresses */
+    char *answered;           /* "mail:…" of a known customer who is answered automatically, owned; NULL: none */
+    bool reached;             /* `handle` is marked as unreachable, and wrote: the mark goes */
     char *attachments;        /* JSON array, owned; NULL: none */
     /* the store's */
     bool duplicate;

@@ -14,7 +14,7 @@
 
 TAILQ_HEAD(request_list, lookup_request);
 
-enum asked_for { ASKED_RECEIPTS, ASKED_CUSTOMERS, ASKED_KEYS, ASKED_REFS, ASKED_IDS, ASKED_THREADS, ASKED_COUNT };
+enum asked_for { ASKED_RECEIPTS, ASKED_CUSTOMERS, ASKED_KEYS, ASKED_REFS, ASKED_IDS, ASKED_THREADS, ASKED_TOLD, ASKED_TOLD_KEYS, ASKED_COUNT };
 
 struct round {
     struct pg_unit unit;
@@ -36,8 +36,10 @@ static const struct pg_stmt sql_receipts = {
     "receipts", "select encode(ukey, 'hex'), id, outcome = 'pending' from complaintd.receipts where ukey = any($1::bytea[])"};
 
 static const struct pg_stmt sql_customers = {
-    "customers", "select h.handle, c.id, to_json(c.flags), c.language from complaintd.customer_handles h"
-                 " join complaintd.customers c on c.id = h.customer_id where h.handle = any($1::text[])"};
+    "customers", "select h.handle, c.id, to_json(c.flags), c.language, a.state, a.status, (a.answers * 1000)::bigint,"
+                 "  (extract(epoch from least(complaintd.now() - a.answered_at, interval '2 days')) * 1000000)::bigint"
+                 " from complaintd.customer_handles h join complaintd.customers c on c.id = h.customer_id"
+                 " left join complaintd.addresses a on a.address = h.handle where h.handle = any($1::text[])"};
 
 #define CANDIDATE_COLUMNS "c.id, c.ref, c.status, (extract(epoch from c.closed_at) * 1000000)::bigint, complaintd.thread_state(c)"
 
@@ -60,13 +62,33 @@ static const struct pg_stmt sql_refs = {
 static const struct pg_stmt sql_ids = {"ids", "select f.id, " CANDIDATE_COLUMNS " from complaintd.complaint f"
                                               " join complaintd.complaint c on c.id = coalesce(f.merged_into, f.id) where f.id = any($1::uuid[])"};
 
-static const struct pg_stmt *const statements[] = {&sql_receipts, &sql_customers, &sql_keys, &sql_refs, &sql_ids, &sql_threads, NULL}; /* by asked_for */
+/* What automatic mails speak of; by the id in a token, or by a key of ours, which says whose complaint it is. */
+#define TOLD_COLUMNS "n.id, c.id, c.ref, n.purpose, n.recipient, c.team"
+#define TOLD_COMPLAINT " join complaintd.complaint o on o.id = n.complaint_id join complaintd.complaint c on c.id = coalesce(o.merged_into, o.id)"
+
+static const struct pg_stmt sql_told = {
+    "told", "select n.id, " TOLD_COLUMNS " from complaintd.notifications n" TOLD_COMPLAINT " where n.id = any($1::uuid[])"};
+
+static const struct pg_stmt sql_told_keys = {
+    "told_keys", "select k.key, " TOLD_COLUMNS " from unnest($1::text[]) as k(key) join complaintd.notifications n"
+                 " on n.complaint_id = split_part(k.key, '.', 2)::uuid and n.idempotency_key = k.key" TOLD_COMPLAINT};
+
+static const struct pg_stmt *const statements[] = {&sql_receipts, &sql_customers, &sql_keys, &sql_refs, &sql_ids, &sql_threads, &sql_told,
+                                                   &sql_told_keys, NULL}; /* by asked_for */
 
 void lookup_clear(struct lookup_request *q)
 {
     strlist_free(&q->customer_flags);
     free(q->customer_language);
     q->customer_language = NULL;
+    free(q->address_state);
+    free(q->address_status);
+    q->address_state = q->address_status = NULL;
+    q->answers = 0;
+    free(q->told.purpose);
+    free(q->told.recipient);
+    free(q->told.team);
+    q->told = (struct lookup_notification){0};
     for (size_t i = 0; i < q->ncandidates; i++)
         thread_candidate_clear(&q->candidates[i]);
     q->ncandidates = 0;
@@ -118,6 +140,10 @@ static void take_customers(struct round *r, const PGresult *res)
             add_strings(&q->customer_flags, flags);
             json_decref(flags);
             q->customer_language = cd_strdup(pg_text(res, row, 3));
+            q->address_state = cd_strdup(pg_text(res, row, 4));
+            q->address_status = cd_strdup(pg_text(res, row, 5));
+            q->answers = pg_i64(res, row, 6, 0);
+            q->answered_ago_us = pg_i64(res, row, 7, CD_HOUR(48));
         }
 }
 
@@ -278,13 +304,45 @@ static void take_ids(struct round *r, const PGresult *res)
     }
 }
 
+static void take_notification(struct lookup_request *q, const PGresult *res, int row)
+{
+    struct lookup_notification *t = &q->told;
+    const char *ref = pg_text(res, row, 3);
+    if (t->found || pg_uuid(res, row, 1, &t->id) < 0 || pg_uuid(res, row, 2, &t->complaint_id) < 0)
+        return;
+    t->found = true;
+    snprintf(t->ref, sizeof t->ref, "%s", ref ? ref : "");
+    t->purpose = cd_strdup(pg_text(res, row, 4));
+    t->recipient = cd_strdup(pg_text(res, row, 5));
+    t->team = cd_strdup(pg_text(res, row, 6));
+}
+
+static void take_told(struct round *r, const PGresult *res)
+{
+    for (int row = 0; row < PQntuples(res); row++) {
+        struct uuid id;
+        for (size_t i = 0; pg_uuid(res, row, 0, &id) == 0 && i < r->n; i++)
+            if (r->q[i]->told_id && uuid_equal(r->q[i]->told_id, &id))
+                take_notification(r->q[i], res, row);
+    }
+}
+
+static void take_told_keys(struct round *r, const PGresult *res)
+{
+    for (int row = 0; row < PQntuples(res); row++)
+        for (size_t i = 0; i < r->n; i++)
+            if (str_eq(r->q[i]->told_key, PQgetvalue(res, row, 0)))
+                take_notification(r->q[i], res, row);
+}
+
 static void kick(struct lookup *l);
 
 static void on_unit(struct pg_unit *u, enum pg_status s)
 {
     struct round *r = (struct round *)u;
     struct lookup *l = r->l;
-    static void (*const take[])(struct round *, const PGresult *) = {take_receipts, take_customers, take_keys, take_refs, take_ids, take_threads};
+    static void (*const take[])(struct round *, const PGresult *) = {take_receipts, take_customers, take_keys, take_refs, take_ids, take_threads,
+                                                               take_told, take_told_keys};
     for (size_t i = 0; s == PG_OK && i < ASKED_COUNT; i++)
         if (r->at[i] >= 0)
             take[i](r, u->result[r->at[i]]);
@@ -303,7 +361,7 @@ static void on_unit(struct pg_unit *u, enum pg_status s)
 
 static void send_round(struct lookup *l, struct round *r)
 {
-    static const enum pg_oid types[ASKED_COUNT] = {PG_BYTEA, PG_TEXT, PG_BYTEA, PG_TEXT, PG_UUID, PG_BYTEA};
+    static const enum pg_oid types[ASKED_COUNT] = {PG_BYTEA, PG_TEXT, PG_BYTEA, PG_TEXT, PG_UUID, PG_BYTEA, PG_UUID, PG_TEXT};
     struct pg_params p[ASKED_COUNT];
     int steps = 0;
     for (size_t i = 0; i < ASKED_COUNT; i++) {
@@ -326,6 +384,10 @@ static void send_round(struct lookup *l, struct round *r)
             pg_el_text(&p[ASKED_REFS], q->refs[j].ref);
         for (size_t j = 0; j < q->nids; j++)
             pg_el_uuid(&p[ASKED_IDS], &q->ids[j]);
+        if (q->told_id)
+            pg_el_uuid(&p[ASKED_TOLD], q->told_id);
+        if (q->told_key)
+            pg_el_text(&p[ASKED_TOLD_KEYS], q->told_key);
     }
     pg_begin(l->pg, &r->unit, on_unit);
     for (size_t i = 0; i < ASKED_COUNT; i++) {

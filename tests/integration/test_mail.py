@@ -1,5 +1,6 @@
 """Mail in, decoded, stored, acknowledged; what the SMTP dialogue promises."""
 import hashlib
+import re
 import secrets
 
 import letters
@@ -49,7 +50,7 @@ def test_plain_mail_is_stored_before_250_and_acknowledged(box):
     kinds = {r["kind"] for r in box.db.rows("select kind from deadlines where complaint_id = %s", c["id"])}
     assert kinds == {"acknowledge", "first-response", "resolve"}
     ack = acknowledgement(box, sender)
-    assert ack["Return-Path"] == "<>"
+    assert re.fullmatch(r"<care\+n[0-9a-z]{43}@example\.com>", ack["Return-Path"]), "what comes back to it names the notification"
     assert ack["Auto-Submitted"] == "auto-replied"
     assert f"<{mark}@client.example>" in (ack["In-Reply-To"] or "")
     assert c["ref"] in ack["Subject"] + ack.get_content()
