@@ -117,6 +117,7 @@ def test_who_takes_part_is_asked_once_a_complaint(make_box):
     sender, one, two = ids()[2], letters.mark(), letters.mark()
     references = " ".join(f"<{secrets.token_hex(6)}@shop.example>" for _ in range(40))
     send(box, one, sender, None, [("References", references)])
+    message_of(box, one)  # triaged
     assert box.db.value("select count(*) from thread_keys") == 41
     box.db.execute("create sequence public.asked")
     made = box.db.value("select pg_get_functiondef('complaintd.thread_state'::regproc)")
