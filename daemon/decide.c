@@ -9,7 +9,7 @@
 #include "daemon/escalation/plan.h"
 #include "daemon/escalation/tell.h"
 #include "daemon/intake/handle.h"
-#include "daemon/job.h"
+#include "daemon/pipeline_scan.h"
 
 /* A message whose keys were lost to others this often is stored without claiming any: rather unthreaded than late. */
 #define MAX_CLAIM_ROUNDS 4
@@ -290,7 +290,7 @@ static const char *no_acknowledgement(const struct config *c, const struct job *
         return "no SMS provider is configured";
     if (!by_sms && unreachable)
         return "the address is not ASCII, and mail to such addresses (SMTPUTF8) cannot be sent";
-    return NULL;
+    return job_scan_silence(j);
 }
 
 /* Every person's complaint is acknowledged once; where it is not, the row says why (RFC 3834 and what follows from it). Returns that, or
@@ -366,6 +366,10 @@ static char *decision_text(const struct job *j, const json_t *thread, const char
     }
     json_text_member(&b, "acknowledgement", ack);
     put_degraded(&b, j->rec);
+    if (j->item.scan_detail) {
+        json_text_name(&b, "scan");
+        buf_append_str(&b, j->item.scan_detail);
+    }
     buf_append_char(&b, '}');
     return buf_steal(&b);
 }
@@ -409,6 +413,7 @@ void job_decide(const struct config *c, struct job *j)
     it->rec = j->rec;
     memcpy(it->ukey, j->ukey, sizeof it->ukey);
     it->alone = j->rounds >= ALONE_ROUNDS;
+    job_scan_decide(c, j);
     it->desk = j->env->desks.v[0];
     it->channel = r->said_channel ? r->said_channel : j->env->channel == CH_MAIL ? "mail" : channel_name(j->env->channel);
     it->language = r->language && strcmp(r->language, "und") != 0 ? r->language

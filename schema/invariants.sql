@@ -60,6 +60,14 @@ select 'attachment outside its message', a.message_id, a.n::text
     from complaintd.attachments a join complaintd.messages m on m.id = a.message_id
     where a.raw_offset < 0 or a.raw_length < 0 or a.raw_offset + a.raw_length > length(m.raw)
 union all
+select 'scan without message', s.message_id, s.verdict
+    from complaintd.scans s left join complaintd.messages m on m.id = s.message_id where m.id is null
+union all
+select 'unknown word', s.message_id, s.verdict from complaintd.scans s where s.verdict not in ('clean', 'unscanned', 'suspect', 'quarantined')
+union all
+select 'scanned message that would be checked again', s.message_id, s.verdict
+    from complaintd.scans s where s.verdict <> 'unscanned' and s.next_attempt_at is not null
+union all
 select 'notification without complaint', n.id, n.purpose
     from complaintd.notifications n left join complaintd.complaint c on c.id = n.complaint_id where c.id is null
 union all

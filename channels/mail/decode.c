@@ -113,6 +113,7 @@ static void decode_all(struct decoding *d, GMimeMessage *m)
     struct part_text t;
     unsigned flags = d->view->flags;
     part_text_init(&t);
+    decode_auth(d->r, d->e->raw.data, d->e->raw.len);
     if (m) {
         decode_headers(d, m);
         decode_class(d, m);

@@ -81,6 +81,10 @@ struct store_item {
     /* the recipients of the message as an array literal, owned */
     char *recipients;
     char *attachments;        /* JSON array, owned; NULL: none */
+    /* what checkers said of it (daemon/scan); NULL: nobody was asked */
+    const char *scan;         /* "clean", "unscanned", … */
+    char *scan_detail;        /* JSON, owned */
+    int64_t rescan_us;        /* it is checked again so much later; 0: not */
     /* the store's */
     bool duplicate;
     unsigned attempts;
