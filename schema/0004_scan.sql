@@ -5,8 +5,8 @@ create table complaintd.scans (
     verdict text not null, -- clean unscanned suspect quarantined
     detail text compression lz4 not null, -- JSON: what each checker said
     scanned_at timestamptz not null,
-    attempts integer not null default 0, -- to check an unscanned one again
-    next_attempt_at timestamptz -- of those; real time, null: never
+    attempts integer not null default 0, -- to check it again
+    next_attempt_at timestamptz -- when a checker is missing whose word might change it; real time, null: never
 );
 create index scans_again on complaintd.scans (next_attempt_at) where next_attempt_at is not null;
 create index scans_verdict on complaintd.scans (verdict, message_id) where verdict <> 'clean';
@@ -27,7 +27,7 @@ begin
             where m.complaint_id = c.id and m.id >= coalesce(c.first_id, c.id));
 end $$;
 
--- Unscanned messages whose time has come, those that waited longest first, about 4 MB at once; one always fits. The next time is set before
+-- Messages whose time to be checked again has come, those that waited longest first, about 4 MB at once; one always fits. The next time is set before
 -- the check, so that one which ends a checker, or us, does not come back at once.
 create function complaintd.rescan_claim(p_pause interval, p_most integer)
 returns table (message_id uuid, attempts integer, recipients text[], raw bytea) language plpgsql
@@ -47,13 +47,16 @@ begin
         select t.message_id, t.attempts, m.recipients, m.raw from taken t join complaintd.messages m on m.id = t.message_id;
 end $$;
 
--- The verdict of a message that was checked again; p_again: it will be once more. An acknowledgement that has not left yet stays here when
+-- The verdict of a message that was checked again; p_again: it will be once more. What was known before stays where the new answer says
+-- nothing of it, and a suspicion does not go away because of it: the field of a server in front was believed once. An acknowledgement that has not left yet stays here when
 -- p_silence says why, and is then no longer owed.
 create function complaintd.rescanned(p_message uuid, p_verdict text, p_detail text, p_again boolean, p_silence text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
     v_complaint uuid;
     v_before text;
+    v_verdict text;
+    v_next timestamptz;
 begin
     select m.complaint_id into v_complaint from complaintd.messages m where m.id = p_message;
     if p_silence is not null and v_complaint = p_message then
@@ -66,15 +69,17 @@ begin
     if v_complaint is not null then -- the complaint before the row of the scan, as an action that moves messages would take them
         perform 1 from complaintd.complaint c where c.id = v_complaint for no key update;
     end if;
-    select s.verdict into v_before from complaintd.scans s where s.message_id = p_message for update;
-    if not found or v_before <> 'unscanned' then
+    select s.verdict, s.next_attempt_at into v_before, v_next from complaintd.scans s where s.message_id = p_message for update;
+    if v_next is null then
         return; -- another instance was first
     end if;
-    update complaintd.scans s set verdict = p_verdict, detail = p_detail, scanned_at = complaintd.now(),
-        next_attempt_at = case when p_again then s.next_attempt_at end where s.message_id = p_message;
-    if v_complaint is not null and p_verdict <> v_before then
+    v_verdict := case v_before when 'unscanned' then p_verdict else complaintd.scan_worst(array[v_before, p_verdict]) end;
+    update complaintd.scans s set verdict = v_verdict, scanned_at = complaintd.now(),
+        detail = (s.detail::jsonb || p_detail::jsonb || jsonb_build_object('verdict', v_verdict))::text,
+        next_attempt_at = case when p_again then v_next end where s.message_id = p_message;
+    if v_complaint is not null and v_verdict <> v_before then
         perform complaintd.add_event(v_complaint, 'scan', 'message-scanned',
-            jsonb_build_object('message', p_message, 'from', v_before, 'to', p_verdict));
+            jsonb_build_object('message', p_message, 'from', v_before, 'to', v_verdict));
     end if;
 end $$;
 

@@ -66,7 +66,7 @@ union all
 select 'unknown word', s.message_id, s.verdict from complaintd.scans s where s.verdict not in ('clean', 'unscanned', 'suspect', 'quarantined')
 union all
 select 'scanned message that would be checked again', s.message_id, s.verdict
-    from complaintd.scans s where s.verdict <> 'unscanned' and s.next_attempt_at is not null
+    from complaintd.scans s where s.verdict in ('clean', 'quarantined') and s.next_attempt_at is not null
 union all
 select 'notification without complaint', n.id, n.purpose
     from complaintd.notifications n left join complaintd.complaint c on c.id = n.complaint_id where c.id is null

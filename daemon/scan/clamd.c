@@ -71,6 +71,7 @@ void clamd_cancel(struct clamd **pc)
     if (!c)
         return;
     *pc = NULL;
+    bufferevent_disable(c->bev, EV_READ | EV_WRITE); /* the text may be gone before libevent frees it */
     bufferevent_free(c->bev);
     event_free(c->timer);
     free(c);

@@ -51,7 +51,7 @@ void scan_result_settle(struct scan_result *r)
         r->verdict = CD_MAX(r->verdict, v);
         r->again |= a->outcome >= ASK_BUSY;
     }
-    r->again &= r->verdict == SCAN_UNSCANNED;
+    r->again &= r->verdict < SCAN_QUARANTINED; /* it cannot get worse */
     r->unproven = u->known && (u->dmarc == AUTH_FAIL || (u->dmarc != AUTH_PASS && u->spf != AUTH_PASS && u->dkim != AUTH_PASS));
 }
 
