@@ -44,10 +44,11 @@ def odd(closing, kind):
     return closing[-1]
 
 
-def send(box, text="All is well.", sender="customer@shop.example", extra=(), seconds=5.0, subject="A complaint"):
+def send(box, text="All is well.", sender="customer@shop.example", extra=(), seconds=5.0, sign=bytes, envelope_from=None):
     mark = letters.mark()
+    raw = sign(letters.mail(f"A complaint {mark}", f"{text} {mark}", sender=f"Ann <{sender}>", extra=extra))
     begun = time.monotonic()
-    box.mail(letters.mail(f"{subject} {mark}", f"{text} {mark}", sender=f"Ann <{sender}>", extra=extra), sender=sender)
+    box.mail(raw, sender=envelope_from or sender)
     took = time.monotonic() - begun
     assert took < seconds, f"answered after {took} s"
     c = box.complaint_of(mark)
@@ -135,43 +136,56 @@ def test_what_is_quarantined_is_not_quoted_to_the_team(make_box, clamd):
 
 
 def test_rspamd_says_spam_and_who_the_sender_is(make_box, rspamd):
-    box = make_box(overlay={"scan": {"rspamd": {"url": rspamd.url, "timeout": "10s"}}})
-    test = lambda what: [("X-Test", what)]  # noqa: E731
-    good = send(box, extra=test("spf=pass dkim=pass"))
+    box = make_box(overlay={"scan": {"rspamd": {"url": rspamd.url, "timeout": "10s", "max_size": "20kB"}}})
+    honest, strict, silent = (f"ann@{name}.example" for name in ("honest", "strict", "silent"))
+    good = send(box, sender=honest)
     assert good["verdict"] == "clean" and good["detail"]["rspamd"]["text"] == "no action"
-    assert good["detail"]["sender"] == {"by": "rspamd", "spf": "pass", "dkim": "pass", "dmarc": "none", "arc": "none", "proven": True}
+    assert good["detail"]["sender"] == {"by": "rspamd", "spf": "pass", "dkim": "none", "dmarc": "pass", "arc": "none", "proven": True}
     assert acknowledgement(box, good)["state"] != "suppressed"
     # what it was told of the envelope
     mail_from, ip, helo, queue_id, recipients = rspamd.told()[0]
-    assert (mail_from, ip, recipients) == ("customer@shop.example", "127.0.0.1", "1") and helo != "-"
+    assert (mail_from, ip, recipients) == (honest, "127.0.0.1", "1") and helo != "-"
     assert queue_id == str(good["id"])
 
-    spam = send(box, sender="b@shop.example", extra=test("spam spf=pass"))
+    # a signature over what came, which nothing of ours may have touched
+    signed = send(box, sender=honest, envelope_from=silent, sign=rspamd.signer.sign)
+    assert signed["detail"]["sender"] == {"by": "rspamd", "spf": "none", "dkim": "pass", "dmarc": "pass", "arc": "none", "proven": True}
+    broken = send(box, sender=honest, envelope_from=silent, sign=lambda raw: rspamd.signer.sign(raw) + b"PS: more\r\n")
+    assert broken["verdict"] == "suspect" and broken["detail"]["sender"]["dkim"] == "fail" and broken["detail"]["sender"]["dmarc"] == "fail"
+
+    forged = send(box, sender=strict)
+    assert forged["verdict"] == "suspect" and forged["detail"]["sender"]["spf"] == "fail" and clocks_run(box, forged)
+    assert acknowledgement(box, forged)["last_error"] == "the sender may be forged: DMARC failed"
+
+    unproven = send(box, sender=silent)
+    assert unproven["verdict"] == "clean" and unproven["detail"]["sender"]["proven"] is False
+    assert acknowledgement(box, unproven)["last_error"] == "the sender is not proven: neither SPF nor DKIM passed"
+
+    spam = send(box, sender=honest, extra=[("X-Test", "spam")])
     assert spam["verdict"] == "suspect" and spam["detail"]["rspamd"]["text"] == "add header"
     assert "TEST_SPAM" in spam["detail"]["rspamd"]["symbols"]
     assert acknowledgement(box, spam)["last_error"] == "a checker says that the mail is suspect"
 
-    worst = send(box, sender="c@shop.example", extra=test("harmful"))
+    worst = send(box, sender=honest, extra=[("X-Test", "harmful")])
     assert worst["verdict"] == "quarantined" and clocks_run(box, worst), "reject is no refusal here"
 
-    forged = send(box, sender="d@shop.example", extra=test("dmarc=fail spf=pass"))
-    assert forged["verdict"] == "suspect"
-    assert acknowledgement(box, forged)["last_error"] == "the sender may be forged: DMARC failed"
+    large = send(box, "word " * 5000, sender=strict)
+    assert large["verdict"] == "unscanned" and large["detail"]["rspamd"]["outcome"] == "too-large" and large["again"] is None
+    assert asked(box, "rspamd", "answered") == 7 and asked(box, "rspamd", "too-large") == 1
 
-    unproven = send(box, sender="e@shop.example", extra=test("spf=none dkim=none"))
-    assert unproven["verdict"] == "clean" and unproven["detail"]["sender"]["proven"] is False
-    assert acknowledgement(box, unproven)["last_error"] == "the sender is not proven: neither SPF nor DKIM passed"
-
-    # nobody looked at the sender: as without a checker
-    assert acknowledgement(box, send(box, sender="f@shop.example"))["state"] != "suppressed"
-    assert asked(box, "rspamd", "answered") == 6
+    # by LMTP the peer is a server of ours: its address proves and disproves nothing
+    mark = letters.mark()
+    with smtplib.LMTP(box.e["LMTP_SOCKET"]) as s:
+        s.sendmail(strict, ["care@example.com"], letters.mail(f"By LMTP {mark}", mark, sender=f"Ann <{strict}>"))
+    assert box.complaint_of(mark)["scan"] is not None
+    assert rspamd.told()[-1][1:3] == ["-", "-"]
 
 
 def test_both_at_a_time_and_the_worse_counts(make_box, rspamd, clamd):
     box = make_box(overlay={"scan": {"rspamd": {"url": rspamd.url, "timeout": "10s"}, "clamd": {"address": [clamd.address]}}})
-    c = send(box, HARMFUL, extra=[("X-Test", "spf=pass")])
+    c = send(box, HARMFUL, sender="ann@honest.example")
     assert c["verdict"] == "quarantined" and c["detail"]["rspamd"]["text"] == "no action"
-    c = send(box, sender="b@shop.example", extra=[("X-Test", "spam")])
+    c = send(box, sender="ann@honest.example", extra=[("X-Test", "spam")])
     assert c["verdict"] == "suspect" and c["detail"]["clamd"]["verdict"] == "clean"
 
 

@@ -1,6 +1,8 @@
 """Checkers of mail for the tests: the real clamd and the real rspamd, each with rules of our own and no net, and one of sockets that
 misbehaves as it is told. Where a real one is not installed its tests are skipped with that word."""
+import base64
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -10,6 +12,8 @@ import subprocess
 import threading
 
 import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from model import wait_for
 from processes import PortReservation
@@ -88,7 +92,7 @@ def rspamd_root():
     return None
 
 
-# A field of the mail says what rspamd finds: symbols of its own names for the sender, and scores. There is no DNS here.
+# Spam and what is worse is said by a field of the mail itself.
 RSPAMD_LUA = """
 local function when(name, score, text)
   rspamd_config:register_symbol({ name = name, score = score, callback = function(task)
@@ -98,15 +102,9 @@ local function when(name, score, text)
 end
 when('TEST_SPAM', 7.0, 'spam')
 when('TEST_HARMFUL', 20.0, 'harmful')
-when('R_SPF_ALLOW', -0.1, 'spf=pass')
-when('R_SPF_FAIL', 0.1, 'spf=fail')
-when('R_SPF_NA', 0.0, 'spf=none')
-when('R_DKIM_ALLOW', -0.1, 'dkim=pass')
-when('R_DKIM_NA', 0.0, 'dkim=none')
-when('DMARC_POLICY_REJECT', 0.1, 'dmarc=fail')
 rspamd_config:register_symbol({ name = 'TEST_ENVELOPE', score = 0.0, callback = function(task)
   local from, ip, rcpt = task:get_from('smtp'), task:get_from_ip(), task:get_recipients('smtp')
-  local told = string.format('%s %s %s %s %d', from and from[1].addr or '-', ip:is_valid() and ip:to_string() or '-', task:get_helo() or '-',
+  local told = string.format('%s %s %s %s %d', from and from[1].addr or '-', ip and ip:is_valid() and ip:to_string() or '-', task:get_helo() or '-',
                              task:get_queue_id(), rcpt and #rcpt or 0)
   local f = io.open(rspamd_paths.RUNDIR .. '/told', 'a')
   f:write(told .. '\\n')
@@ -114,6 +112,38 @@ rspamd_config:register_symbol({ name = 'TEST_ENVELOPE', score = 0.0, callback = 
   return false
 end })
 """
+# What rspamd's own modules find in a DNS of these records: honest.example sends from here and signs, strict.example never does and says that
+# all else is forged, silent.example says nothing.
+SENDER_SYMBOLS = (
+    *(f"R_SPF_{x}" for x in ("ALLOW", "FAIL", "SOFTFAIL", "NEUTRAL", "NA", "DNSFAIL", "PERMFAIL")),
+    *(f"R_DKIM_{x}" for x in ("ALLOW", "REJECT", "NA", "TEMPFAIL", "PERMFAIL")),
+    *(f"DMARC_{x}" for x in ("POLICY_ALLOW", "POLICY_REJECT", "POLICY_QUARANTINE", "POLICY_SOFTFAIL", "NA", "DNSFAIL", "BAD_POLICY")),
+)
+
+
+class Signer:
+    """DKIM (RFC 6376), relaxed/simple, of From and Subject: what a mail server of honest.example would put in front."""
+
+    def __init__(self):
+        self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        public = self.key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        self.record = f"v=DKIM1; k=rsa; p={base64.b64encode(public).decode()}"
+
+    def sign(self, raw):
+        head, _, body = raw.partition(b"\r\n\r\n")
+        body = body.rstrip(b"\r\n") + b"\r\n"
+        found = {}
+        for line in head.split(b"\r\n"):
+            name, _, value = line.partition(b":")
+            found[name.lower()] = b" ".join(value.split())
+        field = (
+            b"v=1; a=rsa-sha256; c=relaxed/simple; d=honest.example; s=test; h=from:subject; bh="
+            + base64.b64encode(hashlib.sha256(body).digest())
+            + b"; b="
+        )
+        signed = b"".join(n + b":" + found[n] + b"\r\n" for n in (b"from", b"subject")) + b"dkim-signature:" + field
+        signature = self.key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
+        return b"DKIM-Signature: " + field + base64.b64encode(signature) + b"\r\n" + raw
 
 
 class Rspamd(Process):
@@ -127,14 +157,28 @@ class Rspamd(Process):
         self.url = f"http://127.0.0.1:{self.port}"
         self.write("rules.lua", RSPAMD_LUA)
         self.write("domains", "com\nexample\n")
+        self.signer = Signer()
+        modules = os.path.join(directory, "modules")
+        os.makedirs(modules)
+        for name in ("spf.lua", "dmarc.lua"):
+            shutil.copy(os.path.join(f"{self.root}/usr/share/rspamd/plugins", name), modules)
+        known = {"honest.example": "v=spf1 ip4:127.0.0.1 -all", "test._domainkey.honest.example": self.signer.record,
+                 "_dmarc.honest.example": "v=DMARC1; p=reject", "strict.example": "v=spf1 -all", "_dmarc.strict.example": "v=DMARC1; p=reject"}
+        records = [f'{{ name = "{name}"; type = "txt"; replies = ["{text}"]; }}' for name, text in known.items()]
+        records += [f'{{ name = "{name}"; type = "txt"; rcode = "nxdomain"; }}' for name in ("silent.example", "_dmarc.silent.example")]
         self.write(
             "rspamd.conf",
             f"""options {{
-    pidfile = "{directory}/pid"; filters = ""; rundir = "{directory}"; url_tld = "{directory}/domains"; hs_cache_dir = "{directory}";
-    tempdir = "{directory}"; dynamic_conf = "{directory}/dynamic"; history_file = "{directory}/history";
-    dns {{ nameserver = ["127.0.0.1:9"]; timeout = 100ms; retransmits = 1; }}
+    pidfile = "{directory}/pid"; filters = "dkim"; rundir = "{directory}"; url_tld = "{directory}/domains"; hs_cache_dir = "{directory}";
+    tempdir = "{directory}"; dynamic_conf = "{directory}/dynamic"; history_file = "{directory}/history"; local_addrs = ["192.0.2.0/24"];
+    dns {{ nameserver = ["127.0.0.1:9"]; timeout = 100ms; retransmits = 1; fake_records = [ {", ".join(records)} ]; }}
 }}
 logging {{ type = "console"; level = "warning"; }}
+modules {{ path = "{modules}/"; }}
+spf {{ check_local = true; }}
+dkim {{ check_local = true; }}
+dmarc {{ check_local = true; }}
+group "senders" {{ symbols {{ {" ".join(f'"{s}" {{ weight = 0.01; }}' for s in SENDER_SYMBOLS)} }} }}
 lua = "{directory}/rules.lua";
 worker "normal" {{ bind_socket = "127.0.0.1:{self.port}"; count = 1; }}
 actions {{ reject = 15; add_header = 6; greylist = 4; }}
