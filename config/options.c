@@ -265,7 +265,7 @@ const struct option root_options[] = {
      .doc = "A mail that it has not judged by then goes on unscanned."},
     {"scan.rspamd.max_size", OPT_SIZE, AT(scan_rspamd_max_bytes), .def = "10MB", .min = "1kB", .max = "48MB", .flags = OPT_RELOAD,
      .doc = "Larger mails are not shown to it and are unscanned."},
-    {"scan.clamd.address", OPT_LISTEN, LIST(scan_clamd, nscan_clamd), .def = "[]", .flags = OPT_UNIX | OPT_RELOAD,
+    {"scan.clamd.address", OPT_LISTEN, LIST(scan_clamd, nscan_clamd), .def = "[]", .flags = OPT_UNIX | OPT_PEER | OPT_RELOAD,
      .doc = "Where clamd listens, one address or unix socket, such as unix:/run/clamav/clamd.ctl; it is asked about every mail. None: it is "
             "not asked."},
     {"scan.clamd.timeout", OPT_DURATION, AT(scan_clamd_timeout_us), .def = "2s", .min = "10ms", .max = "1min", .flags = OPT_RELOAD,
