@@ -16,11 +16,11 @@ set search_path = pg_catalog, pg_temp as $$
     select v from unnest(array['quarantined', 'suspect', 'unscanned', 'clean']) with ordinality as w(v, n) where v = any (p_verdicts)
     order by n limit 1 $$;
 
--- Of a complaint; null when none of its messages was ever checked. Looks at no message where nothing is checked at all.
+-- Of a complaint; null when none of its messages was ever checked. Looks at no message when nothing was checked since the first of them.
 create function complaintd.scan_of(c complaintd.complaint) returns text language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
 begin
-    if not exists (select from complaintd.scans) then
+    if not exists (select from complaintd.scans s where s.message_id >= coalesce(c.first_id, c.id)) then
         return null;
     end if;
     return (select complaintd.scan_worst(array_agg(s.verdict)) from complaintd.messages m join complaintd.scans s on s.message_id = m.id
@@ -155,31 +155,31 @@ begin
         || case when p_desk is not null then ' and $7 = any (c.desks)' else '' end
         || case when p_overdue is not null then ' and coalesce(d.due < complaintd.now(), false) = $8' else '' end
         || case when p_degraded is not null then ' and c.degraded = $9' else '' end
-        || case when p_scan is not null then ' and c.id in (select x.complaint_id from complaintd.scans s
-               join complaintd.messages x on x.id = s.message_id where s.verdict = $12) and complaintd.scan_of(c) = $12' else '' end
+        || case when p_scan <> 'clean' then ' and c.id in (select x.complaint_id from complaintd.scans s
+               join complaintd.messages x on x.id = s.message_id where s.verdict <> ''clean'' and s.verdict = $12)' else '' end
+        || case when p_scan is not null then ' and complaintd.scan_of(c) = $12' else '' end
         || case when p_after is not null then ' and c.id < $11' else '' end
         || ' order by c.id desc limit $10'
         using p_status, p_category, p_priority, p_team, p_assignee, p_channel, p_desk, p_overdue, p_degraded,
               coalesce(p_limit, 50), p_after, p_scan;
 end $$;
 
--- How many open complaints have each verdict but clean; by messages, so that one with two kinds of them counts as the worse.
-create function complaintd.api_scan_counts() returns jsonb language plpgsql stable
+-- How many open complaints have each verdict but clean. p_since: the oldest message of those that are open, so that only what was checked
+-- since then is read.
+create function complaintd.api_scan_counts(p_since uuid) returns jsonb language plpgsql stable
 set search_path = pg_catalog, pg_temp as $$
 begin
-    if not exists (select from complaintd.scans) then
-        return '{}';
-    end if;
     return (select complaintd.api_counts(array_agg(x.worst)) from (
         select complaintd.scan_worst(array_agg(s.verdict)) as worst
         from complaintd.scans s join complaintd.messages m on m.id = s.message_id join complaintd.complaint c on c.id = m.complaint_id
-        where s.verdict <> 'clean' and c.status <> 'closed' and c.status <> 'resolved' group by c.id) x);
+        where s.verdict in ('unscanned', 'suspect', 'quarantined') and s.verdict <> 'clean' and s.message_id >= p_since
+            and c.status <> 'closed' and c.status <> 'resolved' group by c.id) x);
 end $$;
 
 create or replace function complaintd.api_stats() returns setof jsonb language sql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
     with o as materialized (
-        select c.status, c.priority, c.category, c.team, c.assignee, c.degraded, c.received_at,
+        select c.status, c.priority, c.category, c.team, c.assignee, c.degraded, c.received_at, coalesce(c.first_id, c.id) as first,
                complaintd.api_next_due(c, t) < (select complaintd.now()) as overdue
         from complaintd.complaint c left join complaintd.timers t on t.complaint_id = c.id
         where c.status <> 'closed' and c.status <> 'resolved')
@@ -192,7 +192,7 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
                      'by_priority', complaintd.api_counts(array_agg(o.priority)),
                      'by_category', complaintd.api_counts(array_agg(o.category)),
                      'by_team', complaintd.api_counts(array_agg(o.team)),
-                     'by_scan', complaintd.api_scan_counts()) from o),
+                     'by_scan', complaintd.api_scan_counts((select f.first from o f order by 1 limit 1))) from o),
         'notifications', (select coalesce(jsonb_object_agg(x.state, x.n), '{}') from
                              (select n.state, count(*) as n from complaintd.notifications n
                               where n.state in ('pending', 'unknown') group by n.state

@@ -115,6 +115,9 @@ def test_clamd_finds_what_its_signatures_know(make_box, clamd):
     stats = json.loads(ctl(box, "stats", "--json"))
     assert stats["open"]["by_scan"] == {"quarantined": 1, "suspect": 1, "unscanned": 1}
 
+    assert box.db.rows("set local role complaintd_reader; select scan from complaints where ref = %s", bad["ref"]) == [{"scan": "quarantined"}]
+    assert good["ref"] in ctl(box, "list", "--scan", "clean")
+
     # a further mail of a complaint: the worst counts
     mark = letters.mark()
     box.mail(letters.mail(f"Re: {good['ref']} {mark}", f"{HARMFUL} {mark}"))
