@@ -4,12 +4,13 @@ import json
 import os
 import signal
 import smtplib
+import threading
 import time
 
 import pytest
 
 import letters
-from model import wait_for
+from model import model_check, wait_for
 from scanners import HARMFUL, UNWANTED, Clamd, Odd, Rspamd, http
 from test_reload import configuration, reload
 
@@ -276,6 +277,51 @@ def test_one_that_stays_dead_is_left_alone_and_noticed_when_it_is_back(make_box,
     assert "scan.paused checker=clamd" in box.log() and "scan.back checker=clamd" in box.log()
     assert box.metrics()['complaintd_scan_paused{checker="clamd"}'] == 0
     wait_for(lambda: box.metrics()["complaintd_rescan_left"] == 0, 10, "none is left")
+
+
+def test_checkers_that_come_and_go_under_load(make_box, clamd, rspamd):
+    """Four clients for some seconds, while one checker is killed and started and the other is frozen and thawed: every 250 is a message,
+    every message is looked at in the end, and what is harmful is found."""
+    box = make_box(overlay={"scan": {"clamd": {"address": [clamd.address], "timeout": "500ms"},
+                                     "rspamd": {"url": rspamd.url, "timeout": "500ms"}, "rescan": "300ms"}})
+    acked, slowest, ends = [], [], time.monotonic() + 12
+
+    def client(number):
+        while time.monotonic() < ends:
+            with smtplib.SMTP("127.0.0.1", box.smtp_port, timeout=30) as s:
+                for _ in range(5):
+                    mark = letters.mark()
+                    text = HARMFUL if len(acked) % 10 == 0 else "fine"
+                    who = f"c{number}@honest.example"
+                    begun = time.monotonic()
+                    s.sendmail(who, ["care@example.com"], letters.mail(f"Load {mark}", f"{text} {mark}", sender=f"C <{who}>"))
+                    slowest.append(time.monotonic() - begun)
+                    acked.append(mark)
+
+    threads = [threading.Thread(target=client, args=(i,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    for round_ in range(3):
+        time.sleep(1)
+        rspamd.freeze()
+        clamd.process.kill()
+        clamd.process.wait(10)
+        time.sleep(1.5)
+        rspamd.freeze(False)
+        clamd.start()
+    for t in threads:
+        t.join()
+    assert len(acked) > 20 and max(slowest) < 5, (len(acked), max(slowest))
+    model_check(box.db, acked)
+    assert box.db.value("select count(*) from scans") == len(acked)
+    wait_for(lambda: box.db.value("select count(*) from scans where next_attempt_at is not null") == 0, 90, "all are looked at in the end")
+    assert box.db.value("select count(*) from scans where verdict = 'unscanned'") == 0
+    wrong = ("select count(*) from scans s join messages m on m.id = s.message_id"
+             " where (s.verdict = 'quarantined') <> (strpos(m.body, %s) > 0)")
+    assert box.db.value(wrong, HARMFUL) == 0
+    assert box.metric("complaintd_scan_paused") == 0
+    again = box.metrics()['complaintd_rescans_total{result="verdict"}']
+    print(f"{len(acked)} mails, slowest {max(slowest):.2f} s, {again:.0f} checked again")
 
 
 def test_a_rescan_gives_up_at_last_and_holds_an_acknowledgement_back(make_box, closing):
