@@ -383,12 +383,8 @@ def test_a_reload_switches_it_on_and_off(make_box, clamd):
     assert "neither http:// to this host nor https://" in box.log()
 
 
-def test_a_stop_while_checkers_are_slow_loses_nothing(make_box, closing):
-    checker = odd(closing, "clamd")
-    checker.behaviour = None
-    box = make_box(overlay={"scan": {"clamd": {"address": [checker.address], "timeout": "50s"}}})
-    mark = letters.mark()
-    raw = letters.mail(f"Stopped {mark}", mark)
+def open_mail(box, raw):
+    """A session whose mail is sent and not answered."""
     s = smtplib.SMTP("127.0.0.1", box.smtp_port, timeout=60)
     s.ehlo("client.example")
     s.mail("customer@shop.example")
@@ -396,6 +392,52 @@ def test_a_stop_while_checkers_are_slow_loses_nothing(make_box, closing):
     s.putcmd("data")
     assert s.getreply()[0] == 354
     s.send(raw + b"\r\n.\r\n")
+    return s
+
+
+def test_what_was_stored_raw_is_checked_when_it_is_decoded(make_box, clamd):
+    box = make_box(overlay={"scan": {"clamd": {"address": [clamd.address]}}, "triage": {"budget": "300ms", "deadline": "3s"}})
+    workers = wait_for(lambda: box.workers("triage"), 20, "triage workers")
+    time.sleep(2)
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    mark = letters.mark()
+    box.mail(letters.mail(f"Raw {mark}", f"{HARMFUL} {mark}"))
+    assert box.db.value("select count(*) from pending") == 1 and box.db.value("select count(*) from scans") == 0
+    c = box.db.row("select id from receipts")
+    wait_for(lambda: box.db.value("select count(*) from pending") == 0, 60, "it is triaged")
+    assert box.db.value("select scan from complaints where id = %s", c["id"]) == "quarantined"
+
+
+def test_rules_that_change_while_a_mail_is_checked(make_box, closing):
+    """It goes back to the workers of now, and is not asked about twice; the same mail again meanwhile waits for it."""
+    checker = odd(closing, "clamd")
+    checker.behaviour = None
+    scan = {"clamd": {"address": [checker.address], "timeout": "8s"}, "rescan": "1h"}
+    box = make_box(overlay={"scan": scan})
+    mark = letters.mark()
+    raw = letters.mail(f"Between {mark}", mark)
+    first = open_mail(box, raw)
+    wait_for(lambda: checker.asked, 20, "it is being checked")
+    second = open_mail(box, raw)
+    c = configuration(box)
+    c["triage"] = {**c.get("triage", {}), "match_bytes": "16kB"}
+    reload(box, c)
+    answers = [s.getreply() for s in (first, second)]
+    assert [code for code, _ in answers] == [250, 250]
+    for s in (first, second):
+        s.close()
+    assert checker.asked == 1 and box.complaint_of(mark)["scan"] == "unscanned"
+    model_check(box.db, [mark])
+
+
+def test_a_stop_while_checkers_are_slow_loses_nothing(make_box, closing):
+    checker = odd(closing, "clamd")
+    checker.behaviour = None
+    box = make_box(overlay={"scan": {"clamd": {"address": [checker.address], "timeout": "50s"}}})
+    mark = letters.mark()
+    raw = letters.mail(f"Stopped {mark}", mark)
+    s = open_mail(box, raw)
     wait_for(lambda: checker.asked, 20, "it is being checked")
     os.kill(box.state["daemon"]["pid"], signal.SIGTERM)
     wait_for(lambda: "front.draining" in box.log(), 20, "the drain")
