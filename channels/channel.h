@@ -49,6 +49,7 @@ struct http_fetch {
     struct strlist headers;   /* "Name: value", validated: no CR or LF */
     const void *body;
     size_t nbody;
+    bool body_stays;          /* until `done`: it is not copied */
     int64_t timeout_us;
 };
 enum http_fetch_outcome {
@@ -59,6 +60,7 @@ enum http_fetch_outcome {
 struct http_fetch_result {
     enum http_fetch_outcome outcome;
     int status;
+    bool timed_out;         /* `timeout_us` ended it */
     int64_t retry_after_us; /* 0 when not said */
     const char *body;       /* at most 64 kB, NUL-terminated */
     size_t nbody;

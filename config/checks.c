@@ -326,6 +326,24 @@ static void check_listeners(struct loader *l)
     strlist_free(&seen);
 }
 
+static void check_scan(struct loader *l)
+{
+    static const char http[] = "http://";
+    const struct config *c = l->c;
+    const char *url = c->scan_rspamd_url, *host = url + strlen(http);
+    bool local = str_istarts(url, http) && (str_starts(host, "127.") || str_starts(host, "[::1]") || str_istarts(host, "localhost"));
+    if (*url && !local && !(str_istarts(url, "https://") && url[strlen("https://")]))
+        faults_add(l->f, root_mark(l, "scan.rspamd.url"),
+                   "scan.rspamd.url is neither http:// to this host nor https://: write one such as http://127.0.0.1:11333");
+    if (*url && url[strlen(url) - 1] == '/')
+        faults_add(l->f, root_mark(l, "scan.rspamd.url"), "scan.rspamd.url ends with a slash: leave it out");
+    if (c->nscan_clamd > 1)
+        faults_add(l->f, c->scan_clamd[1].mark, "scan.clamd.address is one address: leave the others out");
+    if (c->nscan_authserv_from && !c->scan_trusted_authserv_ids.n)
+        faults_add(l->f, root_mark(l, "scan.authserv_from"),
+                   "scan.authserv_from has no effect without scan.trusted_authserv_ids: write the names that those servers use");
+}
+
 #define KEY_BYTES 16
 static void check_thread_keys(struct loader *l)
 {
@@ -380,6 +398,7 @@ void check_general(struct loader *l)
     check_tls(l);
     check_gate(l);
     check_listeners(l);
+    check_scan(l);
     check_clients(l);
     check_thread_keys(l);
     if (c->state_dir[0] != '/' && root_given(l, "state_dir") && !*l->dir)

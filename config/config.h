@@ -260,6 +260,15 @@ struct config {
     /* loops */
     uint64_t loops_max_hops, loops_answers_per_address, loops_storm_mails;
     int64_t loops_storm_window_us, loops_task_delay_us;
+    /* scan */
+    char *scan_rspamd_url, *scan_rspamd_password; /* "": not asked; "" */
+    int64_t scan_rspamd_timeout_us, scan_clamd_timeout_us, scan_rescan_us;
+    uint64_t scan_rspamd_max_bytes, scan_clamd_max_bytes, scan_in_flight;
+    struct listen_addr *scan_clamd; /* one, or none: not asked */
+    size_t nscan_clamd;
+    struct strlist scan_trusted_authserv_ids;
+    struct network *scan_authserv_from;
+    size_t nscan_authserv_from;
     /* http */
     struct listen_addr *http_listen, *metrics_listen;
     size_t nhttp_listen, nmetrics_listen;

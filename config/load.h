@@ -83,7 +83,8 @@ enum opt_flags {
     OPT_REQUIRED = 1,
     OPT_RELOAD = 2,  /* no socket or connection is made from it: a reload takes it over (reload.c) */
     OPT_UNIX = 4,    /* unix sockets may be listened on */
-    OPT_INTERNAL = 8 /* for tests and measurements: not in the sample */
+    OPT_INTERNAL = 8, /* for tests and measurements: not in the sample */
+    OPT_PEER = 16     /* of addresses: others listen there, we connect anew each time */
 };
 
 /* What a value names; looked up when everything is read. */

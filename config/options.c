@@ -282,6 +282,32 @@ const struct option root_options[] = {
     {"loops.task_delay", OPT_DURATION, AT(loops_task_delay_us), .def = "2min", .min = "15s", .max = "1d", .flags = OPT_RELOAD,
      .doc = "How long the task for a mail that came back waits, so that a storm can still keep it back."},
 
+    {"scan.rspamd.url", OPT_STRING, AT(scan_rspamd_url), .def = "", .flags = OPT_RELOAD,
+     .doc = "rspamd's normal worker, such as http://127.0.0.1:11333, asked about every mail; http only to this host. \"\": it is not asked."},
+    {"scan.rspamd.password", OPT_SECRET, AT(scan_rspamd_password), .flags = OPT_RELOAD,
+     .doc = "Its password, if it wants one."},
+    {"scan.rspamd.timeout", OPT_DURATION, AT(scan_rspamd_timeout_us), .def = "2s", .min = "10ms", .max = "1min", .flags = OPT_RELOAD,
+     .doc = "A mail that it has not judged by then goes on unscanned."},
+    {"scan.rspamd.max_size", OPT_SIZE, AT(scan_rspamd_max_bytes), .def = "10MB", .min = "1kB", .max = "48MB", .flags = OPT_RELOAD,
+     .doc = "Larger mails are not shown to it and are unscanned."},
+    {"scan.clamd.address", OPT_LISTEN, LIST(scan_clamd, nscan_clamd), .def = "[]", .flags = OPT_UNIX | OPT_PEER | OPT_RELOAD,
+     .doc = "Where clamd listens, one address or unix socket, such as unix:/run/clamav/clamd.ctl; it is asked about every mail. None: it is "
+            "not asked."},
+    {"scan.clamd.timeout", OPT_DURATION, AT(scan_clamd_timeout_us), .def = "2s", .min = "10ms", .max = "1min", .flags = OPT_RELOAD,
+     .doc = "A mail that it has not judged by then goes on unscanned."},
+    {"scan.clamd.max_size", OPT_SIZE, AT(scan_clamd_max_bytes), .def = "25MB", .min = "1kB", .max = "48MB", .flags = OPT_RELOAD,
+     .doc = "Larger mails are not shown to it and are unscanned. No more than StreamMaxLength, MaxScanSize and MaxFileSize of clamd's own, "
+            "over which it would call a mail clean that it did not read."},
+    {"scan.in_flight", OPT_COUNT, AT(scan_in_flight), .def = "32", .min = "1", .max = "64", .unit = "mails", .flags = OPT_RELOAD,
+     .doc = "Mails that are checked at a time; others wait for as long as a check may take, then go on unscanned."},
+    {"scan.rescan", OPT_DURATION, AT(scan_rescan_us), .def = "1min", .min = "100ms", .max = "1d", .flags = OPT_RELOAD,
+     .doc = "Pause before an unscanned mail is checked again; it doubles each time."},
+    {"scan.trusted_authserv_ids", OPT_STRINGS, AT(scan_trusted_authserv_ids), .def = "[]", .flags = OPT_RELOAD,
+     .doc = "Names under which our own mail servers in front write Authentication-Results (RFC 8601). They must remove such fields of others "
+            "under these names."},
+    {"scan.authserv_from", OPT_NETWORKS, LIST(scan_authserv_from, nscan_authserv_from), .flags = OPT_RELOAD,
+     .doc = "Networks of those servers; whoever brings mail by LMTP is one of them. From elsewhere such fields are not believed."},
+
     {"http.listen", OPT_LISTEN, LIST(http_listen, nhttp_listen), .def = "[]",
      .doc = "Addresses of the HTTP server (SMS webhooks, health); none: it is off."},
     {"http.max_body", OPT_SIZE, AT(http_max_body_bytes), .def = "256kB", .min = "1kB", .max = "16MB",

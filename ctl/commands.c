@@ -22,6 +22,7 @@ const struct ctl_command ctl_commands[] = {
                  {"desk", OPTION_TEXT, "DESK", "only this desk"},
                  {"overdue", OPTION_FLAG, NULL, "only what has missed a deadline"},
                  {"degraded", OPTION_FLAG, NULL, "only what could not be decoded in full"},
+                 {"scan", OPTION_TEXT, "VERDICT", "clean, unscanned, suspect or quarantined"},
                  {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
                  {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
     {.name = "show", .help = "one complaint with its messages, deadlines, steps and events", .verb = "SHOW",

@@ -28,7 +28,7 @@ struct ctl_command {
     int timeout_s;
     int (*run)(const struct ctl_globals *g, json_t *args); /* instead of a request */
     void (*print)(const struct answer *a, struct buf *out);
-    struct ctl_option options[12];
+    struct ctl_option options[14];
 };
 extern const struct ctl_command ctl_commands[];
 extern const size_t ctl_command_count;

@@ -10,7 +10,7 @@
 #include "daemon/escalation/plan.h"
 #include "daemon/escalation/tell.h"
 #include "daemon/intake/handle.h"
-#include "daemon/job.h"
+#include "daemon/pipeline_scan.h"
 
 /* One that came back this often is stored in a transaction of its own, so that others' races are no longer its own. */
 #define ALONE_ROUNDS 2
@@ -208,7 +208,7 @@ static const char *no_acknowledgement(const struct config *c, const struct job *
         return "no SMS provider is configured";
     if (!by_sms && unreachable)
         return "the address is not ASCII, and mail to such addresses (SMTPUTF8) cannot be sent";
-    return NULL;
+    return job_scan_silence(j);
 }
 
 /* Every person's complaint is acknowledged once; where it is not, the row says why (RFC 3834 and what follows from it). Returns that, or
@@ -309,6 +309,10 @@ static char *decision_text(const struct job *j, const json_t *thread, const char
     json_text_member(&b, "acknowledgement", ack);
     put_signals(&b, j->rec);
     put_degraded(&b, j->rec);
+    if (j->item.scan_detail) {
+        json_text_name(&b, "scan");
+        buf_append_str(&b, j->item.scan_detail);
+    }
     buf_append_char(&b, '}');
     return buf_steal(&b);
 }
@@ -357,6 +361,7 @@ void job_decide(const struct config *c, struct job *j)
     it->rec = j->rec;
     memcpy(it->ukey, j->ukey, sizeof it->ukey);
     it->alone = j->rounds >= ALONE_ROUNDS;
+    job_scan_decide(c, j);
     it->desk = j->env->desks.v[0];
     it->channel = r->said_channel ? r->said_channel : j->env->channel == CH_MAIL ? "mail" : channel_name(j->env->channel);
     it->language = r->language && strcmp(r->language, "und") != 0 ? r->language

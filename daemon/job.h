@@ -9,6 +9,7 @@
 enum job_stage {
     JOB_TURN, /* large, waits for its turn at the workers */
     JOB_WORKER,
+    JOB_SCAN,
     JOB_LOOKUP,
     JOB_STORE,
     JOB_WAITING, /* for another job with the same key */
@@ -37,6 +38,8 @@ struct job {
     uint8_t ukey[LEDGER_KEY_SIZE];
     char *handle;             /* "mail:…" */
     char *sender;             /* normalized address or number; part of `handle` */
+    struct job_scan *scan;    /* pipeline_scan.h; NULL: no checker was asked */
+    bool sender_unproven;     /* somebody looked who the sender is, and it is not proven */
     bool staff;               /* `sender` belongs to a team or contact of the configuration */
     uint8_t keys[JOB_MAX_KEYS][LEDGER_KEY_SIZE];
     enum thread_evidence key_evidence[JOB_MAX_KEYS];

@@ -74,6 +74,14 @@ union all
 select 'unknown word', m.id, m.security from complaintd.messages m
     where m.security not in ('smime-signed', 'smime-encrypted', 'pgp-signed', 'pgp-encrypted')
 union all
+select 'scan without message', s.message_id, s.verdict
+    from complaintd.scans s left join complaintd.messages m on m.id = s.message_id where m.id is null
+union all
+select 'unknown word', s.message_id, s.verdict from complaintd.scans s where s.verdict not in ('clean', 'unscanned', 'suspect', 'quarantined')
+union all
+select 'scanned message that would be checked again', s.message_id, s.verdict
+    from complaintd.scans s where s.verdict in ('clean', 'quarantined') and s.next_attempt_at is not null
+union all
 select 'notification without complaint', n.id, n.purpose
     from complaintd.notifications n left join complaintd.complaint c on c.id = n.complaint_id where c.id is null
 union all

@@ -116,6 +116,7 @@ static void decode_all(struct decoding *d, GMimeMessage *m)
     unsigned flags = d->view->flags;
     part_text_init(&t);
     buf_init(&d->later, RECORD_MAX_TEXT);
+    decode_auth(d->r, d->e->raw.data, d->e->raw.len);
     if (m) {
         d->hint = decode_charset_hint(m);
         decode_word_charset(decode_header(GMIME_OBJECT(m), "Subject"), d->word_hint);

@@ -63,6 +63,11 @@ const char *decode_charset_hint(GMimeMessage *m);
 /* "Name <address>" of the first mailbox of a field as text for people; "" when there is none. */
 CD_MUSTUSE char *decode_header_people(struct decoding *d, GMimeMessage *m, const char *name);
 
+/* ---- decode_auth.c ---- */
+
+/* What mail servers in front say of the sender, into the record. */
+void decode_auth(struct record *r, const void *raw, size_t n);
+
 /* ---- decode_class.c ---- */
 
 void decode_class(struct decoding *d, GMimeMessage *m);

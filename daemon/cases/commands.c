@@ -25,7 +25,7 @@ struct case_arg {
     bool required;
 };
 
-#define MAX_ARGS 11
+#define MAX_ARGS 12
 struct case_command {
     const char *verb;
     enum role role;
@@ -115,6 +115,16 @@ static const char *read_team(const struct config *c, const json_t *v, char **ret
     return read_word(c, v, ret);
 }
 
+static const char *read_scan(const struct config *c, const json_t *v, char **ret)
+{
+    static const char *const verdicts[] = {"clean", "unscanned", "suspect", "quarantined"};
+    const char *s = json_string_value(v);
+    for (size_t i = 0; s && i < ARRAY_LEN(verdicts); i++)
+        if (strcmp(s, verdicts[i]) == 0)
+            return read_word(c, v, ret);
+    return "not a verdict: clean, unscanned, suspect or quarantined";
+}
+
 static const char *read_bool(const struct config *c CD_UNUSED, const json_t *v, char **ret)
 {
     if (!json_is_boolean(v))
@@ -193,13 +203,13 @@ static const struct case_command commands[] = {
     {"SHOW", ROLE_INTAKE, TAIL_FULL, ACTION_COUNT, "select complaintd.api_show($1, $2::boolean)", {NULL},
      {{"ref", read_ref, true}}},
     {"LIST", ROLE_AGENT, TAIL_NONE, ACTION_COUNT,
-     "select complaintd.api_list($1, $2, $3, $4, $5, $6, $7, $8::boolean, $9::boolean, $10::integer,"
-     " $11::uuid)",
+     "select complaintd.api_list($1, $2, $3, $4, $5, $6, $7, $8::boolean, $9::boolean, $10,"
+     " $11::integer, $12::uuid)",
      {NULL},
      {{"status", read_status, false}, {"category", read_word, false}, {"priority", read_priority, false},
       {"team", read_word, false}, {"assignee", read_word, false}, {"channel", read_word, false},
       {"desk", read_word, false}, {"overdue", read_bool, false}, {"degraded", read_bool, false},
-      {"limit", read_limit, false}, {"after", read_cursor, false}}},
+      {"scan", read_scan, false}, {"limit", read_limit, false}, {"after", read_cursor, false}}},
     {"ATTACHMENT", ROLE_AGENT, TAIL_NONE, ACTION_COUNT,
      "select complaintd.api_attachment($1, $2::integer, $3::uuid, $4::integer, coalesce($5::integer, " MAX_PIECE_TEXT "))", {NULL},
      {{"ref", read_ref, true}, {"n", read_n, false}, {"message", read_message, false}, {"offset", read_offset, false}, {"length", read_piece, false}}},

@@ -63,7 +63,9 @@ static const struct pg_stmt sql_claim = {
     " returning n.id, n.purpose, n.class, n.level, n.transport, n.recipient, n.language, n.payload, n.attempts, n.idempotency_key,"
     "   n.not_after <= complaintd.now(), c.ref, c.desk, c.customer_name, c.category, c.priority, c.team, c.status,"
     "   (extract(epoch from c.received_at) * 1000000)::bigint, (extract(epoch from t.first_response_due) * 1000000)::bigint,"
-    "   m.subject, left(m.body, 400), m.message_id, c.id, (extract(epoch from t.acknowledge_due) * 1000000)::bigint,"
+    "   m.subject, case when n.purpose <> 'acknowledgement' and complaintd.scan_of(c) = 'quarantined'"
+    "     then '(quarantined: not shown outside the system)' else left(m.body, 400) end, m.message_id, c.id,"
+    "   (extract(epoch from t.acknowledge_due) * 1000000)::bigint,"
     "   (extract(epoch from t.resolve_due) * 1000000)::bigint, n.signed_with, m.in_reply_to"};
 
 static const struct pg_stmt sql_record = {

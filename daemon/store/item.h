@@ -90,6 +90,10 @@ struct store_item {
     char *answered;           /* "mail:…" of a known customer who is answered automatically, owned; NULL: none */
     bool reached;             /* `handle` is marked as unreachable, and wrote: the mark goes */
     char *attachments;        /* JSON array, owned; NULL: none */
+    /* what checkers said of it (daemon/scan); NULL: nobody was asked */
+    const char *scan;         /* "clean", "unscanned", … */
+    char *scan_detail;        /* JSON, owned */
+    int64_t rescan_us;        /* it is checked again so much later; 0: not */
     /* the store's */
     bool duplicate;
     unsigned attempts;

@@ -70,6 +70,11 @@ static bool has_attachments(const struct store_item *it)
     return it->attachments != NULL;
 }
 
+static bool has_scan(const struct store_item *it)
+{
+    return it->scan != NULL;
+}
+
 static bool has_links(const struct store_item *it)
 {
     return it->nlinks > 0;
@@ -361,6 +366,7 @@ static void write_store(const struct run *r, struct pg *pg)
     insert_all(r, pg, TABLE_KEYS, is_any, key_count, by_key);
     insert_all(r, pg, TABLE_COMPLAINT, is_new, NULL, NULL);
     insert_all(r, pg, TABLE_MESSAGE, is_any, NULL, NULL);
+    insert_all(r, pg, TABLE_SCANS, has_scan, NULL, NULL);
     insert_all(r, pg, TABLE_EVENT, is_new, NULL, NULL);
     insert_all(r, pg, TABLE_TIMERS, is_new, NULL, NULL);
     insert_all(r, pg, TABLE_NOTIFICATIONS, is_any, note_count, NULL);

@@ -65,6 +65,15 @@ GETTER(sent_at) { pg_el_time(p, it->rec->sent_at_us); }
 GETTER(charset_note) { pg_el_text(p, it->rec->charset_note); }
 GETTER(security) { pg_el_text(p, it->rec->security); }
 GETTER(raw) { pg_el_bytes(p, it->env->raw.data, it->env->raw.len); }
+GETTER(scan) { pg_el_text(p, it->scan); }
+GETTER(scan_detail) { pg_el_text(p, it->scan_detail); }
+GETTER(rescan_ms)
+{
+    if (it->rescan_us)
+        pg_el_int4(p, (int32_t)(it->rescan_us / CD_MSEC(1)));
+    else
+        pg_el_null(p);
+}
 GETTER(acknowledge_due) { pg_el_time(p, it->due_us[0]); }
 GETTER(first_response_due) { pg_el_time(p, it->due_us[1]); }
 GETTER(resolve_due) { pg_el_time(p, it->due_us[2]); }
@@ -130,6 +139,10 @@ static const struct column message[] = {
     COL(received_at, TIMESTAMPTZ, received_at), COL(sent_at, TIMESTAMPTZ, sent_at), COL(raw, BYTEA, raw), COL(digest, BYTEA, digest),
     COL(charset_note, TEXT, charset_note), COL(security, TEXT, security),
 };
+static const struct column scans[] = {
+    COL(message_id, UUID, id), COL(verdict, TEXT, scan), COL(detail, TEXT, scan_detail), COL(scanned_at, TIMESTAMPTZ, received_at),
+    EXPR(next_attempt_at, "clock_timestamp() + next_attempt_at * interval '1 millisecond'", INT4, rescan_ms),
+};
 static const struct column event[] = {
     COL(id, UUID, id), COL(complaint_id, UUID, id), CONSTANT(seq, "1"), COL(at, TIMESTAMPTZ, received_at), COL(actor, TEXT, actor),
     CONSTANT(kind, "'received'"), COL(data, TEXT, event), CONSTANT(prev_hash, "''::bytea"), COL(hash, BYTEA, event_hash),
@@ -161,6 +174,7 @@ static const struct table_spec {
     TABLE(TABLE_KEYS, thread_keys, "thread_keys"),
     TABLE(TABLE_COMPLAINT, complaint, "complaint"),
     TABLE(TABLE_MESSAGE, message, "message"),
+    TABLE(TABLE_SCANS, scans, "scans"),
     TABLE(TABLE_EVENT, event, "event"),
     TABLE(TABLE_TIMERS, timers, "timers"),
     TABLE(TABLE_NOTIFICATIONS, notifications, "notifications"),

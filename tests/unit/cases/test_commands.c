@@ -169,9 +169,14 @@ static void statements(void **state CD_UNUSED)
                 "{\"overdue\":true,\"limit\":2,\"after\":\"0192A000-0000-7000-8000-000000000001\"}", &q,
                 &err),
         0);
-    PARAMS(&q, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "true", NULL, "2",
+    PARAMS(&q, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "true", NULL, NULL, "2",
            "0192a000-0000-7000-8000-000000000001");
     case_query_free(&q);
+    assert_int_equal(prepare("LIST", ROLE_AGENT, "{\"scan\":\"quarantined\"}", &q, &err), 0);
+    PARAMS(&q, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "quarantined", NULL, NULL);
+    case_query_free(&q);
+    refused("LIST", ROLE_AGENT, "{\"scan\":\"dirty\"}", CD_EINVAL, "bad-argument", "scan");
+    refused("LIST", ROLE_AGENT, "{\"scan\":1}", CD_EINVAL, "bad-argument", "scan");
     assert_int_equal(prepare("STATS", ROLE_AGENT, "{}", &q, &err), 0);
     assert_int_equal(q.nparams, 0);
     case_query_free(&q);
