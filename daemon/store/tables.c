@@ -57,7 +57,7 @@ GETTER(sender) { pg_el_text(p, it->rec->email ? it->rec->email : it->rec->phone 
 GETTER(recipients) { pg_el_text(p, it->recipients); }
 GETTER(subject) { pg_el_text(p, it->rec->subject); }
 GETTER(body) { pg_el_text(p, it->rec->text); }
-GETTER(text_new) { pg_el_text(p, it->rec->text_new); } /* NULL where it is the body: the view says so (schema/0004) */
+GETTER(text_new) { pg_el_text(p, it->rec->text_new); } /* NULL where it is the body, as the view `messages` knows */
 GETTER(text_quoted) { pg_el_text(p, it->rec->text_quoted); }
 GETTER(message_id) { pg_el_text(p, it->rec->message_id); }
 GETTER(in_reply_to) { pg_el_text(p, it->rec->in_reply_to); }
