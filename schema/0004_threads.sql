@@ -18,18 +18,13 @@ create index receipts_received on complaintd.receipts using brin (received_at);
 create function complaintd.thread_state(c complaintd.complaint) returns json language plpgsql stable as $$
 begin
     return (select json_build_object(
-        'who', (select json_agg(distinct p.who) from (
-            select unnest(x.senders) as who union all select c.customer_email union all select c.customer_phone
-            union all select unnest(u.emails || u.phones) from complaintd.customers u where u.id = c.customer_id
-            union all select unnest(array[o.customer_email, o.customer_phone]) from complaintd.complaint o where o.merged_into = c.id) p
-            where p.who is not null),
-        'last', (extract(epoch from greatest(x.last_at, c.received_at, c.acknowledged_at, c.responded_at, c.resolved_at, c.closed_at,
-                                             c.acked_at)) * 1000000)::bigint,
-        'subjects', json_build_array(x.first, x.latest))
-        from (select array_agg(distinct m.sender) as senders, max(m.received_at) as last_at, max(m.subject) filter (where m.id = c.id) as first,
-                     (array_agg(m.subject order by m.received_at desc, m.id desc))[1] as latest
-              from complaintd.messages m where m.complaint_id = c.id and m.id >= coalesce(c.first_id, c.id) and m.direction = 'in'
-                  and m.class = 'person') x);
+        'who', array_remove(array_agg(distinct m.sender) || c.customer_email || c.customer_phone
+                            || (select u.emails || u.phones from complaintd.customers u where u.id = c.customer_id), null),
+        'last', (extract(epoch from greatest(max(m.received_at), c.received_at, c.acknowledged_at, c.responded_at, c.resolved_at,
+                                             c.closed_at, c.acked_at)) * 1000000)::bigint,
+        'subjects', array[max(m.subject) filter (where m.id = c.id), (array_agg(m.subject order by m.received_at desc, m.id desc))[1]])
+        from complaintd.messages m where m.complaint_id = c.id and m.id >= coalesce(c.first_id, c.id) and m.direction = 'in'
+            and m.class = 'person');
 end $$;
 drop function complaintd.participants(complaintd.complaint);
 

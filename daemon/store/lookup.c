@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/core/clock.h"
+#include "daemon/core/metrics.h"
 #include "daemon/store/pg.h"
 
 #define MAX_REQUESTS 200
@@ -183,12 +184,14 @@ static struct thread_candidate *add_candidate(struct lookup_request *q, enum thr
             q->candidates[i].evidence = CD_MIN(q->candidates[i].evidence, e); /* the order of the enum is that of strength */
             return &q->candidates[i];
         }
-    if (q->ncandidates < LOOKUP_MAX_CANDIDATES)
+    if (q->ncandidates < LOOKUP_MAX_CANDIDATES) {
         c = &q->candidates[q->ncandidates++];
-    else if ((c = weakest(q, e)))
+    } else {
+        metrics_inc(M_THREAD_CANDIDATES);
+        if (!(c = weakest(q, e)))
+            return NULL;
         thread_candidate_clear(c);
-    else
-        return NULL;
+    }
     *c = (struct thread_candidate){.complaint_id = id};
     fill_candidate(c, e, res, row);
     return c;

@@ -10,7 +10,7 @@ import yaml
 
 import letters
 import processes
-from clients import send_mail
+from clients import RawSmtp, send_mail
 from model import settle, wait_for
 
 
@@ -69,6 +69,40 @@ def test_conversations_at_both(make_box):
         logs = box.log() + f.read()
     assert "sqlstate=40P01" not in logs, "they write in one order"
     assert "sqlstate=23505" in logs, "they met"
+
+
+def test_33_duplicate_delivery(make_box):
+    """The same mail by two ways and again after a 250 that was lost: one row. Its Message-ID again with other words: two rows, linked."""
+    box = make_box()
+    box.killed = True  # half of the receipts were counted by the other daemon
+    mark, sender, other_sender = letters.mark(), "twice@shop.example", "other@shop.example"
+
+    def mail(text, who, way):
+        raw = letters.mail("Broken kettle", text, sender=f"T <{who}>", message_id=f"{mark}@shop.example", date="Mon, 05 Oct 2026 10:00:00 +0000")
+        return f"Received: from {way}.example by mx.example; Mon, 05 Oct 2026 10:00:01 +0000\r\n".encode() + raw
+
+    def rows(who):
+        return box.db.rows("select m.id, m.complaint_id, r.outcome from messages m join receipts r on r.id = m.id where m.sender = %s", who)
+
+    with second(box) as port, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        ways = [(p, mail(f"text {mark}", sender, f"way{i}"), sender) for i, p in enumerate([box.smtp_port, port] * 4)]
+        assert [code for code, _ in pool.map(lambda t: send_mail(*t), ways)] == [250] * 8
+        for p in (box.smtp_port, port):  # the client is gone before its answer, and comes again
+            with RawSmtp(p) as s:
+                s.command("EHLO client.example")
+                for line in (f"MAIL FROM:<{sender}>", "RCPT TO:<care@example.com>", "DATA"):
+                    s.command(line)
+                s.send(mail(f"later {mark}", sender, "lost").decode() + "\r\n.\r\n")
+            assert send_mail(p, mail(f"later {mark}", sender, "again"), sender)[0] == 250
+        assert send_mail(port, mail(f"stolen {mark}", other_sender, "third"), other_sender)[0] == 250
+        settle(box.db, 60)
+    mine, others = rows(sender), rows(other_sender)
+    assert sorted(r["outcome"] for r in mine) == ["follow-up", "new"], "each content once"
+    assert len({r["complaint_id"] for r in mine}) == 1, "linked by one complaint, for it is one sender"
+    [stranger] = others
+    assert stranger["complaint_id"] == stranger["id"]
+    links = box.db.rows("select l.other_id, l.kind from complaintd.links l where l.complaint_id = %s", stranger["id"])
+    assert links == [{"other_id": mine[0]["complaint_id"], "kind": "same-message-id"}]
 
 
 def thread_of(rng, n):

@@ -151,6 +151,18 @@ def test_split_with_what_followed(box):
     assert message_of(box, marks[3])["complaint_id"] == off["id"] and message_of(box, marks[1])["complaint_id"] == old["id"]
 
 
+def test_both_by_complaintctl(box):
+    a, b = new(box)[0], new(box)[0]
+    merged = box.ctl("merge", a["ref"], b["ref"])
+    assert merged.returncode == 0 and "duplicate" in merged.stdout
+    shown = box.ctl("show", a["ref"]).stdout
+    assert b["ref"] in shown and str(a["id"]) in shown, "the message's id, for split"
+    assert box.ctl("merge", a["ref"], b["ref"], check=False).returncode == 1
+    split = box.ctl("split", b["ref"], str(a["id"]), "--later")
+    assert split.returncode == 0 and a["ref"] in split.stdout
+    assert box.db.value("select status from complaints where id = %s", a["id"]) == "open"
+
+
 def test_what_cannot_be_split(box):
     first, _, sender = ids()
     one, two = letters.mark(), letters.mark()

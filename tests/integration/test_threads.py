@@ -98,12 +98,26 @@ def test_a_mail_between_two_complaints_links_them(box):
     assert message_of(box, three)["complaint_id"] == places[0]
 
 
+def test_more_complaints_than_are_compared(box):
+    """A digest of eleven matters: it joins one of them, and what was left out is counted."""
+    sender, marks = ids()[2], [letters.mark() for _ in range(11)]
+    for m in marks:
+        send(box, m, sender, f"{m}@shop.example")
+    places = {message_of(box, m)["complaint_id"] for m in marks}
+    assert len(places) == 11
+    before, last = box.metric("complaintd_thread_candidates_dropped_total"), letters.mark()
+    send(box, last, sender, None, [("References", " ".join(f"<{m}@shop.example>" for m in marks))], "Re: all of them")
+    assert message_of(box, last)["complaint_id"] in places
+    assert box.metric("complaintd_thread_candidates_dropped_total") == before + 3
+
+
 def test_who_takes_part_is_asked_once_a_complaint(make_box):
     """However many of a mail's references lead to it: it may have thousands of messages."""
     box = make_box()
     sender, one, two = ids()[2], letters.mark(), letters.mark()
     references = " ".join(f"<{secrets.token_hex(6)}@shop.example>" for _ in range(40))
     send(box, one, sender, None, [("References", references)])
+    message_of(box, one)  # triaged
     assert box.db.value("select count(*) from thread_keys") == 41
     box.db.execute("create sequence public.asked")
     made = box.db.value("select pg_get_functiondef('complaintd.thread_state'::regproc)")
