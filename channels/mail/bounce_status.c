@@ -143,14 +143,13 @@ static const struct phrase {
                         "couldn't create|transmission failure"},
 };
 
-/* s holds one of the words, without regard to case. */
+/* The text holds one of the words. */
 static bool has_words(const char *lower, const char *words)
 {
-    char one[80];
+    size_t len = strlen(lower);
     for (const char *p = words; *p;) {
         size_t n = strcspn(p, "|");
-        snprintf(one, sizeof one, "%.*s", (int)n, p);
-        if (n && n < sizeof one && strstr(lower, one))
+        if (n && memmem(lower, len, p, n))
             return true;
         p += n + (p[n] == '|');
     }
