@@ -11,6 +11,11 @@ CD_MUSTUSE char *mail_message_id(const struct config *cfg, const char *key);
 /* The host name if it may stand in a command or an address, otherwise "localhost". */
 const char *mail_safe_hostname(const char *name);
 
+/* ---- out_flow.c ---- */
+
+/* The text as format=flowed, LF line ends. `text` is valid UTF-8. */
+void mail_flow_text(struct buf *b, const char *text);
+
 /* ---- out_encode.c; faults show in buf.failed ---- */
 
 /* "Name: text" with the text folded and, where needed, as RFC 2047 encoded words. Control bytes become
@@ -18,6 +23,6 @@ const char *mail_safe_hostname(const char *name);
 void mail_encode_field(struct buf *b, const char *name, const char *text);
 /* "Name: Display <address>"; `display` may be "" or NULL, `address` is valid already. */
 void mail_encode_mailbox(struct buf *b, const char *name, const char *display, const char *address);
-/* Content-Transfer-Encoding, the empty line and the body: quoted-printable, or base64 when that is shorter.
- */
+/* Content-Transfer-Encoding, the empty line and the body, which is valid UTF-8: quoted-printable, or base64
+ * when that is shorter. */
 void mail_encode_body(struct buf *b, const char *text);
