@@ -115,13 +115,15 @@ int mail_message_build(const struct config *cfg, const struct outgoing *m, int64
     const char *from = m->from && m->from[0] ? m->from : cfg->mail_from;
     char date[CLOCK_TEXT_SIZE];
 
-    if (!address_ok(from) || !address_ok(m->recipient) ||
+    CD_CLEANUP_FREE char *to = mail_address_on_wire(m->recipient);
+
+    if (!to || !address_ok(from) ||
         (m->reply_to && m->reply_to[0] && !address_ok(m->reply_to)))
         return CD_EINVAL;
     clock_format_mail(now_us, date);
     buf_printf(out, "Date: %s\r\n", date);
     mail_encode_mailbox(out, "From", cfg->mail_from_name, from);
-    mail_encode_mailbox(out, "To", NULL, m->recipient);
+    mail_encode_mailbox(out, "To", NULL, to);
     if (m->reply_to && m->reply_to[0])
         mail_encode_mailbox(out, "Reply-To", NULL, m->reply_to);
     if (m->subject && m->subject[0])

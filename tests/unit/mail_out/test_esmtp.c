@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "channels/mail/mail.h"
+#include "channels/mail/out_wire.h"
 #include "daemon/core/clock.h"
 #include "daemon/core/err.h"
 #include "daemon/core/metrics.h"
@@ -119,6 +120,9 @@ static int set_up(void **state)
                             .mail_relay_user = (char *)"",
                             .mail_relay_password = (char *)"",
                             .mail_relay_ca_file = (char *)"",
+                            .mail_relay_batch = OUT_BATCH_MAX,
+                            .mail_relay_down_after = 100,
+                            .mail_relay_retry_us = CD_SEC(30),
                             .mail_workers = 1,
                             .mail_send_timeout_us = CD_SEC(12)};
     t.host = (struct channel_host){.base = t.base, .cfg = &t.cfg, .send_done = on_send_done};

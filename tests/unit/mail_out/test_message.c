@@ -310,7 +310,7 @@ static void folding(void **state)
 static void bad_addresses(void **state)
 {
     static const char *const bad[] = {"",      "nobody", "a@b\r\nRCPT TO:<c@d>", "a@b>", "<a@b>",
-                                      "a b@c", "a@b c",  "客@例.example"};
+                                      "a b@c", "a@b c",  "a@\xe2\x80\xa8.example", "a@-例.example", "a@例..example"};
     struct outgoing m = plain_message();
     struct buf b;
 
@@ -326,6 +326,50 @@ static void bad_addresses(void **state)
     m.reply_to = NULL;
     m.from = "x@y\n";
     assert_int_equal(mail_message_build(&cfg, &m, 0, &b), CD_EINVAL);
+    m = plain_message();
+    m.from = "客@x.example"; /* configured, or read from mail: only recipients may be outside ASCII */
+    assert_int_equal(mail_message_build(&cfg, &m, 0, &b), CD_EINVAL);
+    buf_free(&b);
+}
+
+/* A domain outside ASCII has a form within it; a local part has none. */
+static void international_addresses(void **state)
+{
+    static const struct {
+        const char *address, *wire;
+    } cases[] = {
+        {"ann@shop.example", "ann@shop.example"},
+        {"ann@Bücher.example", "ann@xn--bcher-kva.example"},
+        {"ann@bu\xcc\x88"
+         "cher.example",
+         "ann@xn--bcher-kva.example"}, /* not composed */
+        {"ann@例子.中国", "ann@xn--fsqu00a.xn--fiqs8s"},
+        {"ann@straße.example", "ann@xn--strae-oqa.example"}, /* IDNA 2008, not 2003 */
+        {"客户@例子.中国", "客户@xn--fsqu00a.xn--fiqs8s"},
+        {"\"a@b\"@例子.中国", "\"a@b\"@xn--fsqu00a.xn--fiqs8s"},
+        {"a@[192.0.2.1]", "a@[192.0.2.1]"},
+        {"a@\xe2\x98\x83\xe2\x80\x8d.example", NULL}, /* a joiner where none may stand */
+        {"nobody", NULL},
+        {NULL, NULL},
+    };
+    struct outgoing m = plain_message();
+    struct buf b;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CD_CLEANUP_FREE char *s = mail_address_on_wire(cases[i].address);
+        if (!cases[i].wire)
+            assert_null(s);
+        else
+            assert_string_equal(s, cases[i].wire);
+    }
+    m.recipient = "ann@例子.中国";
+    CD_CLEANUP_FREE char *s = build(&m); /* all of it ASCII */
+    assert_non_null(strstr(s, "\r\nTo: ann@xn--fsqu00a.xn--fiqs8s\r\n"));
+    m.recipient = "客户@例子.中国";
+    buf_init(&b, CD_MIB(1));
+    assert_int_equal(mail_message_build(&cfg, &m, 0, &b), 0);
+    assert_non_null(strstr(buf_str(&b), "\r\nTo: 客户@xn--fsqu00a.xn--fiqs8s\r\n"));
     buf_free(&b);
 }
 
@@ -355,25 +399,27 @@ static void hostnames(void **state)
 static void frames(void **state)
 {
     struct out_message v[OUT_BATCH_MAX];
+    size_t relay;
     struct buf b;
 
     (void)state;
     buf_init(&b, CD_KIB(64));
-    job_begin(&b, 2);
+    job_begin(&b, 1, 2);
     job_add(&b, "", "a@b.example", "text", 4);
     job_add(&b, "x@y.example", "c@d.example", "", 0);
-    assert_int_equal(job_read(b.data, b.len, v), 2);
+    assert_int_equal(job_read(b.data, b.len, &relay, v), 2);
+    assert_int_equal(relay, 1);
     assert_string_equal(v[0].from, "");
     assert_string_equal(v[1].rcpt, "c@d.example");
     assert_memory_equal(v[0].text, "text", 4);
     job_free(v);
     for (size_t n = 0; n < b.len; n++) { /* cut anywhere */
-        assert_true(job_read(b.data, n, v) < 0);
+        assert_true(job_read(b.data, n, &relay, v) < 0);
         job_free(v);
     }
     buf_reset(&b);
-    job_begin(&b, OUT_BATCH_MAX + 1);
-    assert_int_equal(job_read(b.data, b.len, v), CD_EINVAL);
+    job_begin(&b, 0, OUT_BATCH_MAX + 1);
+    assert_int_equal(job_read(b.data, b.len, &relay, v), CD_EINVAL);
     job_free(v);
     buf_reset(&b);
     struct part p = {.kind = PART_OUTCOME, .index = 3, .outcome = SEND_RETRY, .detail = (char *)"why"}, q;
@@ -401,6 +447,7 @@ int main(void)
         cmocka_unit_test(fake_encoded_words),
         cmocka_unit_test(folding),
         cmocka_unit_test(bad_addresses),
+        cmocka_unit_test(international_addresses),
         cmocka_unit_test(too_large),
         cmocka_unit_test(hostnames),
         cmocka_unit_test(frames),
