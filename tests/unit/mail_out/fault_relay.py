@@ -108,6 +108,7 @@ class Dialogue:
         self.say("dot", "250 2.0.0 kept")
 
     def run(self):
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.say("greeting", "220 relay ESMTP")
         while True:
             words = self.line().upper().split()
