@@ -79,6 +79,12 @@ static struct message *message_of(struct session *s, smtp_message_t handle)
     return NULL;
 }
 
+/* A third of the deadline each, so that one silence ends as an outcome and not with the worker's death. */
+static int64_t patience_us(const struct session *s)
+{
+    return CD_MAX(s->cfg->timeout_us / 3, CD_SEC(1));
+}
+
 /* connect() waits for minutes, and getaddrinfo() goes on when interrupted; an address that takes longer than
  * `us` is given up by a signal, which has no other use here. 0: no more. */
 static void on_alarm(int sig)
@@ -105,6 +111,8 @@ static void on_event(smtp_session_t session, int event, void *arg, ...)
     va_start(ap, arg);
     if (event == SMTP_EV_CONNECT) {
         time_connecting(0);
+    } else if (event == SMTP_EV_DISCONNECT) { /* its name may have another address, to be tried now */
+        time_connecting(patience_us(s));
     } else if (event == SMTP_EV_MESSAGESENT) {
         struct message *m = message_of(s, va_arg(ap, smtp_message_t));
         if (m && !s->injected)
@@ -184,12 +192,6 @@ static bool add_messages(struct session *s, smtp_session_t h)
             return false;
     }
     return true;
-}
-
-/* A third of the deadline each, so that one silence ends as an outcome and not with the worker's death. */
-static int64_t patience_us(const struct session *s)
-{
-    return CD_MAX(s->cfg->timeout_us / 3, CD_SEC(1));
 }
 
 static void set_timeouts(const struct session *s, smtp_session_t h)

@@ -28,6 +28,7 @@ struct out_item {
     struct buf text;
     unsigned tried, unable; /* relays that did not take it, and those of them that cannot; bits by number */
     bool begun;
+    bool alone; /* a worker died with it and others: whose fault it was will be seen */
 };
 TAILQ_HEAD(out_items, out_item);
 
@@ -38,6 +39,7 @@ struct out_batch {
     struct out_crew *crew;
     size_t relay;
     bool probe, relay_told;
+    unsigned answered; /* messages that the relay said something about */
     struct out_item *items[OUT_BATCH_MAX];
     size_t n;
 };
@@ -99,15 +101,17 @@ static void item_take(struct mail_out *o, struct out_item *it)
 static struct out_batch *batch_gather(struct mail_out *o, struct out_item *it, size_t relay, bool probe, struct buf *frame)
 {
     struct out_batch *b = cd_alloc(sizeof *b);
-    size_t bytes = 0, most = probe ? 1 : CD_MIN((size_t)o->host->cfg->mail_relay_batch, (size_t)OUT_BATCH_MAX);
+    size_t bytes = 0, most = CD_MIN((size_t)o->host->cfg->mail_relay_batch, (size_t)OUT_BATCH_MAX);
     int64_t now = clock_mono_us();
     struct out_item *next;
 
     *b = (struct out_batch){.job = o->next_job++, .crew = o->crew, .relay = relay, .probe = probe};
+    if (probe || it->alone)
+        most = 1;
     for (; it && b->n < most && (!b->n || bytes + it->text.len < JOB_MAX_BYTES); it = next) {
         size_t its;
         next = TAILQ_NEXT(it, link);
-        if (relays_choose(&o->crew->relays, it->tried, now, &its) > RELAY_PROBE || its != relay)
+        if ((b->n && it->alone) || relays_choose(&o->crew->relays, it->tried, now, &its) > RELAY_PROBE || its != relay)
             continue;
         item_take(o, it);
         bytes += it->text.len;
@@ -192,12 +196,14 @@ static struct out_batch *batch_find(struct mail_out *o, uint64_t job)
     return NULL;
 }
 
-/* A message that this relay did not take, for no fault of its own: to the next one. */
+/* A message that this relay did not take, for no fault of its own: to the next one. A dialogue that broke off
+ * after others had their answers may be had again with the same one: each takes some of them. */
 static void item_elsewhere(struct mail_out *o, const struct out_batch *b, struct out_item *it, bool unable, const char *detail)
 {
     size_t relay;
 
-    it->tried |= 1u << b->relay;
+    if (unable || !b->answered)
+        it->tried |= 1u << b->relay;
     it->unable |= unable ? 1u << b->relay : 0;
     if (b->crew != o->crew)
         it->tried = it->unable = 0; /* others since a reload */
@@ -254,6 +260,7 @@ static void batch_part(struct mail_out *o, struct out_batch *b, const uint8_t *d
         if (p.kind == PART_ELSEWHERE && !it->begun) {
             item_elsewhere(o, b, it, p.outcome == SEND_REJECTED, p.detail);
         } else {
+            b->answered++;
             if (p.kind == PART_OUTCOME && p.outcome == SEND_SENT && b->crew == o->crew)
                 metrics_relay_add(b->relay, MR_MAILS);
             item_report(o, it, p.kind == PART_ELSEWHERE ? SEND_UNKNOWN : p.outcome, 0, p.detail);
@@ -279,10 +286,14 @@ static void batch_end(struct mail_out *o, struct out_batch *b, enum worker_outco
         relays_undecided(&b->crew->relays, o->host->cfg, b->relay, clock_mono_us());
     for (size_t i = 0; i < b->n; i++) {
         struct out_item *it = b->items[i];
-        if (it && why == WORKER_TIMEOUT && !it->begun)
+        if (it && why == WORKER_TIMEOUT && !it->begun) {
             item_elsewhere(o, b, it, false, text);
-        else if (it)
+        } else if (it && why == WORKER_DIED && !it->begun && b->n > 1) {
+            it->alone = true;
+            item_wait(o, it, false);
+        } else if (it) {
             item_report(o, it, it->begun || why == WORKER_CLOSED ? SEND_UNKNOWN : SEND_RETRY, 0, text);
+        }
     }
     free(b);
     if (!TAILQ_EMPTY(&o->waiting))
