@@ -5,7 +5,7 @@
 
 #include <sys/stat.h>
 
-static void starttls(void **state)
+static void test_36_starttls_many_sessions(void **state)
 {
     (void)state;
     t.cfg.mail_relay_tls = (char *)"starttls";
@@ -24,7 +24,7 @@ static void starttls(void **state)
     assert_non_null(strstr(mail, "\"version\": \"TLSv1.2\""));
 }
 
-static void certificate_of_another(void **state)
+static void test_36_certificate_of_another(void **state)
 {
     (void)state;
     t.cfg.mail_relay_tls = (char *)"starttls";
@@ -38,7 +38,7 @@ static void certificate_of_another(void **state)
     assert_string_equal(mail, "");
 }
 
-static void certificate_of_nobody(void **state)
+static void test_36_certificate_of_nobody(void **state)
 {
     (void)state;
     t.cfg.mail_relay_tls = (char *)"starttls";
@@ -49,7 +49,7 @@ static void certificate_of_nobody(void **state)
     expect(0, SEND_RETRY, "");
 }
 
-static void tls_required_but_not_offered(void **state)
+static void test_36_tls_required_but_not_offered(void **state)
 {
     (void)state;
     t.cfg.mail_relay_tls = (char *)"starttls";
@@ -62,7 +62,7 @@ static void tls_required_but_not_offered(void **state)
 }
 
 /* Text in front of TLS must never count as an answer inside it. */
-static void reply_injection(void **state)
+static void test_36_reply_injection(void **state)
 {
     (void)state;
     t.cfg.mail_relay_tls = (char *)"starttls";
@@ -90,33 +90,33 @@ static void refused_in(const char *mode, const char *host, const char *ca)
     assert_string_equal(mail, "");
 }
 
-static void certificate_that_ran_out(void **state)
+static void test_36_certificate_that_ran_out(void **state)
 {
     (void)state;
     refused_in("expired", "localhost", t.ca);
     expect(1, SEND_RETRY, "expired");
 }
 
-static void certificate_of_another_utf8(void **state)
+static void test_36_certificate_of_another_utf8(void **state)
 {
     (void)state;
     refused_in("tls", "127.0.0.1", t.ca);
 }
 
-static void certificate_of_nobody_utf8(void **state)
+static void test_36_certificate_of_nobody_utf8(void **state)
 {
     (void)state;
     refused_in("tls", "localhost", "");
     expect(1, SEND_RETRY, "self-signed");
 }
 
-static void tls_not_offered_utf8(void **state)
+static void test_36_tls_not_offered_utf8(void **state)
 {
     (void)state;
     refused_in("plain", "localhost", "");
 }
 
-static void reply_injection_utf8(void **state)
+static void test_36_reply_injection_utf8(void **state)
 {
     (void)state;
     t.cfg.mail_relay_tls = (char *)"starttls";
@@ -178,16 +178,16 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-        T(starttls),
-        T(certificate_of_another),
-        T(certificate_of_nobody),
-        T(tls_required_but_not_offered),
-        T(reply_injection),
-        T(certificate_that_ran_out),
-        T(certificate_of_another_utf8),
-        T(certificate_of_nobody_utf8),
-        T(tls_not_offered_utf8),
-        T(reply_injection_utf8),
+        T(test_36_starttls_many_sessions),
+        T(test_36_certificate_of_another),
+        T(test_36_certificate_of_nobody),
+        T(test_36_tls_required_but_not_offered),
+        T(test_36_reply_injection),
+        T(test_36_certificate_that_ran_out),
+        T(test_36_certificate_of_another_utf8),
+        T(test_36_certificate_of_nobody_utf8),
+        T(test_36_tls_not_offered_utf8),
+        T(test_36_reply_injection_utf8),
         T(starttls_utf8),
         T(home_is_no_folder),
     };
