@@ -89,6 +89,7 @@ struct outgoing {
     const char *in_reply_to;     /* mail: Message-ID without <>, or NULL */
     const struct strlist *references; /* mail: Message-IDs without <>, oldest first; NULL: in_reply_to alone */
     const char *envelope_from;   /* mail: reverse-path, "" is null; NULL: null when `automatic`, else `from` */
+    const char *language;        /* mail: of subject and text, or NULL */
     const char *desk;
     unsigned hops;               /* mail: X-Complaintd-Hops, one more than what it answers had; 0: none is said */
     bool automatic;              /* Auto-Submitted: auto-replied */

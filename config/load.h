@@ -141,7 +141,7 @@ struct section {
 
 extern const struct option root_options[], rules_file_options[], policies_file_options[],
     calendars_file_options[];
-extern const struct section section_certificates, section_thread_keys, section_desks, section_teams, section_contacts, section_webhooks, section_clients,
+extern const struct section section_certificates, section_relays, section_thread_keys, section_desks, section_teams, section_contacts, section_webhooks, section_clients,
     section_sms_providers, section_categories, section_calendars, section_policies, section_rules,
     section_rule_tests;
 

@@ -242,6 +242,14 @@ const struct option root_options[] = {
      .doc = "Its password."},
     {"mail.relay.ca_file", OPT_PATH, AT(mail_relay_ca_file), .flags = OPT_RELOAD,
      .doc = "Certificates that the relay's is checked against; the system's when not given."},
+    {"mail.relays", OPT_ITEMS, LIST(mail_relays, nmail_relays), .items = &section_relays, .flags = OPT_RELOAD,
+     .doc = "Several relays instead of the one of mail.relay: a mail is given to the first that can be reached."},
+    {"mail.relay_batch", OPT_COUNT, AT(mail_relay_batch), .def = "50", .min = "1", .max = "50", .unit = "mails",
+     .doc = "Most mails in one session with a relay.", .flags = OPT_RELOAD},
+    {"mail.relay_down_after", OPT_COUNT, AT(mail_relay_down_after), .def = "3", .min = "1", .max = "100", .unit = "sessions",
+     .doc = "So many sessions in a row in which a relay could not be reached: it counts as down.", .flags = OPT_RELOAD},
+    {"mail.relay_retry", OPT_DURATION, AT(mail_relay_retry_us), .def = "30s", .min = "100ms", .max = "1h",
+     .doc = "So long a relay that is down is left alone; then one mail tries it.", .flags = OPT_RELOAD},
     {"mail.from", OPT_MAIL, AT(mail_from), .flags = OPT_RELOAD,
      .doc = "Sender of outgoing mail. Required as soon as mail comes in or goes out."},
     {"mail.from_name", OPT_STRING, AT(mail_from_name), .def = "Customer care", .flags = OPT_RELOAD,
@@ -250,7 +258,7 @@ const struct option root_options[] = {
      .doc = "Processes that send mail."},
     {"mail.send_timeout", OPT_DURATION, AT(mail_send_timeout_us), .def = "60s", .min = "100ms",
      .max = "10min",
-     .doc = "A mail worker that needs longer for one mail is killed."},
+     .doc = "A mail worker that is longer at one mail is killed."},
 
     {"threads.keys", OPT_ITEMS, LIST(thread_keys, nthread_keys), .items = &section_thread_keys, .flags = OPT_RELOAD,
      .doc = "Keys that sign reply addresses and Message-IDs, so that answers find their complaint: the first signs, all are known. To "

@@ -207,7 +207,7 @@ static const char *no_acknowledgement(const struct config *c, const struct job *
     if (by_sms && c->nsms_providers == 0)
         return "no SMS provider is configured";
     if (!by_sms && unreachable)
-        return "the address is not ASCII, and mail to such addresses (SMTPUTF8) cannot be sent";
+        return "the address is none that mail can be sent to";
     return job_scan_silence(j);
 }
 
@@ -217,8 +217,7 @@ static const char *fill_acknowledgement(const struct config *c, struct job *j)
 {
     const struct record *r = j->rec;
     const char *mail = j->env->channel == CH_MAIL && r->reply_to ? r->reply_to : r->email;
-    /* the way out knows no SMTPUTF8 (RFC 6531): such an address cannot be written to */
-    bool unreachable = mail && !mail_address_valid(mail, strlen(mail), false);
+    bool unreachable = mail && !mail_address_valid(mail, strlen(mail), true);
     bool by_sms = j->env->channel == CH_SMS || !mail || ((unreachable || job_came_back(j)) && r->phone && c->nsms_providers);
     const char *to = by_sms ? r->phone : mail;
     char id[UUID_TEXT_SIZE];

@@ -156,6 +156,7 @@ static int text_message(const struct config *c, bool sandbox, const PGresult *r,
     template_render(t->text, false, vars, ARRAY_LEN(vars), &x->text);
     x->out.subject = buf_str(&x->subject);
     x->out.text = buf_str(&x->text);
+    x->out.language = t->language;
     if (desk && desk->from[0])
         x->out.from = desk->from;
     if (mail)

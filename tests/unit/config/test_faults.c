@@ -448,8 +448,8 @@ static void test_general(void **state CD_UNUSED)
         "c.yaml:2:11: mail.from is missing: write below `mail:` a line such as from: complaints@example.com\n"
         "c.yaml:3:16: mail.max_message is bigger than intake.max_bytes, no such mail would ever be taken: "
         "write a smaller one\n"
-        "c.yaml:4:42: mail.relay.user has no password: write password_file: PATH beside it\n"
-        "c.yaml:4:42: the relay's password would cross the network in clear: write tls: starttls\n"
+        "c.yaml:4:42: mail.relay has a user but no password: write password_file: PATH beside it\n"
+        "c.yaml:4:42: the password for mail.relay would cross the network in clear: write tls: starttls\n"
         "c.yaml:4:54: none.pem can't be read: name a file of certificates (PEM)\n"
         "c.yaml:5:22: notify.retry_base is longer than notify.retry_max: write a shorter one\n"
         "c.yaml:6:9: 'nothing/*.yaml' in rules finds no file: write the path of a file, relative to this "
@@ -465,7 +465,7 @@ static void test_general(void **state CD_UNUSED)
     assert_faults("intake: {tight_at: 96}\n",
                   "c.yaml:1:20: intake.tight_at must be under intake.shed_at: write a number under 95\n");
     assert_faults("mail: {relay: {password: p}}\n",
-                  "c.yaml:1:26: mail.relay.password has no user: write user: NAME beside it\n");
+                  "c.yaml:1:26: mail.relay has a password but no user: write user: NAME beside it\n");
 }
 
 /* What is in the files is the daemon's to judge, again and again. */
