@@ -275,8 +275,6 @@ declare
     v_phone text := case when m.sender like '+%' and strpos(m.sender, '@') = 0 then m.sender end;
     v_customer complaintd.customers;
     v_desk text := coalesce(m.desk, c.desk);
-    v_why text := coalesce(p_why, case when v_mail ~ '[^ -~]' then
-        'the address is not ASCII, and mail to such addresses (SMTPUTF8) cannot be sent' end);
     v_now timestamptz := complaintd.now();
 begin
     select u.* into v_customer from complaintd.customer_handles h join complaintd.customers u on u.id = h.customer_id
@@ -286,10 +284,10 @@ begin
         values (m.id, p_ref, v_desk, array[v_desk], m.channel, c.category, c.priority, coalesce(v_customer.language, c.language), c.region,
                 c.team, c.policy, v_customer.id, v_customer.name, v_mail, v_phone, m.received_at,
                 jsonb_build_object('split', jsonb_build_object('from', c.ref, 'by', p_actor), 'thread', '[]'::jsonb,
-                                   'acknowledgement', coalesce(v_why, 'pending'))::text);
+                                   'acknowledgement', coalesce(p_why, 'pending'))::text);
     insert into complaintd.timers (complaint_id, policy, calendar, anchor_at, acknowledge_due, first_response_due, resolve_due, steps)
         select m.id, t.policy, t.calendar, m.received_at,
-               case when v_why is null then m.received_at + (t.acknowledge_due - t.anchor_at) end,
+               case when p_why is null then m.received_at + (t.acknowledge_due - t.anchor_at) end,
                m.received_at + (t.first_response_due - t.anchor_at), m.received_at + (t.resolve_due - t.anchor_at), t.steps
         from complaintd.timers t where t.complaint_id = c.id;
     update complaintd.timers t set next_at = complaintd.timer_next(t) where t.complaint_id = m.id;
@@ -302,8 +300,8 @@ begin
     insert into complaintd.notifications (id, complaint_id, purpose, class, transport, recipient, language, state, created_at, next_attempt_at,
                                           not_after, last_error, idempotency_key)
         values (gen_random_uuid(), m.id, 'acknowledgement', 'statutory', case when v_mail is null then 'sms' else 'mail' end, m.sender,
-                coalesce(v_customer.language, c.language), case when v_why is null then 'pending' else 'suppressed' end, v_now, v_now,
-                v_now + p_life, v_why, 'ack.' || m.id);
+                coalesce(v_customer.language, c.language), case when p_why is null then 'pending' else 'suppressed' end, v_now, v_now,
+                v_now + p_life, p_why, 'ack.' || m.id);
 end $$;
 
 -- A merged complaint comes back: open, and its clocks count anew, as for any that is taken up again.
