@@ -53,14 +53,16 @@ static CMS_ContentInfo *open_signed(const uint8_t *p, size_t n, const uint8_t **
     return cms;
 }
 
-/* The parameter, or what the object identifier near the front says. */
+/* The parameter, or what the object identifier near the front says: enveloped data, or that with authentication. */
 static bool says_encrypted(const struct leaf *l, const uint8_t *p, size_t n)
 {
     static const uint8_t enveloped[] = {0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x03};
+    static const uint8_t authenticated[] = {0x06, 0x0b, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x10, 0x01, 0x17};
     const char *type = g_mime_object_get_content_type_parameter(l->part, "smime-type");
     if (type)
         return str_ieq(type, "enveloped-data") || str_ieq(type, "authEnveloped-data");
-    return memmem(p, CD_MIN(n, (size_t)64), enveloped, sizeof enveloped) != NULL;
+    size_t head = CD_MIN(n, (size_t)64);
+    return memmem(p, head, enveloped, sizeof enveloped) || memmem(p, head, authenticated, sizeof authenticated);
 }
 
 void secure_pkcs7(struct decoding *d, const struct leaf *l, struct part_text *t)
@@ -74,9 +76,10 @@ void secure_pkcs7(struct decoding *d, const struct leaf *l, struct part_text *t)
     CMS_ContentInfo *cms = encrypted ? NULL : open_signed(p, n, &inner, &ninner);
     bool is_signed = inner || str_ieq(g_mime_object_get_content_type_parameter(l->part, "smime-type"), "signed-data");
     struct attachment *a = d->places && d->r->nattachments ? &d->r->attachments[d->r->nattachments - 1] : NULL;
-    say(d->r, is_signed ? "smime-signed" : "smime-encrypted");
-    if (is_signed && a && a->offset == l->offset && a->kind == AT_ENCRYPTED)
-        a->kind = AT_SIGNATURE;
+    if (encrypted || is_signed)
+        say(d->r, encrypted ? "smime-encrypted" : "smime-signed");
+    if (!encrypted && !d->encrypted && a && a->offset == l->offset && a->kind == AT_ENCRYPTED)
+        a->kind = is_signed ? AT_SIGNATURE : AT_FILE; /* compressed, certificates alone, or nothing known */
     if (inner)
         decode_encoded_message(d, inner, ninner, false, true, t);
     else if (is_signed)

@@ -126,6 +126,26 @@ static void signed_and_encrypted(void **state CD_UNUSED)
     done(&d);
 }
 
+/* What it is by its bytes, where no parameter says it. */
+static void pkcs7_without_a_word(void **state CD_UNUSED)
+{
+    static const struct {
+        const char *type, *bytes, *security;
+        enum attachment_kind kind;
+    } v[] = {{"application/pkcs7-mime", "MIIBAAYJKoZIhvcNAQcD", "smime-encrypted", AT_ENCRYPTED},
+             {"application/x-pkcs7-mime", "MIIBAAYLKoZIhvcNAQkQARc=", "smime-encrypted", AT_ENCRYPTED},
+             {"application/pkcs7-mime; smime-type=compressed-data", "MIIBAAYLKoZIhvcNAQkQAQk=", NULL, AT_FILE},
+             {"application/pkcs7-mime", "AAAA", NULL, AT_FILE}};
+    for (size_t i = 0; i < ARRAY_LEN(v); i++) {
+        char *raw = cd_asprintf(FROM "Content-Type: %s\r\nContent-Transfer-Encoding: base64\r\n\r\n%s\r\n", v[i].type, v[i].bytes);
+        struct decoded d = decode(raw);
+        assert_true(str_eq(d.r->security, v[i].security) || (!d.r->security && !v[i].security));
+        assert_int_equal(d.r->attachments[0].kind, v[i].kind);
+        done(&d);
+        free(raw);
+    }
+}
+
 /* Signed as a whole: the text is inside the CMS structure. */
 static void opaque_signed(void **state CD_UNUSED)
 {
@@ -315,7 +335,7 @@ static void japanese_extensions(void **state CD_UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(flowed),          cmocka_unit_test(calendars),    cmocka_unit_test(odd_calendars),   cmocka_unit_test(signed_and_encrypted),
-                                       cmocka_unit_test(opaque_signed),   cmocka_unit_test(armour),       cmocka_unit_test(pictures),        cmocka_unit_test(differing_types),
+                                       cmocka_unit_test(opaque_signed), cmocka_unit_test(pkcs7_without_a_word),   cmocka_unit_test(armour),       cmocka_unit_test(pictures),        cmocka_unit_test(differing_types),
                                        cmocka_unit_test(many_to_look_at), cmocka_unit_test(charset_notes),
                                        cmocka_unit_test(unlabelled_headers), cmocka_unit_test(japanese_extensions)};
     return cmocka_run_group_tests(tests, prepare, NULL);
