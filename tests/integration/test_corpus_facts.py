@@ -19,7 +19,7 @@ import sandbox
 import pytest
 
 CORPUS = pathlib.Path(os.environ.get("CD_CORPUS") or os.path.join(sandbox.ROOT, "..", "shared", "corpus")) / "mail"
-BUILD = os.environ.get("CD_BUILD", "build/debug")
+BUILD = os.path.join(sandbox.ROOT, os.environ.get("CD_BUILD", "build/debug"))
 KINDS = ("subject", "sender", "text", "html", "attachment name", "attachment size", "attachment sha256", "attachment count")
 # Facts that are not met, and why: they count as missed. A miss that is not here fails the test.
 DISPUTED = {
