@@ -41,10 +41,9 @@ int json_read_object(const char *p, size_t n, json_t **ret, char message[JSON_RE
     }
     json_t *o = json_loadb(p, n, JSON_REJECT_DUPLICATES, &je);
     if (!o) {
-        size_t len = strlen(je.text);
-        if (len > 0 && !utf8_valid(je.text, len)) /* the library may cut a character in its message */
-            je.text[utf8_cut(je.text, len - 1)] = '\0';
         snprintf(message, JSON_READ_MESSAGE, "at byte %d: %.150s", je.position, je.text);
+        for (size_t len = strlen(message); !utf8_valid(message, len); len--) /* the library, or we, may have cut a character */
+            message[len - 1] = '\0';
         return CD_EINVAL;
     }
     if (!json_is_object(o)) {

@@ -260,6 +260,9 @@ struct config {
     size_t nhttp_listen, nmetrics_listen;
     uint64_t http_max_body_bytes, http_max_header_bytes, http_max_connections;
     int64_t http_request_timeout_us;
+    /* web */
+    uint64_t web_max_body_bytes, web_max_json_bytes, web_max_files, web_max_client_requests, web_max_client_bytes;
+    int64_t web_body_timeout_us;
     /* line */
     struct listen_addr *line_listen; /* TCP and unix; a unix listener uses peer credentials: root and the daemon's user are admin */
     size_t nline_listen;

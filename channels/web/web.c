@@ -60,7 +60,7 @@ static bool refused_method(struct web *w, const struct http_exchange *x)
 {
     if (is_read(x))
         return false;
-    web_server_problem(w->slots, x->token, 405, "method", "only GET here");
+    web_server_problem(w->slots, x->token, API_METHOD, "only GET here", NULL);
     return true;
 }
 
@@ -84,7 +84,7 @@ static void on_http(void *arg, const struct http_exchange *x)
                 routes[i].fn(routes[i].arg, x);
                 return;
             }
-        web_server_problem(w->slots, x->token, 404, "not-found", "no such path");
+        web_server_problem(w->slots, x->token, API_NOT_FOUND, "no such path", NULL);
     }
 }
 
@@ -94,7 +94,7 @@ static void on_metrics(void *arg, const struct http_exchange *x)
     struct buf b;
 
     if (!str_eq(x->path, "/metrics")) {
-        web_server_problem(w->slots, x->token, 404, "not-found", "only /metrics here");
+        web_server_problem(w->slots, x->token, API_NOT_FOUND, "only /metrics here", NULL);
         return;
     }
     if (refused_method(w, x))
