@@ -451,7 +451,7 @@ static void the_channel(void **state)
     is_ready = true;
     assert_int_equal(ask(http.port, "GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
     assert_int_equal(ask(http.port, "POST /healthz HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"), 405);
-    assert_int_equal(ask(http.port, "POST /v1/complaints HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"),
+    assert_int_equal(ask(http.port, "POST /v1/nothing HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"),
                      404);
     assert_non_null(strstr(t.peer.answer, "\"code\":\"not-found\""));
     assert_int_equal(ask(http.port, "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"), 404);
