@@ -1,5 +1,5 @@
 #pragma once
-/* Private to channels/web: the HTTP interface as tables. What a path takes and what it may answer stands here once; the server answers
+/* The HTTP interface as tables. What a path takes and what it may answer stands here once; the server answers
  * from it, and docs/openapi.yaml is printed from it (api_text.c). */
 #include <jansson.h>
 

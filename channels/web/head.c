@@ -151,7 +151,7 @@ static bool next_parameter(const char **p, const char **ret_name, size_t *ret_nn
     for (; *s && !(quoted && *s == '"'); s++) {
         if (!quoted && !is_token(*s))
             break;
-        if (quoted && *s == '\\' && s[1])
+        if (quoted && *s == '\\' && (s[1] == '"' || s[1] == '\\')) /* a path of Windows comes with its backslashes as they are */
             s++;
         buf_append_char(&value, *s);
     }
