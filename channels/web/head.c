@@ -114,12 +114,10 @@ struct web_verdict web_head_read(const void *p, size_t n, struct web_head *ret)
         v = read_field(&f, ret, &seen);
     if (v.problem)
         return v;
-    if (seen.lengths && seen.codings)
-        return fault(API_BAD_REQUEST, "both Content-Length and Transfer-Encoding");
+    if (seen.codings)
+        return fault(API_BAD_REQUEST, seen.lengths ? "both Content-Length and Transfer-Encoding" : "no transfer coding here: send Content-Length");
     bool with_body = ret->method == WEB_POST || ret->method == WEB_PUT || ret->method == WEB_PATCH;
-    if (seen.codings || (with_body && !seen.lengths))
-        return fault(API_LENGTH_REQUIRED, "a body needs Content-Length, and no transfer coding");
-    return v;
+    return with_body && !seen.lengths ? fault(API_LENGTH_REQUIRED, "a body needs Content-Length") : v;
 }
 
 /* ---- values with parameters ---- */
