@@ -1,6 +1,8 @@
 /* Complaints by HTTP: POST /v1/complaints and the state of one, once the body is there (the head: intake_admit.c). A ticket belongs to
  * the server (server.h: leave); the envelope to the host once host->submit returned 0. Answers find their exchange by its token, or
  * find that it has gone. */
+#include "channels/web/intake.h"
+
 #include <string.h>
 
 #include "channels/json_read.h"
