@@ -260,7 +260,7 @@ const struct option root_options[] = {
     {"http.listen", OPT_LISTEN, LIST(http_listen, nhttp_listen), .def = "[]",
      .doc = "Addresses of the HTTP server (complaints, SMS webhooks, health); none: it is off."},
     {"http.max_body", OPT_SIZE, AT(http_max_body_bytes), .def = "256kB", .min = "1kB", .max = "16MB",
-     .doc = "Largest body of a request."},
+     .doc = "Largest body of a request other than a complaint."},
     {"http.max_header", OPT_SIZE, AT(http_max_header_bytes), .def = "16kB", .min = "1kB", .max = "64kB",
      .doc = "Largest header of a request."},
     {"http.max_connections", OPT_COUNT, AT(http_max_connections), .def = "1000", .min = "1", .max = "100000",

@@ -50,18 +50,15 @@ static void busy(struct intake *i, struct ack token)
     problem(i, token, API_BUSY, "no durable place for it now: send it again with the same key", NULL);
 }
 
-/* The head of a form makes its raw bytes readable by themselves. NULL without memory for it. */
+/* NULL without memory for it. */
 static struct envelope *make_envelope(const struct http_exchange *x, const struct ticket *t, const json_t *complaint, struct submit_check *k)
 {
-    CD_CLEANUP_FREE char *head = t->boundary ? cd_asprintf(INTAKE_FORM_FIELD API_FORM "; boundary=\"%s\"\r\n\r\n", t->boundary) : cd_strdup("");
-    struct envelope *e = envelope_new(CH_WEB, strlen(head) + x->nbody);
+    struct envelope *e = envelope_new(CH_WEB, x->nbody);
 
-    if (buf_reserve(&e->raw, strlen(head) + x->nbody) < 0) {
+    if (buf_append(&e->raw, x->body, x->nbody) < 0) {
         envelope_free(&e);
         return NULL;
     }
-    buf_append_str(&e->raw, head);
-    buf_append(&e->raw, x->body, x->nbody);
     intake_body_digest(complaint, x->body, x->nbody, t->boundary, e->digest);
     e->received_at_us = clock_service_us();
     free(e->client);

@@ -3,8 +3,6 @@
  * known and the budget says whether there is room; and at its body, which then becomes an envelope. */
 #include "channels/web/server.h"
 
-#define INTAKE_FORM_FIELD "Content-Type: "
-
 struct intake;
 /* `slots` are those of the exchanges. Both outlive it. */
 struct intake *intake_new(const struct channel_host *host, struct slots *slots);

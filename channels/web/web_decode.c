@@ -1,11 +1,10 @@
-/* The decoder of the web channel, in the worker: a JSON object, or a form with one and with files. The raw bytes of a form begin with
- * its Content-Type field and an empty line, so that they can be read by themselves. A part that cannot be read is still an attachment,
- * and the record says so. Fails with CD_EINVAL when there is no complaint in it. */
+/* The decoder of the web channel, in the worker: a JSON object, or a form with one and with files. The raw bytes are the body as it
+ * came; that of a form says its boundary in its first line (form.h). A part that cannot be read is still an attachment, and the record
+ * says so. Fails with CD_EINVAL when there is no complaint in it. */
 #include <string.h>
 
 #include "channels/submit.h"
 #include "channels/web/form.h"
-#include "channels/web/head.h"
 #include "channels/web/intake.h"
 #include "daemon/core/err.h"
 #include "daemon/core/str.h"
@@ -45,13 +44,13 @@ static void attach(const struct envelope *e, const struct form_part *part, struc
         degrade(r, "a file with a transfer encoding, kept as it was sent");
 }
 
-static int decode_form(const struct envelope *e, const char *body, size_t n, const char *boundary, struct record *r)
+static int decode_form(const struct envelope *e, const char *boundary, struct record *r)
 {
     struct form f;
     struct form_part part;
     int found = CD_EINVAL;
 
-    if (!form_init(&f, body, n, boundary))
+    if (!form_init(&f, e->raw.data, e->raw.len, boundary))
         return CD_EINVAL;
     while (form_next(&f, &part)) {
         struct form_head h;
@@ -71,16 +70,12 @@ static int decode_form(const struct envelope *e, const char *body, size_t n, con
 int web_decode(const struct envelope *e, struct record *r)
 {
     const char *raw = (const char *)e->raw.data;
-    size_t n = strlen(INTAKE_FORM_FIELD);
 
-    if (e->raw.len < n || memcmp(raw, INTAKE_FORM_FIELD, n) != 0)
+    if (e->raw.len < 2 || memcmp(raw, "--", 2) != 0) /* which no JSON begins with */
         return submit_decode(e, e->raw.data, e->raw.len, r);
-    const char *end = memmem(raw, e->raw.len, "\r\n\r\n", 4);
+    const char *end = memmem(raw, CD_MIN(e->raw.len, (size_t)FORM_MAX_BOUNDARY + 4), "\r\n", 2);
     if (!end)
         return CD_EINVAL;
-    CD_CLEANUP_FREE char *field = cd_strndup(raw + n, (size_t)(end - raw) - n);
-    CD_CLEANUP_FREE char *boundary = web_head_parameter(field, "boundary");
-    if (!boundary || !form_boundary_valid(boundary))
-        return CD_EINVAL;
-    return decode_form(e, end + 4, e->raw.len - (size_t)(end + 4 - raw), boundary, r);
+    CD_CLEANUP_FREE char *boundary = cd_strndup(raw + 2, (size_t)(end - raw) - 2);
+    return form_boundary_valid(boundary) ? decode_form(e, boundary, r) : CD_EINVAL;
 }

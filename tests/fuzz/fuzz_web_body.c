@@ -79,13 +79,11 @@ static void check_digest(const json_t *complaint, const char *p, size_t n, const
     buf_free(&b);
 }
 
-static void check_decoded(const char *p, size_t n, const char *boundary, bool accepted, bool judged)
+static void check_decoded(const char *p, size_t n, bool accepted, bool judged)
 {
-    CD_CLEANUP_FREE char *head = boundary ? cd_asprintf(INTAKE_FORM_FIELD API_FORM "; boundary=\"%s\"\r\n\r\n", boundary) : cd_strdup("");
-    struct envelope *e = envelope_new(CH_WEB, strlen(head) + n + 1);
+    struct envelope *e = envelope_new(CH_WEB, n + 1);
     struct record *r = record_new();
 
-    buf_append_str(&e->raw, head);
     buf_append(&e->raw, p, n);
     strlist_add(&e->desks, "care");
     int rc = web_decode(e, r);
@@ -129,7 +127,7 @@ static void check_body(const char *p, size_t n, const char *boundary)
         FUZZ_CHECK(strlen(text) > 2);
     }
     fuzz_good |= accepted;
-    check_decoded(p, n, boundary, accepted, b.njson <= JUDGED_JSON);
+    check_decoded(p, n, accepted, b.njson <= JUDGED_JSON);
 }
 
 /* What the fence lets through and the head's reader takes has one meaning. */

@@ -224,13 +224,12 @@ static struct record *decoded(const char *raw, size_t n, int *ret_rc)
 static void decoding(void **state CD_UNUSED)
 {
     static const char json[] = "{\"text\":\"t\"}";
-    static const char form[] = INTAKE_FORM_FIELD "multipart/form-data; boundary=\"b\"\r\n\r\n--b\r\nContent-Disposition: form-data; name=\"f\"; "
+    static const char form[] = "--b\r\nContent-Disposition: form-data; name=\"f\"; "
                                "filename=\"a/b.PNG\"\r\nContent-Type: image/png\r\n\r\nPNG\0\r\n--b\r\nContent-Disposition: form-data; "
                                "name=\"complaint\"\r\n\r\n{\"text\":\"t\"}\r\n--b--";
-    static const char broken[] = INTAKE_FORM_FIELD "multipart/form-data; boundary=\"b\"\r\n\r\n--b\r\nContent-Disposition: form-data; "
+    static const char broken[] = "--b\r\nContent-Disposition: form-data; "
                                  "name=\"complaint\"\r\n\r\n{\"text\":\"t\"}\r\n--b\r\n\r\nno head\r\n--b\r\ncut";
-    static const char *const none[] = {"", "[]", "{}", INTAKE_FORM_FIELD "multipart/form-data; boundary=\"b\"\r\n\r\n--b--",
-                                       INTAKE_FORM_FIELD "multipart/form-data; boundary=\"b\"", INTAKE_FORM_FIELD "multipart/form-data\r\n\r\n--b--"};
+    static const char *const none[] = {"", "[]", "{}", "--", "--b", "--b--", "--b--\r\n", "--\r\n\r\n", "--b\"\r\n" COMPLAINT "--b\"--"};
     int rc;
 
     struct record *r = decoded(json, sizeof json - 1, &rc);
