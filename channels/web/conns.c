@@ -178,13 +178,13 @@ static void refuse(struct conn *k, struct evbuffer *input, const char *answer)
     arm(k);
 }
 
-static void judge(struct conn *k, struct evbuffer *input)
+static void judge(struct conn *k, struct evbuffer *input, const uint8_t *rest, size_t nrest)
 {
     const struct conns_options *o = &k->owner->o;
     struct conns_verdict v = {0};
     bool whole = k->fence.bytes <= o->max_head;
 
-    o->on_head(o->arg, k->fd, whole ? k->head.data : NULL, whole ? k->head.len : 0, k->fence.fault, &v);
+    o->on_head(o->arg, k->fd, whole ? k->head.data : NULL, whole ? k->head.len : 0, rest, nrest, k->fence.fault, &v);
     buf_free(&k->head);
     k->ticket = v.ticket;
     k->length = v.length;
@@ -197,13 +197,14 @@ static void judge(struct conn *k, struct evbuffer *input)
     }
 }
 
-/* false: the head is whole, or will never be. */
-static bool feed(struct conn *k, const uint8_t *p, size_t n)
+/* *ret_used of the bytes are of the head. false: it is whole, or will never be. */
+static bool feed(struct conn *k, const uint8_t *p, size_t n, size_t *ret_used)
 {
     size_t before = k->fence.bytes;
 
     fence_feed(&k->fence, p, n);
-    buf_append(&k->head, p, k->fence.bytes - before); /* over its cap it is not looked at */
+    *ret_used = k->fence.bytes - before;
+    buf_append(&k->head, p, *ret_used); /* over its cap it is not looked at */
     return k->fence.state != FENCE_DONE && k->fence.bytes <= k->owner->o.max_head;
 }
 
@@ -213,7 +214,7 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
     struct conn *k;
     struct evbuffer_ptr at;
     uint8_t piece[4096];
-    size_t len = evbuffer_get_length(input);
+    size_t len = evbuffer_get_length(input), used;
 
     if (!info->n_added || info->n_added > len || !(k = find(arg, input)))
         return;
@@ -229,8 +230,8 @@ static void on_input(struct evbuffer *input, const struct evbuffer_cb_info *info
         ev_ssize_t n = evbuffer_copyout_from(input, &at, piece, sizeof piece);
         if (n <= 0)
             return;
-        if (!feed(k, piece, (size_t)n)) {
-            judge(k, input);
+        if (!feed(k, piece, (size_t)n, &used)) {
+            judge(k, input, piece + used, (size_t)n - used);
             return;
         }
         from += (size_t)n;

@@ -24,8 +24,9 @@ struct conns_options {
     int64_t timeout_us;
     /* The cap is reached (true), and there is room again (false). */
     void (*on_full)(void *arg, bool full);
-    /* A head is there: `n` bytes with the empty line, what the fence found in it or NULL. A head over max_head is n = 0. */
-    void (*on_head)(void *arg, int fd, const void *p, size_t n, const char *fault, struct conns_verdict *ret);
+    /* A head is there: `n` bytes with the empty line, what the fence found in it or NULL. A head over max_head is n = 0. `rest`: what
+     * came with its end. */
+    void (*on_head)(void *arg, int fd, const void *p, size_t n, const void *rest, size_t nrest, const char *fault, struct conns_verdict *ret);
     /* A connection with a ticket ended before its request was whole. */
     void (*on_end)(void *arg, void *ticket);
     void *arg;

@@ -82,6 +82,7 @@ static struct web_verdict read_field(const struct headers_field *f, struct web_h
             v = fault(API_BAD_REQUEST, "Content-Length");
     } else if (headers_is(f, "Transfer-Encoding")) {
         seen->codings++;
+        ret->chunked = str_ieq(s, "chunked");
     } else if (headers_is(f, "Host")) {
         if (seen->hosts++)
             v = fault(API_BAD_REQUEST, "more than one Host");
@@ -114,10 +115,22 @@ struct web_verdict web_head_read(const void *p, size_t n, struct web_head *ret)
         v = read_field(&f, ret, &seen);
     if (v.problem)
         return v;
-    if (seen.codings)
-        return fault(API_BAD_REQUEST, seen.lengths ? "both Content-Length and Transfer-Encoding" : "no transfer coding here: send Content-Length");
+    if (seen.codings && (seen.lengths || seen.codings > 1 || !ret->chunked))
+        return fault(API_BAD_REQUEST, seen.lengths ? "both Content-Length and Transfer-Encoding" : "Transfer-Encoding");
+    if (seen.codings) /* nothing more is wrong with it; nobody who sends complaints needs it */
+        return fault(API_LENGTH_REQUIRED, "no transfer coding here: send Content-Length");
     bool with_body = ret->method == WEB_POST || ret->method == WEB_PUT || ret->method == WEB_PATCH;
     return with_body && !seen.lengths ? fault(API_LENGTH_REQUIRED, "a body needs Content-Length") : v;
+}
+
+bool web_head_chunk_sound(const void *p, size_t n)
+{
+    const char *s = p;
+    size_t i = 0;
+
+    while (i < n && strchr("0123456789abcdefABCDEF", s[i]) && s[i])
+        i++;
+    return i == n || (i > 0 && s[i] == '\r' && (i + 1 == n || s[i + 1] == '\n'));
 }
 
 /* ---- values with parameters ---- */

@@ -10,6 +10,7 @@ struct web_head {
     enum web_method method;
     char *path;               /* without the query */
     uint64_t length;          /* of the body */
+    bool chunked;             /* Transfer-Encoding is "chunked" and no more */
     char *authorization, *content_type, *key; /* Authorization, Content-Type, Idempotency-Key; NULL when absent, "" when not printable ASCII */
 };
 
@@ -22,6 +23,8 @@ struct web_verdict {
 /* The verdict on the framing; `ret` is set, and freed by web_head_free(), whatever it is. */
 struct web_verdict web_head_read(const void *p, size_t n, struct web_head *ret);
 void web_head_free(struct web_head *h);
+/* Whether the bytes behind such a head begin as a chunk does: hexadecimal digits and CRLF, no extension; so far as they are there. */
+bool web_head_chunk_sound(const void *p, size_t n);
 /* The value of a parameter ("boundary") of a header value, unquoted; NULL when it is absent, there twice, or not well formed. */
 CD_MUSTUSE char *web_head_parameter(const char *value, const char *name);
 /* "application/json" of "Application/JSON; charset=utf-8": compared without case, parameters left aside. */

@@ -183,7 +183,8 @@ static void count_bad(int status, const char *why, const char *peer)
     log_event(LOG_L_INFO, EV_HTTP_BAD_REQUEST, "status=%d why=%s peer=%s", status, log_quote(why), log_quote(peer));
 }
 
-static void on_head(void *arg, int fd, const void *p, size_t n, const char *fault, struct conns_verdict *ret)
+static void on_head(void *arg, int fd, const void *p, size_t n, const void *rest, size_t nrest, const char *fault,
+                    struct conns_verdict *ret)
 {
     struct web_server *s = arg;
     struct web_head h = {0};
@@ -194,6 +195,8 @@ static void on_head(void *arg, int fd, const void *p, size_t n, const char *faul
     peer_of(fd, peer);
     if (!v.problem)
         v = web_head_read(p, n, &h);
+    if (v.problem == API_LENGTH_REQUIRED && h.chunked && !web_head_chunk_sound(rest, nrest))
+        v = (struct web_verdict){.problem = API_BAD_REQUEST, .detail = "chunk"};
     if (!v.problem && s->o.admit)
         v = s->o.admit(s->o.arg, peer, &h, &a);
     if (!v.problem && h.length > a.max_body)

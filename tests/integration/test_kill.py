@@ -108,7 +108,7 @@ class Load:
     def by_web(self, mark, message):
         complaint = json.dumps({"channel": "web", "text": f"The router is broken {mark}"}).encode()
         message = message or (
-            clients.form([("complaint", complaint), ("photo", letters.png(), "a.png", "image/png")])
+            clients.form([("complaint", complaint), ("photo", letters.png(), "a.png", "image/png")], mark)
             if mark[-1] in "02468ace"
             else (complaint, "application/json")
         )

@@ -273,8 +273,11 @@ static void heads_of_requests(void **state CD_UNUSED)
         {"POST /x HTTP/1.1\r\nContent-Length: +1\r\n\r\n", API_BAD_REQUEST},
         {"POST /x HTTP/1.1\r\nContent-Length: 9223372036854775808\r\n\r\n", API_BAD_REQUEST},
         {"POST /x HTTP/1.1\r\nContent-Length:\r\n\r\n", API_BAD_REQUEST},
-        {"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", API_BAD_REQUEST},
-        {"GET /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", API_BAD_REQUEST},
+        {"POST /x HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n", API_LENGTH_REQUIRED},
+        {"GET /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", API_LENGTH_REQUIRED},
+        {"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", API_BAD_REQUEST},
+        {"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", API_BAD_REQUEST},
+        {"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked, identity\r\n\r\n", API_BAD_REQUEST},
         {"POST /x HTTP/1.1\r\nContent-Length: 1\r\nAuthorization: a\r\nAuthorization: b\r\n\r\n", API_BAD_REQUEST},
         {"POST /x HTTP/1.1\r\nContent-Length: 1\r\nIdempotency-Key: a\r\nidempotency-key: a\r\n\r\n", API_BAD_REQUEST},
         {"GET /x HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", API_BAD_REQUEST},
@@ -300,6 +303,18 @@ static void heads_of_requests(void **state CD_UNUSED)
         assert_int_equal(web_head_read(bad[i].text, strlen(bad[i].text), &h).problem, bad[i].problem);
         web_head_free(&h);
     }
+}
+
+static void chunks(void **state CD_UNUSED)
+{
+    static const char *const sound[] = {"", "1", "1f", "1F\r", "10\r\n", "0\r\n\r\n"};
+    static const char *const bad[] = {"\r\n", ";", "1;x", "1;x=\ny\r\n", "10\n", "+1\r\n", "0x1\r\n", "1 \r\n", "1\rx", "g\r\n"};
+
+    for (size_t i = 0; i < ARRAY_LEN(sound); i++)
+        assert_true(web_head_chunk_sound(sound[i], strlen(sound[i])));
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_false(web_head_chunk_sound(bad[i], strlen(bad[i])));
+    assert_false(web_head_chunk_sound("1\0", 2));
 }
 
 static void values_with_parameters(void **state CD_UNUSED)
@@ -356,6 +371,7 @@ int main(void)
         cmocka_unit_test(the_digest_tells_files_apart_and_not_boundaries),
         cmocka_unit_test(decoding),
         cmocka_unit_test(heads_of_requests),
+        cmocka_unit_test(chunks),
         cmocka_unit_test(values_with_parameters),
         cmocka_unit_test(refusals_are_whole_answers),
     };
