@@ -22,6 +22,7 @@
 #define SWEEP_US CD_MSEC(100)
 #define LINGER_US CD_SEC(2)
 #define LOOK_US CD_SEC(1) /* whether a connection with a ticket still lives */
+#define LINGER_LOOK_US CD_MSEC(100) /* whether one that was refused does: it counts until then */
 
 struct conn {
     LIST_ENTRY(conn) link;
@@ -124,14 +125,14 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 static void arm(struct conn *k)
 {
     int64_t left = CD_MAX(k->deadline_us - clock_mono_us(), 0);
-    if (k->ticket)
-        left = CD_MIN(left, LOOK_US);
+    if (k->ticket || k->refused)
+        left = CD_MIN(left, k->refused ? LINGER_LOOK_US : LOOK_US);
     const struct timeval tv = {.tv_sec = left / 1000000, .tv_usec = left % 1000000};
     event_add(k->timer, &tv);
 }
 
 /* First call: right after accept, in the same turn of the loop, when the descriptor is set. Later ones: the deadline, or a look at a
- * connection whose ticket keeps room for it. */
+ * connection that keeps room. */
 static void on_timer(evutil_socket_t unused, short what, void *arg)
 {
     struct conn *k = arg;

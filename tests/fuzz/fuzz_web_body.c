@@ -8,6 +8,7 @@
 #include "channels/web/fence.h"
 #include "channels/web/form.h"
 #include "channels/web/intake.h"
+#include "channels/web/refusal.h"
 
 #define MAX_JSON CD_KIB(256)
 #define MAX_FILES 50
@@ -145,6 +146,10 @@ static void check_head(const char *p, size_t n)
         FUZZ_CHECK(h.length <= INT64_MAX && h.method < WEB_METHOD_COUNT);
         FUZZ_CHECK(!h.key || !fuzz_has_control(h.key));
         fuzz_good = true;
+    } else {
+        (void)web_head_chunk_sound(p + f.bytes, n - f.bytes);
+        CD_CLEANUP_FREE char *text = refusal_text(&v, &h);
+        FUZZ_CHECK(str_starts(text, "HTTP/1.1 4") || str_starts(text, "HTTP/1.1 501 "));
     }
     web_head_free(&h);
 }

@@ -220,6 +220,36 @@ static void test_23_sizes(void **state)
 }
 
 /* A byte now and then does not keep a connection: the whole request has one deadline. */
+/* Answered although the body never comes, and soon no longer counted; who goes on sending gets the answer as well. */
+static void refused_by_the_head_alone(void **state)
+{
+    static const char head[] = H "Content-Length: 1000000\r\n\r\n";
+    CD_CLEANUP_FREE char *whole = cd_alloc(sizeof head + 1000000);
+
+    (void)state;
+    start(10, CD_SEC(5));
+    assert_int_equal(exchange(head, sizeof head - 1), 413);
+    assert_true(t.peer.took_us < CD_SEC(1));
+    memcpy(whole, head, sizeof head - 1);
+    memset(whole + sizeof head - 1, '\n', 1000000);
+    assert_int_equal(exchange(whole, sizeof head - 1 + 1000000), 413);
+    assert_true(t.peer.closed && !strstr(t.peer.answer + 1, "HTTP/1.1"));
+    assert_int_equal(t.handled, 0);
+    run_loop(t.base, NULL, CD_MSEC(300));
+    assert_int_equal(metrics_get(M_HTTP_OPEN), 0);
+    int fd = peer_connect(web_server_port(t.server, 0)); /* stays: cut after a while */
+    assert_true(send(fd, head, sizeof head - 1, 0) > 0);
+    run_loop(t.base, NULL, CD_MSEC(500));
+    assert_int_equal(metrics_get(M_HTTP_OPEN), 1);
+    for (int i = 0; i < 20; i++) {
+        (void)!send(fd, "GET /hidden HTTP/1.1\r\n\r\n", 24, MSG_NOSIGNAL);
+        run_loop(t.base, NULL, CD_MSEC(100));
+    }
+    assert_int_equal(metrics_get(M_HTTP_OPEN), 0);
+    assert_int_equal(t.handled, 0);
+    close(fd);
+}
+
 static void test_21_slow_request(void **state)
 {
     static const char text[] = "GET /0123456789012345678901234567890123456789 HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -475,6 +505,7 @@ int main(void)
         T(framing_abuse),
         T(framing_byte_by_byte),
         T(test_23_sizes),
+        T(refused_by_the_head_alone),
         T(test_21_slow_request),
         T(test_21_slow_body_after_continue),
         T(silent_connections_and_cap),
