@@ -1,8 +1,10 @@
-/* The words of an answer that ends a request. Pure. */
+/* The words of an answer that ends a request. Nothing fails. */
 #include "channels/web/refusal.h"
 
 #include <string.h>
+#include <time.h>
 
+#include "daemon/core/clock.h"
 #include "daemon/core/str.h"
 
 #define RETRY_AFTER_S "5"
@@ -49,14 +51,26 @@ static const char *reason_of(int status)
     return "Error";
 }
 
+/* RFC 9110 5.6.7 */
+static void format_date(int64_t at_us, char out[40])
+{
+    time_t seconds = (time_t)(at_us / 1000000);
+    struct tm tm;
+
+    gmtime_r(&seconds, &tm);
+    strftime(out, 40, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+}
+
 char *refusal_text(const struct web_verdict *v, const struct web_head *h)
 {
     const struct api_problem_row *row = &api_problems[v->problem];
     CD_CLEANUP_FREE char *body = api_problem_text(v->problem, v->detail, v->field);
     const char *value, *name = refusal_header(row->status, h->path ? h->path : "", &value);
+    char date[40];
+    format_date(clock_real_us(), date);
     CD_CLEANUP_FREE char *field = name ? cd_asprintf("%s: %s\r\n", name, value) : cd_strdup("");
 
     return cd_asprintf("HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: " API_PROBLEM_TYPE "\r\nCache-Control: no-store\r\n"
-                       "%sContent-Length: %zu\r\n\r\n%s",
-                       row->status, reason_of(row->status), field, strlen(body), h->method == WEB_HEAD ? "" : body);
+                       "Date: %s\r\n%sContent-Length: %zu\r\n\r\n%s",
+                       row->status, reason_of(row->status), date, field, strlen(body), h->method == WEB_HEAD ? "" : body);
 }
