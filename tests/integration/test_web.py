@@ -302,7 +302,7 @@ def test_bad_forms(box, body):
 # ---- limits ----
 
 SMALL = {"web": {"max_body": "200kB", "max_json": "2kB", "max_files": 2, "max_client_requests": 3, "max_client_bytes": "256kB",
-                 "body_timeout": "2s"},
+                 "body_timeout": "6s"},
          "intake": {"max_bytes": "1MB"}, "mail": {"max_message": "512kB"}}
 
 
