@@ -1,31 +1,14 @@
-/* What SUBMIT of the line protocol and POST /v1/complaints have in common: who the client is, what the fields of a complaint may hold,
- * and what its sender is told. Every field is checked before anything is kept. The check owns the number that it completed until the
- * caller takes it; a fault is a field and a sentence for people. */
+/* What SUBMIT of the line protocol and POST /v1/complaints have in common: what the fields of a complaint may hold, and what its sender
+ * is told. Every field is checked before anything is kept. The check owns the number that it completed until the caller takes it; a
+ * fault is a field and a sentence for people. */
 #include "channels/submit.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "daemon/core/clock.h"
-#include "daemon/core/crypto.h"
 #include "daemon/core/err.h"
 #include "daemon/intake/handle.h"
-
-/* Every client is compared, found or not, so that the time says nothing. */
-const struct cfg_client *submit_client(const struct config *c, const char *token)
-{
-    uint8_t given[SHA256_SIZE], wanted[SHA256_SIZE];
-    const struct cfg_client *found = NULL;
-
-    sha256(token, strlen(token), given);
-    for (size_t i = 0; i < c->nclients; i++) {
-        const char *t = c->clients[i].token;
-        sha256(t, strlen(t), wanted);
-        if (equal_ct(given, wanted, sizeof given) && *t)
-            found = &c->clients[i];
-    }
-    return found;
-}
 
 /* ---- fields ---- */
 

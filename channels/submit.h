@@ -7,8 +7,6 @@
 #include "daemon/intake/ack.h"
 #include "daemon/intake/record.h"
 
-/* The client whose token it is, or NULL. Takes the same time for any token. */
-const struct cfg_client *submit_client(const struct config *c, const char *token);
 /* The desk that the object names, else the client's, else the first; NULL: none is configured. */
 const struct cfg_desk *submit_desk(const struct config *c, const json_t *args, const char *preferred);
 

@@ -334,6 +334,8 @@ const struct contact *config_contact(const struct config *c, const char *name);
  * desk's own. `desk` may be NULL. */
 const struct cfg_template *config_template(const struct config *c, const char *desk, const char *purpose, const char *transport,
                                            const char *language);
+/* Every client is compared, found or not, in constant time. */
+const struct cfg_client *config_client_by_token(const struct config *c, const char *token);
 bool config_trusted(const struct config *c, const char *numeric_address);
 bool config_in_networks(const struct network *v, size_t n, const char *numeric_address);
 /* Prints every option: name, type, default, bounds, meaning. From the option tables. */

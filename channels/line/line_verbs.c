@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#include "channels/submit.h"
 #include "daemon/core/err.h"
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
@@ -66,7 +65,7 @@ static enum verb_result verb_auth(struct line_session *s, struct line_slot *slot
         return bad_argument(slot, field, "unknown field: AUTH takes token");
     if (!token)
         return bad_argument(slot, "token", "missing, or not a string");
-    const struct cfg_client *client = submit_client(s->server->host->cfg, token);
+    const struct cfg_client *client = config_client_by_token(s->server->host->cfg, token);
     if (!client) {
         metrics_inc(M_LINE_AUTH_FAILURES);
         log_event(LOG_L_WARN, EV_LINE_AUTH_FAILED, "peer=%s failures=%u", log_quote(s->peer),

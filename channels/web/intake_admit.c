@@ -3,7 +3,6 @@
  * count as being read from the first. So nobody without a token, and nobody over a limit, has a byte of his body read. */
 #include <string.h>
 
-#include "channels/submit.h"
 #include "channels/web/form.h"
 #include "channels/web/intake_impl.h"
 #include "daemon/core/err.h"
@@ -20,7 +19,7 @@ static const struct cfg_client *client_of(const struct config *c, const char *au
     if (!authorization || !str_istarts(authorization, "Bearer "))
         return NULL;
     const char *token = authorization + 7 + strspn(authorization + 7, " ");
-    const struct cfg_client *client = submit_client(c, token);
+    const struct cfg_client *client = config_client_by_token(c, token);
     return client && (enum role)client->role >= ROLE_INTAKE ? client : NULL;
 }
 
