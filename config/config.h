@@ -288,6 +288,9 @@ struct config {
     size_t nhttp_listen, nmetrics_listen;
     uint64_t http_max_body_bytes, http_max_header_bytes, http_max_connections;
     int64_t http_request_timeout_us;
+    /* web */
+    uint64_t web_max_body_bytes, web_max_json_bytes, web_max_files, web_max_client_requests, web_max_client_bytes;
+    int64_t web_body_timeout_us;
     /* line */
     struct listen_addr *line_listen; /* TCP and unix; a unix listener uses peer credentials: root and the daemon's user are admin */
     size_t nline_listen;
@@ -362,6 +365,8 @@ const struct contact *config_contact(const struct config *c, const char *name);
  * desk's own. `desk` may be NULL. */
 const struct cfg_template *config_template(const struct config *c, const char *desk, const char *purpose, const char *transport,
                                            const char *language);
+/* Every client is compared, found or not, in constant time. */
+const struct cfg_client *config_client_by_token(const struct config *c, const char *token);
 bool config_trusted(const struct config *c, const char *numeric_address);
 bool config_in_networks(const struct network *v, size_t n, const char *numeric_address);
 /* Prints every option: name, type, default, bounds, meaning. From the option tables. */

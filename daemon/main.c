@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "channels/mail/mail.h"
+#include "channels/web/api.h"
 #include "config/config.h"
 #include "daemon/check.h"
 #include "daemon/core/events.h"
@@ -18,6 +19,7 @@ static const char usage[] = "usage: complaintd [--config FILE]            run (d
                             "       complaintd --check [--config FILE]    check the configuration and its rule tests; exit 0 or 78\n"
                             "       complaintd --describe-config[=markdown]   print every option with type, default and bounds\n"
                             "       complaintd --describe-events          print every log event (=catalog: for the journal)\n"
+                            "       complaintd --describe-http            print the HTTP interface (OpenAPI)\n"
                             "       complaintd --version\n"
                             "Send it mail, SMS webhooks or lines; see it with complaintctl, its log and /metrics.\n";
 
@@ -80,11 +82,22 @@ static int describe_events(const char *form)
     return 0;
 }
 
+static int describe_http(void)
+{
+    struct buf b;
+    buf_init(&b, CD_MIB(1));
+    api_describe(&b);
+    fputs(buf_str(&b), stdout);
+    buf_free(&b);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
                                             {"describe-config", optional_argument, NULL, 'd'},
-                                            {"describe-events", optional_argument, NULL, 'e'}, {"worker", required_argument, NULL, 'w'},
+                                            {"describe-events", optional_argument, NULL, 'e'}, {"describe-http", no_argument, NULL, 't'},
+                                            {"worker", required_argument, NULL, 'w'},
                                             {"version", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'}, {0}};
     const char *path = DEFAULT_CONFIG;
     bool check = false;
@@ -101,6 +114,8 @@ int main(int argc, char **argv)
             return describe(optarg);
         case 'e':
             return describe_events(optarg);
+        case 't':
+            return describe_http();
         case 'w':
             return run_worker(optarg);
         case 'v':

@@ -38,7 +38,7 @@ static int write_all(int fd, const void *data, size_t n)
 
 static uint64_t worker_memory(const struct config *c)
 {
-    return c->triage_memory_bytes + 4 * c->mail_max_message_bytes;
+    return c->triage_memory_bytes + 4 * CD_MAX(c->mail_max_message_bytes, c->web_max_body_bytes);
 }
 
 /* In the child. */

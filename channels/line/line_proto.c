@@ -83,49 +83,11 @@ static int fault(struct line_error *err, const char *code, const char *message)
     return CD_EINVAL;
 }
 
-/* jansson recurses for each level, so the depth is counted before it runs. Brackets inside strings do not
- * count. */
-static bool too_deep(const char *p, size_t n)
-{
-    unsigned depth = 0;
-    bool string = false;
-    for (size_t i = 0; i < n; i++) {
-        if (string) {
-            if (p[i] == '\\')
-                i++;
-            else if (p[i] == '"')
-                string = false;
-        } else if (p[i] == '"') {
-            string = true;
-        } else if (p[i] == '{' || p[i] == '[') {
-            if (++depth > LINE_MAX_DEPTH)
-                return true;
-        } else if ((p[i] == '}' || p[i] == ']') && depth > 0) {
-            depth--;
-        }
-    }
-    return false;
-}
-
 static int parse_json(const char *p, size_t n, struct line_request *ret, struct line_error *err)
 {
-    json_error_t je;
-
-    if (too_deep(p, n))
-        return fault(err, "bad-json", "nested too deeply: at most 16 levels");
-    ret->args = json_loadb(p, n, JSON_REJECT_DUPLICATES, &je);
-    if (!ret->args) {
-        size_t len = strlen(je.text);
-        if (len > 0 && !utf8_valid(je.text, len)) /* the library may cut a character in its message */
-            je.text[utf8_cut(je.text, len - 1)] = '\0';
+    if (json_read_object(p, n, &ret->args, err->message) < 0) {
         err->code = "bad-json";
-        snprintf(err->message, sizeof err->message, "at byte %d: %.150s", je.position, je.text);
         return CD_EINVAL;
-    }
-    if (!json_is_object(ret->args)) {
-        json_decref(ret->args);
-        ret->args = NULL;
-        return fault(err, "bad-json", "not an object: write VERB {\"name\":value,…}");
     }
     ret->json = p;
     ret->njson = n;
@@ -210,12 +172,4 @@ json_t *line_error_body(const char *code, const char *message, const char *field
         json_object_set_new(o, "field", json_string(field));
     json_object_set_new(o, "retry", json_boolean(retry));
     return o;
-}
-
-size_t line_utf8_length(const char *s)
-{
-    size_t n = 0;
-    for (; *s; s++)
-        n += ((unsigned char)*s & 0xC0) != 0x80;
-    return n;
 }

@@ -2,12 +2,10 @@
 /* The line protocol's grammar, without sockets or clocks: bytes to lines, a line to verb and JSON object,
  * answers to lines. docs/protocol.md holds the grammar. Nothing here trusts its input; what it returns is
  * bounded by the limits given. */
-#include <jansson.h>
-
+#include "channels/json_read.h"
 #include "daemon/core/buf.h"
 
 #define LINE_VERB_MAX 16
-#define LINE_MAX_DEPTH 16
 #define LINE_MAX_ANSWER CD_MIB(64)
 
 /* ---- bytes to lines ---- */
@@ -39,7 +37,7 @@ struct line_request {
 };
 struct line_error {
     const char *code; /* static */
-    char message[200];
+    char message[JSON_READ_MESSAGE];
 };
 /* 0, or CD_EINVAL with *err filled. On success the caller frees with line_request_done(). */
 int line_parse(const char *p, size_t n, struct line_request *ret, struct line_error *err) CD_MUSTUSE;
@@ -53,6 +51,3 @@ void line_put_row(struct buf *out, const json_t *row);
 void line_put_err(struct buf *out, const json_t *body);
 /* The object of an ERR: {"code","message","field"?,"retry"}. `field` may be NULL. New reference. */
 CD_MUSTUSE json_t *line_error_body(const char *code, const char *message, const char *field, bool retry);
-
-/* Characters in valid UTF-8. */
-size_t line_utf8_length(const char *s);

@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#include "daemon/core/crypto.h"
 #include "daemon/core/err.h"
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
@@ -49,22 +48,6 @@ static enum verb_result verb_hello(struct line_session *s CD_UNUSED, struct line
     return VERB_DONE;
 }
 
-/* Every client is compared, found or not, so that the time says nothing. */
-static const struct cfg_client *client_of_token(const struct config *c, const char *token)
-{
-    uint8_t given[SHA256_SIZE], wanted[SHA256_SIZE];
-    const struct cfg_client *found = NULL;
-
-    sha256(token, strlen(token), given);
-    for (size_t i = 0; i < c->nclients; i++) {
-        const char *t = c->clients[i].token;
-        sha256(t, strlen(t), wanted);
-        if (equal_ct(given, wanted, sizeof given) && *t)
-            found = &c->clients[i];
-    }
-    return found;
-}
-
 static const char *role_name(enum role r)
 {
     static const char *const names[] = {"none", "intake", "agent", "admin"};
@@ -82,7 +65,7 @@ static enum verb_result verb_auth(struct line_session *s, struct line_slot *slot
         return bad_argument(slot, field, "unknown field: AUTH takes token");
     if (!token)
         return bad_argument(slot, "token", "missing, or not a string");
-    const struct cfg_client *client = client_of_token(s->server->host->cfg, token);
+    const struct cfg_client *client = config_client_by_token(s->server->host->cfg, token);
     if (!client) {
         metrics_inc(M_LINE_AUTH_FAILURES);
         log_event(LOG_L_WARN, EV_LINE_AUTH_FAILED, "peer=%s failures=%u", log_quote(s->peer),

@@ -8,16 +8,36 @@
 #include "channels/web/fence.h"
 
 struct conns;
-/* `on_full` is told when the cap is reached (true) and when there is room again (false). A head of more than `max_head` bytes ends its
- * connection with 431. */
-struct conns *conns_new(struct event_base *base, unsigned max, size_t max_head, int64_t timeout_us,
-                        void (*on_full)(void *arg, bool full), void *arg);
+
+/* What the owner says of a head, before any byte of the body is read. */
+struct conns_verdict {
+    char *refusal; /* a whole answer, owned: it is sent, the connection ends, nothing of the request goes any further; NULL: go on */
+    uint64_t length; /* of the body */
+    int64_t timeout_us; /* from now on to the last byte; 0: as it was */
+    void *ticket; /* kept for the owner until conns_request(), or `on_end` */
+};
+
+struct conns_options {
+    struct event_base *base;
+    unsigned max;
+    size_t max_head;
+    int64_t timeout_us;
+    /* The cap is reached (true), and there is room again (false). */
+    void (*on_full)(void *arg, bool full);
+    /* A head is there: `n` bytes with the empty line, what the fence found in it or NULL. A head over max_head is n = 0. `rest`: what
+     * came with its end. */
+    void (*on_head)(void *arg, int fd, const void *p, size_t n, const void *rest, size_t nrest, const char *fault, struct conns_verdict *ret);
+    /* A connection with a ticket ended before its request was whole. */
+    void (*on_end)(void *arg, void *ticket);
+    void *arg;
+};
+struct conns *conns_new(const struct conns_options *o);
 void conns_free(struct conns **c);
 /* A connection was accepted and will be served by `bev`, whose descriptor is set before the loop goes on. Its deadline is the
  * earlier of the server's and `most_us`. */
 void conns_add(struct conns *c, struct bufferevent *bev, int64_t most_us);
-/* The request of `bev` has arrived: no deadline any more. The fault in its head, or NULL. */
-const char *conns_request(struct conns *c, struct bufferevent *bev);
+/* The request of `bev` has arrived: no deadline any more, and the ticket is the caller's. NULL, or what is wrong. */
+const char *conns_request(struct conns *c, struct bufferevent *bev, uint64_t *ret_length, void **ret_ticket);
 /* The connection of `bev` ends. */
 void conns_remove(struct conns *c, struct bufferevent *bev);
 unsigned conns_count(const struct conns *c);

@@ -14,21 +14,22 @@
 #include <string.h>
 
 #include "channels/web/conns.h"
+#include "channels/web/refusal.h"
 #include "daemon/core/clock.h"
 #include "daemon/core/err.h"
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
 
 #define LISTENERS_MAX 16
-#define RETRY_AFTER_S "5"
 #define BODY_SLACK                                                                                           \
-    CD_KIB(64) /* over max_body we answer 413 ourselves, over this as well evhttp does before reading it */
+    CD_KIB(64) /* on_head() says 413 first */
 #define ACCEPT_PAUSE_US 200000
 
 struct exchange {
     struct http_exchange pub; /* first: header() casts back */
     struct web_server *server;
     struct evhttp_request *req;
+    void *ticket;
 };
 
 struct web_server {
@@ -59,6 +60,8 @@ static void exchange_free(struct exchange *x)
 {
     slots_release(x->server->slots, x->pub.token);
     x->server->pending--;
+    if (x->ticket)
+        x->server->o.leave(x->server->o.arg, x->ticket);
     free((char *)(uintptr_t)x->pub.path);
     free((char *)(uintptr_t)x->pub.peer);
     free(x);
@@ -84,26 +87,31 @@ static void on_closed_after_answer(struct evhttp_connection *evcon, void *arg)
 }
 
 static void reply(struct evhttp_request *req, int status, const char *content_type, const void *body,
-                  size_t n)
+                  size_t n, const char *location)
 {
     struct evkeyvalq *headers = evhttp_request_get_output_headers(req);
     struct evbuffer *out = evbuffer_new();
+    const char *uri = evhttp_request_get_uri(req), *value;
+    CD_CLEANUP_FREE char *path = uri ? cd_strndup(uri, strcspn(uri, "?")) : cd_strdup("");
+    const char *name = refusal_header(status, path, &value);
 
     cd_assert(out);
     evhttp_add_header(headers, "Connection", "close");
     if (content_type)
         evhttp_add_header(headers, "Content-Type", content_type);
     evhttp_add_header(headers, "Cache-Control", "no-store");
-    if (status == 503) /* "busy" passes in seconds; a sender that knows waits, and does not hammer */
-        evhttp_add_header(headers, "Retry-After", RETRY_AFTER_S);
+    if (name)
+        evhttp_add_header(headers, name, value);
+    if (location)
+        evhttp_add_header(headers, "Location", location);
     evbuffer_add(out, body, n);
     evhttp_send_reply(req, status, NULL, out);
     evbuffer_free(out);
     metrics_inc(M_HTTP_REQUESTS);
 }
 
-void web_server_answer(struct slots *slots, struct ack token, int status, const char *content_type,
-                       const void *body, size_t n)
+void web_server_answer_at(struct slots *slots, struct ack token, int status, const char *content_type, const void *body, size_t n,
+                          const char *location)
 {
     struct exchange *x = slots_get(slots, token);
 
@@ -114,16 +122,103 @@ void web_server_answer(struct slots *slots, struct ack token, int status, const 
     if (evcon)
         evhttp_connection_set_closecb(evcon, on_closed_after_answer, x->server);
     exchange_free(x);
-    reply(req, status, content_type, body, n);
+    reply(req, status, content_type, body, n, location);
 }
 
-void web_server_problem(struct slots *slots, struct ack token, int status, const char *code,
-                        const char *message)
+void web_server_answer(struct slots *slots, struct ack token, int status, const char *content_type,
+                       const void *body, size_t n)
 {
-    CD_CLEANUP_FREE char *body = cd_asprintf("{\"code\":\"%s\",\"message\":\"%s\",\"retry\":%s}\n", code,
-                                             message, status == 503 || status == 429 ? "true" : "false");
+    web_server_answer_at(slots, token, status, content_type, body, n, NULL);
+}
 
-    web_server_answer(slots, token, status, "application/json", body, strlen(body));
+void web_server_problem(struct slots *slots, struct ack token, enum api_problem p, const char *detail, const char *field)
+{
+    CD_CLEANUP_FREE char *body = api_problem_text(p, detail, field);
+
+    web_server_answer(slots, token, api_problems[p].status, API_PROBLEM_TYPE, body, strlen(body));
+}
+
+void *web_server_ticket(const struct http_exchange *x)
+{
+    return ((const struct exchange *)x)->ticket;
+}
+
+void web_server_drop_body(const struct http_exchange *x)
+{
+    struct exchange *e = (struct exchange *)(uintptr_t)x;
+    struct evbuffer *body = evhttp_request_get_input_buffer(e->req);
+
+    evbuffer_drain(body, evbuffer_get_length(body));
+    e->pub.body = NULL;
+    e->pub.nbody = 0;
+}
+
+/* ---- heads ---- */
+
+static void peer_of(int fd, char out[INET6_ADDRSTRLEN])
+{
+    struct sockaddr_storage sa;
+    socklen_t n = sizeof sa;
+
+    out[0] = '\0';
+    if (getpeername(fd, (struct sockaddr *)&sa, &n) < 0)
+        return;
+    if (sa.ss_family == AF_INET)
+        inet_ntop(AF_INET, &((struct sockaddr_in *)&sa)->sin_addr, out, INET6_ADDRSTRLEN);
+    else if (sa.ss_family == AF_INET6)
+        inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&sa)->sin6_addr, out, INET6_ADDRSTRLEN);
+}
+
+static bool is_framing(enum api_problem p)
+{
+    for (size_t i = 0; api_common[i]; i++)
+        if (api_common[i] == p)
+            return true;
+    return false;
+}
+
+static void count_bad(int status, const char *why, const char *peer)
+{
+    metrics_inc(M_HTTP_BAD);
+    log_event(LOG_L_INFO, EV_HTTP_BAD_REQUEST, "status=%d why=%s peer=%s", status, log_quote(why), log_quote(peer));
+}
+
+static void on_head(void *arg, int fd, const void *p, size_t n, const void *rest, size_t nrest, const char *fault,
+                    struct conns_verdict *ret)
+{
+    struct web_server *s = arg;
+    struct web_head h = {0};
+    struct web_admission a = {.max_body = s->o.max_body};
+    struct web_verdict v = {.problem = !n ? API_HEAD_TOO_LARGE : fault ? API_BAD_REQUEST : API_OK, .detail = n ? fault : "the header is over the limit"};
+    char peer[INET6_ADDRSTRLEN];
+
+    peer_of(fd, peer);
+    if (!v.problem)
+        v = web_head_read(p, n, &h);
+    if (v.problem == API_LENGTH_REQUIRED && h.chunked && !web_head_chunk_sound(rest, nrest))
+        v = (struct web_verdict){.problem = API_BAD_REQUEST, .detail = "chunk"};
+    if (!v.problem && s->o.admit)
+        v = s->o.admit(s->o.arg, peer, &h, &a);
+    if (!v.problem && h.length > a.max_body)
+        v = (struct web_verdict){.problem = API_TOO_LARGE, .detail = "the body is over the limit"};
+    if (v.problem) {
+        if (a.ticket)
+            s->o.leave(s->o.arg, a.ticket);
+        if (is_framing(v.problem))
+            count_bad(api_problems[v.problem].status, v.detail, peer);
+        metrics_inc(M_HTTP_REQUESTS);
+        ret->refusal = refusal_text(&v, &h);
+    } else {
+        *ret = (struct conns_verdict){.length = h.length, .timeout_us = a.timeout_us, .ticket = a.ticket};
+    }
+    web_head_free(&h);
+}
+
+static void on_end(void *arg, void *ticket)
+{
+    struct web_server *s = arg;
+
+    s->o.leave(s->o.arg, ticket);
 }
 
 /* ---- requests ---- */
@@ -148,60 +243,7 @@ static const char *method_name(struct evhttp_request *req)
     }
 }
 
-struct framing {
-    unsigned lengths, encodings, hosts;
-    bool bad;
-    uint64_t length;
-};
-
-static void read_framing(struct evhttp_request *req, struct framing *f)
-{
-    struct evkeyval *h;
-
-    *f = (struct framing){0};
-    TAILQ_FOREACH(h, evhttp_request_get_input_headers(req), next)
-    {
-        if (str_ieq(h->key, "Content-Length")) {
-            f->lengths++;
-            if (str_parse_u64(h->value, INT64_MAX, &f->length) < 0)
-                f->bad = true;
-        } else if (str_ieq(h->key, "Transfer-Encoding")) {
-            f->encodings++;
-        } else if (str_ieq(h->key, "Host")) {
-            f->hosts++;
-        }
-    }
-}
-
-struct problem {
-    int status; /* 0: none */
-    const char *code, *message;
-};
-
-/* What is wrong with the framing. `fault` is of the raw head. */
-static struct problem check_request(const struct web_server *s, struct evhttp_request *req, const char *fault)
-{
-    size_t nbody = evbuffer_get_length(evhttp_request_get_input_buffer(req));
-    const char *uri = evhttp_request_get_uri(req);
-    bool with_body = str_eq(method_name(req), "POST") || str_eq(method_name(req), "PUT") ||
-                     str_eq(method_name(req), "PATCH");
-    struct framing f;
-
-    if (fault)
-        return (struct problem){400, "bad-request", fault};
-    read_framing(req, &f);
-    if (f.lengths > 1 || f.bad || (f.lengths && f.encodings) || f.hosts > 1 || (uri && uri[0] != '/'))
-        return (struct problem){400, "bad-request", "framing"};
-    if (f.encodings || (with_body && !f.lengths))
-        return (struct problem){411, "length-required", "a body needs Content-Length"};
-    if (f.length > s->o.max_body || nbody > s->o.max_body)
-        return (struct problem){413, "too-large", "the body is over the limit"};
-    if (!uri || nbody != f.length)
-        return (struct problem){400, "bad-request", "framing"};
-    return (struct problem){0};
-}
-
-static struct exchange *exchange_new(struct web_server *s, struct evhttp_request *req)
+static struct exchange *exchange_new(struct web_server *s, struct evhttp_request *req, void *ticket)
 {
     struct exchange *x = cd_alloc(sizeof *x);
     struct evbuffer *body = evhttp_request_get_input_buffer(req);
@@ -210,9 +252,12 @@ static struct exchange *exchange_new(struct web_server *s, struct evhttp_request
     ev_uint16_t port = 0;
 
     if (slots_take(s->slots, x, &x->pub.token) < 0) {
+        if (ticket)
+            s->o.leave(s->o.arg, ticket);
         free(x);
         return NULL;
     }
+    x->ticket = ticket;
     evhttp_connection_get_peer(evhttp_request_get_connection(req), &peer, &port);
     x->pub.token.channel = CH_WEB;
     x->server = s;
@@ -228,28 +273,30 @@ static struct exchange *exchange_new(struct web_server *s, struct evhttp_request
     return x;
 }
 
+/* on_head() has seen to the framing; here evhttp must have understood the same. */
 static void on_request(struct evhttp_request *req, void *arg)
 {
-    static const char busy[] =
-        "{\"code\":\"busy\",\"message\":\"too many requests at once\",\"retry\":true}\n";
     struct web_server *s = arg;
     struct evhttp_connection *evcon = evhttp_request_get_connection(req);
-    const char *fault = conns_request(s->conns, evhttp_connection_get_bufferevent(evcon));
-    struct exchange *x = exchange_new(s, req);
+    uint64_t length;
+    void *ticket;
+    const char *fault = conns_request(s->conns, evhttp_connection_get_bufferevent(evcon), &length, &ticket);
+    struct exchange *x = exchange_new(s, req, ticket);
 
     if (!x) {
+        CD_CLEANUP_FREE char *busy = api_problem_text(API_BUSY, "too many requests at once", NULL);
         metrics_inc(M_HTTP_REFUSED);
         evhttp_connection_set_closecb(evcon, on_closed_after_answer, s);
-        reply(req, 503, "application/json", busy, sizeof busy - 1);
+        reply(req, 503, API_PROBLEM_TYPE, busy, strlen(busy), NULL);
         return;
     }
     evhttp_connection_set_closecb(evcon, on_close, x);
-    struct problem p = check_request(s, req, fault);
-    if (p.status) {
-        metrics_inc(M_HTTP_BAD);
-        log_event(LOG_L_INFO, EV_HTTP_BAD_REQUEST, "status=%d why=%s peer=%s", p.status, log_quote(p.message),
-                  log_quote(x->pub.peer));
-        web_server_problem(s->slots, x->pub.token, p.status, p.code, p.message);
+    bool with_body = str_eq(x->pub.method, "POST") || str_eq(x->pub.method, "PUT") || str_eq(x->pub.method, "PATCH");
+    if (!fault && (x->pub.uri[0] != '/' || (with_body ? length : 0) != x->pub.nbody))
+        fault = "framing";
+    if (fault) {
+        count_bad(400, fault, x->pub.peer);
+        web_server_problem(s->slots, x->pub.token, API_BAD_REQUEST, fault, NULL);
         return;
     }
     s->o.handler(s->o.arg, &x->pub); /* may answer and so free x */
@@ -363,7 +410,7 @@ static int set_up(struct web_server *s, struct event_base *base)
     if (!s->http || !s->resume)
         return CD_EIO;
     evhttp_set_max_headers_size(s->http, (ev_ssize_t)s->o.max_header); /* conns.c sees it first and says 431 */
-    evhttp_set_max_body_size(s->http, (ev_ssize_t)(s->o.max_body + BODY_SLACK));
+    evhttp_set_max_body_size(s->http, (ev_ssize_t)(CD_MAX(s->o.max_body, s->o.max_any_body) + BODY_SLACK));
     evhttp_set_timeout_tv(s->http, &timeout);
     evhttp_set_default_content_type(s->http, NULL);
     evhttp_set_allowed_methods(s->http, EVHTTP_REQ_GET | EVHTTP_REQ_POST | EVHTTP_REQ_HEAD | EVHTTP_REQ_PUT |
@@ -383,7 +430,14 @@ int web_server_start(struct event_base *base, const struct web_server_options *o
 
     s->o = *o;
     s->slots = o->slots;
-    s->conns = conns_new(base, o->max_connections, o->max_header, o->timeout_us, on_full, s);
+    s->conns = conns_new(&(struct conns_options){.base = base,
+                                                 .max = o->max_connections,
+                                                 .max_head = o->max_header,
+                                                 .timeout_us = o->timeout_us,
+                                                 .on_full = on_full,
+                                                 .on_head = on_head,
+                                                 .on_end = on_end,
+                                                 .arg = s});
     LIST_INSERT_HEAD(&servers, s, link);
     if (set_up(s, base) < 0) {
         web_server_stop(&s);

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "channels/web/intake.h"
 #include "channels/web/web_private.h"
 #include "daemon/core/err.h"
 #include "daemon/core/log.h"
@@ -60,7 +61,7 @@ static bool refused_method(struct web *w, const struct http_exchange *x)
 {
     if (is_read(x))
         return false;
-    web_server_problem(w->slots, x->token, 405, "method", "only GET here");
+    web_server_problem(w->slots, x->token, API_METHOD, "only GET here", NULL);
     return true;
 }
 
@@ -78,13 +79,15 @@ static void on_http(void *arg, const struct http_exchange *x)
             answer_text(w, x, 200, JSON, "{\"ready\":true}\n");
         else
             answer_text(w, x, 503, JSON, "{\"ready\":false}\n");
+    } else if (intake_owns(x->path)) {
+        intake_on_http(w->intake, x);
     } else {
         for (size_t i = 0; i < nroutes; i++)
             if (str_starts(x->path, routes[i].prefix)) {
                 routes[i].fn(routes[i].arg, x);
                 return;
             }
-        web_server_problem(w->slots, x->token, 404, "not-found", "no such path");
+        web_server_problem(w->slots, x->token, API_NOT_FOUND, "no such path", NULL);
     }
 }
 
@@ -94,7 +97,7 @@ static void on_metrics(void *arg, const struct http_exchange *x)
     struct buf b;
 
     if (!str_eq(x->path, "/metrics")) {
-        web_server_problem(w->slots, x->token, 404, "not-found", "only /metrics here");
+        web_server_problem(w->slots, x->token, API_NOT_FOUND, "only /metrics here", NULL);
         return;
     }
     if (refused_method(w, x))
@@ -103,6 +106,20 @@ static void on_metrics(void *arg, const struct http_exchange *x)
     metrics_render(&b);
     web_server_answer(w->slots, x->token, 200, "text/plain; version=0.0.4", b.data, b.len);
     buf_free(&b);
+}
+
+static struct web_verdict admit(void *arg, const char *peer, const struct web_head *h, struct web_admission *a)
+{
+    const struct web *w = arg;
+
+    return intake_owns(h->path) ? intake_admit(w->intake, peer, h, a) : (struct web_verdict){0};
+}
+
+static void leave(void *arg, void *ticket)
+{
+    const struct web *w = arg;
+
+    intake_leave(w->intake, ticket);
 }
 
 static bool is_tight(void *arg)
@@ -119,9 +136,11 @@ static void web_stop(void **state)
     if (!w)
         return;
     *state = NULL;
+    ack_register(CH_WEB, NULL, NULL);
     web_client_stop(&w->client);
     web_server_stop(&w->http);
     web_server_stop(&w->metrics);
+    intake_free(&w->intake);
     slots_free(&w->slots);
     web = NULL;
     nroutes = 0;
@@ -142,24 +161,30 @@ static int web_start(const struct channel_host *host, void **ret_state)
         .listen = cfg->http_listen,
         .nlisten = cfg->nhttp_listen,
         .max_body = cfg->http_max_body_bytes,
+        .max_any_body = cfg->web_max_body_bytes,
         .max_header = cfg->http_max_header_bytes,
         .max_connections = (unsigned)cfg->http_max_connections,
         .timeout_us = cfg->http_request_timeout_us,
         .hurry = is_tight,
         .hurry_us = cfg->intake_tight_timeout_us,
         .slots = w->slots,
+        .admit = admit,
+        .leave = leave,
         .handler = on_http,
         .arg = w,
     };
+    w->intake = intake_new(host, w->slots);
+    ack_register(CH_WEB, intake_on_ack, w->intake);
     int r = web_client_start(host->base, WEB_CLIENT_MAX, &w->client);
     if (r == 0 && o.nlisten)
         r = web_server_start(host->base, &o, &w->http);
     o.name = "metrics";
     o.listen = cfg->metrics_listen;
     o.nlisten = cfg->nmetrics_listen;
-    o.max_body = METRICS_BODY;
+    o.max_body = o.max_any_body = METRICS_BODY;
     o.max_connections = METRICS_CONNECTIONS;
     o.hurry = NULL; /* to be seen above all when it is tight */
+    o.admit = NULL;
     o.handler = on_metrics;
     if (r == 0 && o.nlisten)
         r = web_server_start(host->base, &o, &w->metrics);
@@ -187,6 +212,13 @@ static bool web_idle(void *state)
     return (!w->http || web_server_idle(w->http)) && web_client_idle(w->client);
 }
 
+static void web_reply(void *state, struct ack slot, const struct reply *r)
+{
+    struct web *w = state;
+
+    intake_on_reply(w->intake, slot, r);
+}
+
 const struct channel channel_web = {
     .name = "web",
     .id = CH_WEB,
@@ -194,6 +226,8 @@ const struct channel channel_web = {
     .drain = web_drain,
     .idle = web_idle,
     .stop = web_stop,
+    .decode = web_decode,
+    .on_reply = web_reply,
     .send = webhook_send,
     .transport = TR_WEBHOOK,
 };

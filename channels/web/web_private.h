@@ -8,6 +8,7 @@ struct web {
     struct slots *slots;
     struct web_server *http, *metrics; /* NULL when not configured */
     struct web_client *client;
+    struct intake *intake;
 };
 
 /* channel.send: transport TR_WEBHOOK. */

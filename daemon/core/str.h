@@ -20,6 +20,7 @@ bool utf8_valid(const char *s, size_t n);
 CD_MUSTUSE char *utf8_clean(const char *s, size_t n, bool *ret_changed);
 /* The largest n' <= n that does not cut a character. */
 size_t utf8_cut(const char *s, size_t n);
+size_t utf8_length(const char *s); /* characters in valid UTF-8 */
 /* "ma***@example.com", "+8613*****00": for logs. Writes at most size bytes. */
 void str_mask(const char *address, char *out, size_t size);
 

@@ -78,3 +78,12 @@ size_t utf8_cut(const char *s, size_t n)
     size_t want = lead < 0x80 ? 1 : lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
     return n - (i - 1) >= want ? n : i - 1;
 }
+
+size_t utf8_length(const char *s)
+{
+    size_t n = 0;
+
+    for (; *s; s++)
+        n += ((unsigned char)*s & 0xC0) != 0x80;
+    return n;
+}

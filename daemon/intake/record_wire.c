@@ -368,7 +368,7 @@ static void read_record(struct wire_reader *r, struct record *rec)
     read_line(r, MAX_SHORT, &rec->said_channel);
     read_line(r, MAX_SHORT, &rec->category);
     read_line(r, MAX_SHORT, &rec->priority);
-    read_line(r, MAX_SHORT, &rec->external_id);
+    read_line(r, MAX_LINE, &rec->external_id); /* 200 characters of a client, in any script */
     read_mail_facts(r, rec);
     if (r->p != r->end)
         r->failed = true;

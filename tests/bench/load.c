@@ -16,10 +16,10 @@
 #include "daemon/core/clock.h"
 
 static const char usage[] =
-    "usage: complaint-load smtp|http|line --peer 127.0.0.1:PORT [OPTION...]\n"
+    "usage: complaint-load smtp|http|web|line --peer 127.0.0.1:PORT [OPTION...]\n"
     "  --count N          how many mails, SMS or SUBMITs (1000)\n"
     "  --connections N    at a time (1)\n"
-    "  --size BYTES       of a mail, or of the text of a SUBMIT (1500)\n"
+    "  --size BYTES       of a mail, or of the text of a SUBMIT or POST (1500)\n"
     "  --seed N           other texts, Message-IDs and keys (1)\n"
     "  --senders N        different senders (1000)\n"
     "  --rate R           open loop: R a second, whatever the server does\n"
@@ -29,7 +29,7 @@ static const char usage[] =
     "  --url URL          http: the public URL of the webhook, which is signed\n"
     "  --account SID --number PHONE\n"
     "                     http: AccountSid and To\n"
-    "  --token TOKEN      http: the key of signatures; line: for AUTH\n"
+    "  --token TOKEN      http: the key of signatures; line: for AUTH; web: bearer\n"
     "  --window N         line: SUBMITs without an answer on a connection (50)\n"
     "  --log FILE         a line for each accepted one: channel, key and mark, with tabs between\n"
     "  --stall S --limit S\n"
@@ -267,14 +267,14 @@ static void number_option(struct load_options *o, int c, const char *name, const
 
 static const char *read_options(int argc, char **argv, struct load_options *o)
 {
-    static const struct load_mode *const modes[] = {&load_smtp, &load_http, &load_line};
+    static const struct load_mode *const modes[] = {&load_smtp, &load_http, &load_web, &load_line};
     const char *log = NULL, **text;
     int c, at = 0;
     for (size_t i = 0; argc > 1 && i < ARRAY_LEN(modes); i++)
         if (strcmp(argv[1], modes[i]->name) == 0)
             o->mode = modes[i];
     if (!o->mode)
-        fail("smtp, http or line?");
+        fail("smtp, http, web or line?");
     optind = 2;
     while ((c = getopt_long(argc, argv, "", options, &at)) != -1) {
         if ((text = text_option(o, c)))
@@ -294,8 +294,8 @@ static const char *read_options(int argc, char **argv, struct load_options *o)
         fail("--peer is wanted");
     if (o->mode == &load_http && (!o->url || !o->token))
         fail("http: --url and --token are wanted");
-    if (o->mode == &load_line && !o->token)
-        fail("line: --token is wanted");
+    if ((o->mode == &load_line || o->mode == &load_web) && !o->token)
+        fail("line, web: --token is wanted");
     return log;
 }
 

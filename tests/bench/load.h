@@ -1,6 +1,6 @@
 #pragma once
 /* The load generator: one thread, one event loop. The driver (load.c) says which number is to be sent when; a
- * mode (SMTP, HTTP, line) sends it and reports the answer. Connections belong to their mode and live as long
+ * mode (SMTP, HTTP, web, line) sends it and reports the answer. Connections belong to their mode and live as long
  * as the process. */
 #include <event2/event.h>
 #include <netinet/in.h>
@@ -33,7 +33,7 @@ struct load_mode {
     void (*key)(const struct load_options *o, uint64_t i,
                 struct text_item *ret); /* what identifies number `i` */
 };
-extern const struct load_mode load_smtp, load_http, load_line;
+extern const struct load_mode load_smtp, load_http, load_web, load_line;
 
 struct load_options {
     const struct load_mode *mode;

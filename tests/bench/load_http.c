@@ -1,5 +1,5 @@
-/* Twilio's webhook: a signed form in a POST, a connection each, since the server ends it after its answer.
- * 200 is accepted. */
+/* POSTs, a connection each, since the server ends it after its answer. http: Twilio's webhook, a signed form; web: a complaint as JSON.
+ * 2xx is accepted. */
 #include <stdio.h>
 #include <string.h>
 
@@ -47,16 +47,35 @@ static void key(const struct load_options *o, uint64_t i, struct text_item *ret)
              (unsigned long long)i);
 }
 
-static void make_request(struct http_conn *k)
+static void web_key(const struct load_options *o, uint64_t i, struct text_item *ret)
+{
+    text_item(&o->text, "load-", i, ret);
+}
+
+static void make_complaint(struct http_conn *k)
+{
+    const struct load_options *o = &k->c.load->o;
+    struct text_item item;
+
+    web_key(o, k->job.i, &item);
+    text_plain(&o->text, k->job.i, &item, o->text.size, &k->text);
+    buf_append_str(&k->form, "{\"channel\":\"web\",");
+    text_json_members(&item, buf_str(&k->text), &k->form);
+    buf_append_char(&k->form, '}');
+    buf_printf(&k->out,
+               "POST /v1/complaints HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"
+               "Idempotency-Key: %s\r\nContent-Length: %zu\r\n\r\n",
+               o->token, item.key, k->form.len);
+    buf_append(&k->out, k->form.data, k->form.len);
+}
+
+static void make_sms(struct http_conn *k)
 {
     const struct load_options *o = &k->c.load->o;
     struct text_item item;
     uint8_t mac[20];
 
     key(o, k->job.i, &item);
-    struct buf *all[] = {&k->text, &k->form, &k->signed_text, &k->out};
-    for (size_t i = 0; i < ARRAY_LEN(all); i++)
-        buf_reset(all[i]);
     text_plain(&o->text, k->job.i, &item, 160, &k->text);
     buf_append_str(&k->signed_text, o->url);
     add_param(k, "AccountSid", o->account);
@@ -80,6 +99,18 @@ static void make_request(struct http_conn *k)
     buf_append(&k->out, k->form.data, k->form.len);
 }
 
+static void make_request(struct http_conn *k)
+{
+    struct buf *all[] = {&k->text, &k->form, &k->signed_text, &k->out};
+
+    for (size_t i = 0; i < ARRAY_LEN(all); i++)
+        buf_reset(all[i]);
+    if (k->c.load->o.mode == &load_web)
+        make_complaint(k);
+    else
+        make_sms(k);
+}
+
 static void wake(struct load_conn *c)
 {
     struct http_conn *k = (struct http_conn *)c;
@@ -99,7 +130,7 @@ static void wake(struct load_conn *c)
 
 static void answer(struct http_conn *k, const char *why)
 {
-    enum report_result r = k->status == 200 ? REPORT_ACCEPTED : k->status ? REPORT_REFUSED : REPORT_ERROR;
+    enum report_result r = k->status / 100 == 2 ? REPORT_ACCEPTED : k->status ? REPORT_REFUSED : REPORT_ERROR;
     k->busy = false;
     load_answered(&k->c, &k->job, r, k->status ? k->first : why);
 }
@@ -137,3 +168,4 @@ static struct load_conn *start(struct load *l)
 }
 
 const struct load_mode load_http = {"http", "sms", start, wake, key};
+const struct load_mode load_web = {"web", "web", start, wake, web_key};

@@ -15,21 +15,6 @@ struct line_conn {
     struct buf text, out;
 };
 
-static void add_json_string(struct buf *out, const char *s)
-{
-    buf_append_char(out, '"');
-    for (; *s; s++) {
-        if (*s == '\n') {
-            buf_append_str(out, "\\n");
-            continue;
-        }
-        if (*s == '"' || *s == '\\')
-            buf_append_char(out, '\\');
-        buf_append_char(out, *s);
-    }
-    buf_append_char(out, '"');
-}
-
 static void key(const struct load_options *o, uint64_t i, struct text_item *ret)
 {
     text_item(&o->text, "load-", i, ret);
@@ -42,14 +27,8 @@ static void add_submit(struct line_conn *k, const struct load_job *job)
     key(&k->c.load->o, job->i, &item);
     buf_reset(&k->text);
     text_plain(t, job->i, &item, t->size, &k->text);
-    buf_printf(
-        &k->out,
-        "SUBMIT "
-        "{\"key\":\"%s\",\"channel\":\"phone\",\"customer\":{\"email\":\"%s\",\"name\":\"%s\"},\"subject\":",
-        item.key, item.sender, item.name);
-    add_json_string(&k->out, item.subject);
-    buf_append_str(&k->out, ",\"text\":");
-    add_json_string(&k->out, buf_str(&k->text));
+    buf_printf(&k->out, "SUBMIT {\"key\":\"%s\",\"channel\":\"phone\",", item.key);
+    text_json_members(&item, buf_str(&k->text), &k->out);
     buf_append_str(&k->out, "}\n");
 }
 

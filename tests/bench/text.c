@@ -154,3 +154,26 @@ void text_plain(const struct text *t, uint64_t i, const struct text_item *item, 
     } while (out->len - begin + 80 < size);
     buf_append_str(out, item->mark);
 }
+
+static void add_json_string(struct buf *out, const char *s)
+{
+    buf_append_char(out, '"');
+    for (; *s; s++) {
+        if (*s == '\n') {
+            buf_append_str(out, "\\n");
+            continue;
+        }
+        if (*s == '"' || *s == '\\')
+            buf_append_char(out, '\\');
+        buf_append_char(out, *s);
+    }
+    buf_append_char(out, '"');
+}
+
+void text_json_members(const struct text_item *item, const char *text, struct buf *out)
+{
+    buf_printf(out, "\"customer\":{\"email\":\"%s\",\"name\":\"%s\"},\"subject\":", item->sender, item->name);
+    add_json_string(out, item->subject);
+    buf_append_str(out, ",\"text\":");
+    add_json_string(out, text);
+}

@@ -27,5 +27,7 @@ void text_item(const struct text *t, const char *prefix, uint64_t i, struct text
 void text_mail(const struct text *t, uint64_t i, const struct text_item *item, struct buf *out);
 /* About `size` bytes of plain text, lines ended by LF. */
 void text_plain(const struct text *t, uint64_t i, const struct text_item *item, size_t size, struct buf *out);
+/* Appends customer, subject and text as members of a JSON object. */
+void text_json_members(const struct text_item *item, const char *text, struct buf *out);
 /* A pseudo-random number from a state (splitmix64). */
 uint64_t text_random(uint64_t *state);

@@ -390,7 +390,7 @@ def test_two_instances_raise_one_alarm(make_box):
     box = make_box(overlay={"loops": {"storm_mails": 20}})
     box.killed = True  # half of the receipts were counted by the other daemon
     c, ack, mail = complain(box, address())
-    with second(box) as other:
+    with second(box) as (other, _):
 
         def send(i):
             with smtplib.SMTP("127.0.0.1", (box.smtp_port, other)[i % 2], timeout=60) as s:

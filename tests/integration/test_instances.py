@@ -1,6 +1,8 @@
-"""Two daemons on one database: the same mail at both, a reply at one and its mail at the other, in either order, new customers at both."""
+"""Two daemons on one database: the same mail at both, a reply at one and its mail at the other, in either order, new customers at
+both; the same complaint by HTTP at both."""
 import concurrent.futures
 import contextlib
+import json
 import os
 import random
 import signal
@@ -10,7 +12,7 @@ import yaml
 
 import letters
 import processes
-from clients import RawSmtp, send_mail
+from clients import RawSmtp, http_request, send_mail
 from model import settle, wait_for
 
 
@@ -22,7 +24,7 @@ def free_port():
 
 @contextlib.contextmanager
 def second(box):
-    """Another daemon of another name; its port for mail."""
+    """Another daemon of another name; its ports for mail and HTTP."""
     port, http = free_port(), free_port()
     with open(box.path("complaintd.yaml"), encoding="utf-8") as f:
         config = yaml.safe_load(f)
@@ -36,7 +38,7 @@ def second(box):
     daemon = box.spawn([os.path.join(box.build(), "complaintd"), "--config", box.path("second.yaml")], box.path("second.log"))
     try:
         wait_for(lambda: processes.http_status(f"http://127.0.0.1:{http}/readyz") == 200, 60, "the second daemon")
-        yield port
+        yield port, http
     finally:
         processes.send_signal(daemon, signal.SIGTERM)
         assert processes.wait_gone([daemon], 20)
@@ -47,7 +49,7 @@ def test_conversations_at_both(make_box):
     box.killed = True  # half of the receipts were counted by the other daemon
     rng = random.Random(78)
     talks = [(letters.mark(), letters.mark(), f"c{i}@shop.example") for i in range(60)]
-    with second(box) as other:
+    with second(box) as (other, _):
         todo = []
         for mail, reply, sender in talks:
             raw = letters.mail("A matter", f"text {mail}", sender=f"A <{sender}>", message_id=f"{mail}@shop.example")
@@ -84,7 +86,7 @@ def test_33_duplicate_delivery(make_box):
     def rows(who):
         return box.db.rows("select m.id, m.complaint_id, r.outcome from messages m join receipts r on r.id = m.id where m.sender = %s", who)
 
-    with second(box) as port, concurrent.futures.ThreadPoolExecutor(8) as pool:
+    with second(box) as (port, _), concurrent.futures.ThreadPoolExecutor(8) as pool:
         ways = [(p, mail(f"text {mark}", sender, f"way{i}"), sender) for i, p in enumerate([box.smtp_port, port] * 4)]
         assert [code for code, _ in pool.map(lambda t: send_mail(*t), ways)] == [250] * 8
         for p in (box.smtp_port, port):  # the client is gone before its answer, and comes again
@@ -132,7 +134,7 @@ def test_threads_in_any_order_and_twice(make_box):
     box = make_box()
     box.killed = True  # half of the receipts were counted by the other daemon
     threads = [thread_of(rng, rng.randint(2, 6)) for _ in range(rounds)]
-    with second(box) as other, concurrent.futures.ThreadPoolExecutor(16) as pool:
+    with second(box) as (other, _), concurrent.futures.ThreadPoolExecutor(16) as pool:
         for at in range(0, rounds, 20):
             todo = []
             for sender, mails in threads[at : at + 20]:
@@ -158,3 +160,22 @@ def test_threads_in_any_order_and_twice(make_box):
         logs = box.log() + f.read()
     assert "sqlstate=40P01" not in logs, "they write in one order"
     print(f"{rounds} threads, {sum(len(m) for _, m in threads)} mails, each twice: one complaint each")
+
+
+def test_the_same_complaints_by_http_at_both(make_box):
+    box = make_box(overlay={"triage": {"budget": "30s"}})
+    box.killed = True  # half of the receipts were counted by the other daemon
+    marks = [letters.mark() for _ in range(40)]
+
+    def send(port, mark):
+        headers = {"Authorization": "Bearer " + box.token("intake"), "Content-Type": "application/json", "Idempotency-Key": mark}
+        answer = http_request(port, "POST", "/v1/complaints", json.dumps({"text": f"Charged twice {mark}"}).encode(), headers)
+        return mark, answer.status, answer.json["ref"]
+
+    with second(box) as (_, http), concurrent.futures.ThreadPoolExecutor(16) as pool:
+        todo = [(port, mark) for mark in marks for port in (box.e["HTTP_PORT"], http) for _ in range(2)]
+        answers = list(pool.map(lambda t: send(*t), todo))
+    for mark in marks:
+        mine = [(status, ref) for m, status, ref in answers if m == mark]
+        assert sorted(status for status, _ in mine) == [200, 200, 200, 201] and len({ref for _, ref in mine}) == 1
+    assert box.db.value("select count(*) from complaints") == len(marks)

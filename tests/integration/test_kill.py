@@ -1,4 +1,4 @@
-"""kill -9 while clients of all three channels send, and send again what was not acknowledged: nothing that was acknowledged is
+"""kill -9 while clients of all channels send, and send again what was not acknowledged: nothing that was acknowledged is
 missing, nothing is there twice, and its bytes are those that were sent. CD_KILL_ROUNDS: how often each kind of process is
 killed; CD_KILL_SEED repeats a run's moments."""
 import json
@@ -23,7 +23,7 @@ BETWEEN = (0.1, 0.9)  # seconds
 
 
 class Load:
-    """Clients of the three channels; each sends one complaint after the other, and the same again until it is acknowledged.
+    """Clients of all channels; each sends one complaint after the other, and the same again until it is acknowledged.
     `acked`: marker -> what tools/model-check wants to know of it."""
 
     def __init__(self, box, each=2, pause=0.01):
@@ -34,7 +34,7 @@ class Load:
         self.pause = pause
         self.threads = [
             threading.Thread(target=self.client, args=(send,), daemon=True)
-            for send in (self.by_mail, self.by_sms, self.by_line)
+            for send in (self.by_mail, self.by_sms, self.by_line, self.by_web)
             for _ in range(each)
         ]
         for t in self.threads:
@@ -71,6 +71,8 @@ class Load:
                 "key": "twilio:" + message["MessageSid"],
                 "sha256": digest(urllib.parse.urlencode(message).encode()),
             }
+        if send == self.by_web:
+            return {"channel": "web", "key": mark, "sha256": digest(message[0])}
         return {
             "channel": "line",
             "key": mark,
@@ -103,6 +105,16 @@ class Load:
             word, body, _ = line.request("SUBMIT", **message)
         return (True if word == "OK" else (word, body)), message
 
+    def by_web(self, mark, message):
+        complaint = json.dumps({"channel": "web", "text": f"The router is broken {mark}"}).encode()
+        message = message or (
+            clients.form([("complaint", complaint), ("photo", letters.png(), "a.png", "image/png")], mark)
+            if mark[-1] in "02468ace"
+            else (complaint, "application/json")
+        )
+        answer = self.box.web(body=message[0], kind=message[1], key=mark)
+        return (True if answer.status // 100 == 2 else (answer.status, answer.raw)), message
+
     def stop(self):
         self.stopping.set()
         for t in self.threads:
@@ -111,7 +123,7 @@ class Load:
             t.is_alive() for t in self.threads
         ), f"clients still wait for an answer; last refusals: {self.refused[-3:]}"
         channels = {e["channel"] for e in self.acked.values()}
-        assert channels == {"mail", "sms", "line"}, f"only {channels} got anything acknowledged"
+        assert channels == {"mail", "sms", "line", "web"}, f"only {channels} got anything acknowledged"
         final = [
             r
             for r in self.refused

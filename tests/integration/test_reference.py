@@ -139,3 +139,18 @@ def test_each_hostile_case_has_its_tests():
             folder = "integration" if name.endswith(".py") else "unit/mail_smtp"
             with open(os.path.join(ROOT, "tests", folder, name), encoding="utf-8") as f:
                 assert f"test_{number}_" in f.read(), f"{name}: no test of case {number}"
+
+
+def test_the_http_interface_is_written_down_as_it_is():
+    """docs/openapi.yaml is printed from the tables that the daemon answers from; test_web.py compares answers with it."""
+    done = run(COMPLAINTD, "--describe-http")
+    with open(os.path.join(ROOT, "docs", "openapi.yaml"), encoding="utf-8") as f:
+        assert f.read() == done.stdout, "cmake --build build/release --target reference"
+    api = yaml.safe_load(done.stdout)
+    assert api["openapi"] == "3.1.0" and "key" not in api["components"]["schemas"]["Complaint"]["properties"]
+    named = set(re.findall(r"#/components/schemas/(\w+)", done.stdout))
+    assert named == set(api["components"]["schemas"]), "every schema that is named is there, and used"
+    with open(os.path.join(ROOT, "docs", "http.md"), encoding="utf-8") as f:
+        text = f.read()
+    for code in api["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]:
+        assert f"`{code}`" in text, f"docs/http.md does not say what {code} is"

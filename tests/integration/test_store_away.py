@@ -15,7 +15,7 @@ def readiness(box):
 def test_every_channel_says_try_again(make_box):
     box = make_box()
     base = f"http://127.0.0.1:{box.e['HTTP_PORT']}"
-    marks = [letters.mark() for _ in range(3)]
+    marks = [letters.mark() for _ in range(4)]
     mail = letters.mail("While it is away", marks[0], sender="A <a@shop.example>")
     sms = clients.sms_params(f"While it is away {marks[1]}")
     line = {"key": marks[2], "text": f"While it is away {marks[2]}"}
@@ -30,21 +30,23 @@ def test_every_channel_says_try_again(make_box):
         answers.append(box.sms(sms)[0])
         with box.line() as connection:
             word, body, _ = connection.request("SUBMIT", **line)
-        return answers + [word, body.get("retry")]
+        web = box.web({"text": f"While it is away {marks[3]}"}, marks[3])
+        assert web.status != 503 or (web.json["retry"] and web.headers["Retry-After"])
+        return answers + [word, body.get("retry"), web.status]
 
     box.stop_postgres()
     before = time.monotonic()
-    assert send() == ["try again", 503, "ERR", True]
+    assert send() == ["try again", 503, "ERR", True, 503]
     assert time.monotonic() - before < 30, "in time for the shortest of the providers' patience"
     wait_for(lambda: readiness(box) == 503, 20, "/readyz says so")
     assert http_status(base + "/healthz") == 200, "the process itself is well"
-    assert send() == ["try again", 503, "ERR", True]
+    assert send() == ["try again", 503, "ERR", True, 503]
     box.start_postgres()
     wait_for(lambda: readiness(box) == 200, 30, "/readyz")
-    assert send() == [250, 200, "OK", None]
-    assert send() == [250, 200, "OK", None], "the same again: answered, nothing created"
-    assert model_check(box.db, marks)["acknowledged"] == 3
-    assert box.db.value("select count(*) from complaints") == 3
+    assert send() == [250, 200, "OK", None, 201]
+    assert send() == [250, 200, "OK", None, 200], "the same again: answered, nothing created"
+    assert model_check(box.db, marks)["acknowledged"] == 4
+    assert box.db.value("select count(*) from complaints") == 4
 
 
 def test_the_daemon_waits_for_a_database_that_comes_later(make_box):

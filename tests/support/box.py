@@ -48,14 +48,33 @@ class Box(sandbox.Sandbox):
     def sms(self, params, signature=None):
         return clients.send_sms(self.e["SMS_TWILIO_URL"], self.e["SMS_TWILIO_TOKEN"], params, signature)
 
-    def line(self, role="intake"):
-        token = {
+    def token(self, role):
+        return {
             "intake": self.e["LINE_TOKEN"],
             "admin": self.e["ADMIN_TOKEN"],
             "agent": self.state["agent_token"],
             None: None,
         }[role]
-        return clients.Line(self.line_port, token)
+
+    def line(self, role="intake"):
+        return clients.Line(self.line_port, self.token(role))
+
+    def web(self, complaint=None, key=None, role="intake", body=None, kind="application/json", method="POST", path="/v1/complaints"):
+        """A complaint by HTTP: an object, or a body and its type."""
+        headers = {"Content-Type": kind}
+        if self.token(role):
+            headers["Authorization"] = "Bearer " + self.token(role)
+        if key:
+            headers["Idempotency-Key"] = key
+        if complaint is not None:
+            body = json.dumps(complaint, ensure_ascii=False).encode()
+        return clients.http_request(self.e["HTTP_PORT"], method, path, body, headers)
+
+    def web_form(self, complaint, files, key, boundary=None):
+        """The same as a form with files: (name, bytes, filename, type)."""
+        parts = [("complaint", json.dumps(complaint, ensure_ascii=False).encode()), *files]
+        body, kind = clients.form(parts, boundary)
+        return self.web(body=body, kind=kind, key=key)
 
     # -- what came of it --
 

@@ -129,6 +129,61 @@ def send_sms(url, token, params, signature=None):
     return post(url, urllib.parse.urlencode(params).encode(), headers)
 
 
+# ---- complaints by HTTP ----
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.raw = status, headers, body
+        self.type = headers.get("Content-Type", "")
+        self.json = json.loads(body) if body and "json" in self.type else None
+
+
+def http_request(port, method, path, body=None, headers=None):
+    """One request over a connection of its own. Raises OSError when it broke off."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=TIMEOUT)
+    try:
+        connection.request(method, path, body=body, headers=headers or {})
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.headers, answer.read())
+    except http.client.HTTPException as e:
+        raise ConnectionError(repr(e)) from e
+    finally:
+        connection.close()
+
+
+def http_bytes(port, data, timeout=10):
+    """What comes back for these bytes until the peer closes: (bytes, whether it closed in time)."""
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=timeout) as sock:
+        got = b""
+        try:
+            sock.sendall(data)
+        except OSError:
+            pass  # it closed before it had all
+        try:
+            while True:
+                piece = sock.recv(65536)
+                if not piece:
+                    return got, True
+                got += piece
+        except ConnectionResetError:
+            return got, True
+        except TimeoutError:
+            return got, False
+
+
+def form(parts, boundary=None):
+    """(body, content type) of multipart/form-data; a part is (name, bytes) or (name, bytes, filename, type)."""
+    boundary = boundary or secrets.token_hex(12)
+    body = b""
+    for name, data, *file in parts:
+        body += f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"'.encode()
+        if file:
+            body += f'; filename="{file[0]}"\r\nContent-Type: {file[1]}'.encode()
+        body += b"\r\n\r\n" + data + b"\r\n"
+    return body + f"--{boundary}--\r\n".encode(), f"multipart/form-data; boundary={boundary}"
+
+
 # ---- line protocol ----
 
 

@@ -365,6 +365,11 @@ def by_hand(box, found):
             for i in range(0, len(params), 2)
         )
     )
+    print(paint("  # HTTP, with a file", "2"))
+    print(
+        f"  curl -i http://127.0.0.1:{e['HTTP_PORT']}/v1/complaints -H 'Authorization: Bearer {e['LINE_TOKEN']}' -H 'Idempotency-Key: k1'"
+        " -F 'complaint={\"text\":\"The bill is wrong\"}' -F file=@README.md"
+    )
     print(paint("  # the line protocol", "2"))
     print(
         f"  printf 'AUTH {{\"token\":\"{e['LINE_TOKEN']}\"}}\\nSUBMIT {{\"key\":\"k1\",\"text\":\"The bill is wrong\"}}\\nQUIT\\n' | nc 127.0.0.1 {e['LINE_PORT']}"

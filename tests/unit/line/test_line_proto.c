@@ -122,10 +122,10 @@ static void depth_is_limited_and_strings_do_not_count(void **state CD_UNUSED)
     struct line_error err;
     static char line[70000];
 
-    nested(line, sizeof line, LINE_MAX_DEPTH);
+    nested(line, sizeof line, JSON_READ_MAX_DEPTH);
     assert_int_equal(line_parse(line, strlen(line), &rq, &err), 0);
     line_request_done(&rq);
-    nested(line, sizeof line, LINE_MAX_DEPTH + 1);
+    nested(line, sizeof line, JSON_READ_MAX_DEPTH + 1);
     expect_fault(line, strlen(line), "bad-json");
     nested(line, sizeof line, 30000);
     expect_fault(line, strlen(line), "bad-json");
@@ -176,7 +176,7 @@ static void answers_are_one_line_each(void **state CD_UNUSED)
     json_decref(row);
     json_decref(e);
     json_decref(f);
-    assert_int_equal(line_utf8_length("a\xe6\x8a\x95z"), 3);
+    assert_int_equal(utf8_length("a\xe6\x8a\x95z"), 3);
 }
 
 int main(void)

@@ -5,7 +5,6 @@
 #include <sys/resource.h>
 
 #include "channels/web/fence.h"
-#include "channels/web/web.h"
 
 static struct {
     struct event_base *base;
@@ -220,6 +219,36 @@ static void test_23_sizes(void **state)
 }
 
 /* A byte now and then does not keep a connection: the whole request has one deadline. */
+/* Answered although the body never comes, and soon no longer counted; who goes on sending gets the answer as well. */
+static void refused_by_the_head_alone(void **state)
+{
+    static const char head[] = H "Content-Length: 1000000\r\n\r\n";
+    CD_CLEANUP_FREE char *whole = cd_alloc(sizeof head + 1000000);
+
+    (void)state;
+    start(10, CD_SEC(5));
+    assert_int_equal(exchange(head, sizeof head - 1), 413);
+    assert_true(t.peer.took_us < CD_SEC(1));
+    memcpy(whole, head, sizeof head - 1);
+    memset(whole + sizeof head - 1, '\n', 1000000);
+    assert_int_equal(exchange(whole, sizeof head - 1 + 1000000), 413);
+    assert_true(t.peer.closed && !strstr(t.peer.answer + 1, "HTTP/1.1"));
+    assert_int_equal(t.handled, 0);
+    run_loop(t.base, NULL, CD_MSEC(300));
+    assert_int_equal(metrics_get(M_HTTP_OPEN), 0);
+    int fd = peer_connect(web_server_port(t.server, 0)); /* stays: cut after a while */
+    assert_true(send(fd, head, sizeof head - 1, 0) > 0);
+    run_loop(t.base, NULL, CD_MSEC(500));
+    assert_int_equal(metrics_get(M_HTTP_OPEN), 1);
+    for (int i = 0; i < 20; i++) {
+        (void)!send(fd, "GET /hidden HTTP/1.1\r\n\r\n", 24, MSG_NOSIGNAL);
+        run_loop(t.base, NULL, CD_MSEC(100));
+    }
+    assert_int_equal(metrics_get(M_HTTP_OPEN), 0);
+    assert_int_equal(t.handled, 0);
+    close(fd);
+}
+
 static void test_21_slow_request(void **state)
 {
     static const char text[] = "GET /0123456789012345678901234567890123456789 HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -368,44 +397,6 @@ static void stopped_before_the_answer(void **state)
     assert_int_equal(status_of(&t.peer), 0);
 }
 
-/* ---- the channel: routes, health ---- */
-
-static bool is_ready;
-
-static bool fake_ready(void *front, size_t bytes)
-{
-    (void)front;
-    (void)bytes;
-    return is_ready;
-}
-
-static void on_routed(void *arg, const struct http_exchange *x)
-{
-    (void)arg;
-    t.handled++;
-    web_answer(x->token, 202, "text/plain", "routed", 6);
-}
-
-static int ask(uint16_t port, const char *text)
-{
-    peer_start(&t.peer, port, text, strlen(text));
-    run_loop(t.base, &t.peer, CD_SEC(5));
-    pthread_join(t.peer.thread, NULL);
-    return status_of(&t.peer);
-}
-
-static uint16_t free_port(void)
-{
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof sa;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof sa), 0);
-    getsockname(fd, (struct sockaddr *)&sa, &n);
-    close(fd);
-    return ntohs(sa.sin_port);
-}
-
 static void a_tight_gate_shortens_the_deadline(void **state)
 {
     static const char half[] = "GET / HTTP/1.1\r\nHost: h\r\n";
@@ -420,52 +411,6 @@ static void a_tight_gate_shortens_the_deadline(void **state)
     assert_int_equal(metrics_get(M_HTTP_TIMEOUT), before + 1);
 }
 
-static enum gate_mode normal_gate(void *front)
-{
-    (void)front;
-    return GATE_NORMAL;
-}
-
-static void the_channel(void **state)
-{
-    struct listen_addr http = {.text = (char *)"http", .host = (char *)"127.0.0.1", .port = free_port()};
-    struct listen_addr metrics = {
-        .text = (char *)"metrics", .host = (char *)"127.0.0.1", .port = free_port()};
-    struct config cfg = {.http_listen = &http,
-                         .nhttp_listen = 1,
-                         .metrics_listen = &metrics,
-                         .nmetrics_listen = 1,
-                         .http_max_body_bytes = 1024,
-                         .http_max_header_bytes = 4096,
-                         .http_max_connections = 10,
-                         .http_request_timeout_us = CD_SEC(2)};
-    struct channel_host host = {.base = t.base, .cfg = &cfg, .ready = fake_ready, .gate = normal_gate};
-    void *web;
-
-    (void)state;
-    web_add_route("/sms/", on_routed, NULL);
-    assert_int_equal(channel_web.start(&host, &web), 0);
-    assert_int_equal(ask(http.port, "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
-    assert_int_equal(ask(http.port, "GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n"), 503);
-    assert_non_null(strstr(t.peer.answer, "\r\nRetry-After: 5\r\n"));
-    is_ready = true;
-    assert_int_equal(ask(http.port, "GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
-    assert_int_equal(ask(http.port, "POST /healthz HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"), 405);
-    assert_int_equal(ask(http.port, "POST /v1/complaints HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"),
-                     404);
-    assert_non_null(strstr(t.peer.answer, "{\"code\":\"not-found\""));
-    assert_int_equal(ask(http.port, "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"), 404);
-    assert_int_equal(ask(http.port, "POST /sms/x HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"), 202);
-    assert_int_equal(t.handled, 1);
-    assert_int_equal(ask(metrics.port, "GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
-    assert_non_null(strstr(t.peer.answer, "text/plain; version=0.0.4"));
-    assert_int_equal(ask(metrics.port, "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"), 404);
-    channel_web.drain(web);
-    assert_true(channel_web.idle(web));
-    channel_web.stop(&web);
-    web_answer(t.held, 200, NULL, "", 0); /* after stop: nothing */
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -475,6 +420,7 @@ int main(void)
         T(framing_abuse),
         T(framing_byte_by_byte),
         T(test_23_sizes),
+        T(refused_by_the_head_alone),
         T(test_21_slow_request),
         T(test_21_slow_body_after_continue),
         T(silent_connections_and_cap),
@@ -483,7 +429,6 @@ int main(void)
         T(peer_gone_before_the_answer),
         T(stopped_before_the_answer),
         T(a_tight_gate_shortens_the_deadline),
-        T(the_channel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
