@@ -15,6 +15,7 @@
 struct submit_check {
     const struct config *cfg;
     const struct cfg_desk *desk;
+    const struct strlist *scope; /* the only desks it may submit to; none: all */
     char *phone; /* E.164, owned; only when the number was given without its country */
     char field[64], message[160];
 };
@@ -55,7 +56,9 @@ static const char *check_channel(struct submit_check *k CD_UNUSED, const char *v
 
 static const char *check_desk(struct submit_check *k, const char *v)
 {
-    return config_desk(k->cfg, v) ? NULL : "no such desk in the configuration";
+    if (!config_desk(k->cfg, v))
+        return "no such desk in the configuration";
+    return k->scope->n == 0 || strlist_has(k->scope, v) ? NULL : "not one of this client's desks";
 }
 
 static const char *check_category(struct submit_check *k, const char *v)
@@ -218,7 +221,7 @@ enum verb_result line_verb_submit(struct line_session *s, struct line_slot *slot
                                   const struct line_request *rq)
 {
     const struct channel_host *h = s->server->host;
-    struct submit_check k = {.cfg = h->cfg, .desk = choose_desk(h->cfg, rq->args, s->desk)};
+    struct submit_check k = {.cfg = h->cfg, .desk = choose_desk(h->cfg, rq->args, s->desk), .scope = &s->desks};
 
     if (!k.desk) { /* who may come without being named in the configuration finds a daemon without desks as well */
         line_answer_err(slot, "bad-argument", "there is no desk in the configuration", "desk", false);
