@@ -64,10 +64,22 @@ static bool has_room(const struct line_subscription *u)
     return TAILQ_FIRST(&s->queue) == u->slot && !s->closing && !u->complete && evbuffer_get_length(s->conn.out) <= LINE_MAX_UNSENT;
 }
 
+/* From the moment there is something to read, the peer's time to read it counts. */
+static void put_row(struct line_subscription *u, const char *row, size_t n)
+{
+    struct line_session *s = u->session;
+    if (evbuffer_get_length(s->conn.out) == 0)
+        line_session_touch(s);
+    evbuffer_add(s->conn.out, "ROW ", 4);
+    evbuffer_add(s->conn.out, row, n);
+    evbuffer_add(s->conn.out, "\n", 1);
+    line_conn_written(&s->conn);
+    u->heard_us = clock_mono_us();
+}
+
 static bool give(struct feed_reader *r, const struct feed_event *e)
 {
     struct line_subscription *u = OF(r);
-    struct evbuffer *out = u->session->conn.out;
 
     if (!wanted(u, e))
         return true;
@@ -75,12 +87,8 @@ static bool give(struct feed_reader *r, const struct feed_event *e)
         metrics_inc(M_LINE_SUBSCRIBE_PAUSED);
         return false;
     }
-    evbuffer_add(out, "ROW ", 4);
-    evbuffer_add(out, e->row, e->nrow);
-    evbuffer_add(out, "\n", 1);
-    line_conn_written(&u->session->conn);
+    put_row(u, e->row, e->nrow);
     u->rows++;
-    u->heard_us = clock_mono_us();
     metrics_inc(M_LINE_SUBSCRIBE_ROWS);
     return true;
 }
@@ -162,20 +170,19 @@ void line_subscription_turn(struct line_session *s)
 void line_subscriptions_tick(struct line_server *srv)
 {
     int64_t now = clock_mono_us(), limit = srv->host->cfg->line_subscribe_heartbeat_us;
-    char cursor[CURSOR_SIZE];
-    struct line_session *s;
+    struct line_session *s, *next;
+    char cursor[CURSOR_SIZE], row[CURSOR_SIZE + 20];
 
     if (!srv->nsubscriptions)
         return;
-    TAILQ_FOREACH(s, &srv->sessions, link)
-    {
+    for (s = TAILQ_FIRST(&srv->sessions); s; s = next) {
         struct line_subscription *u = s->subscription;
+        next = TAILQ_NEXT(s, link); /* who is sent something goes to the end of the list */
         if (!u || now - u->heard_us < limit || u->reader.paused || u->reader.from_now || !has_room(u))
             continue;
         cursor_text(u, cursor);
-        evbuffer_add_printf(s->conn.out, "ROW {\"cursor\":\"%s\"}\n", cursor);
-        line_conn_written(&s->conn);
-        u->heard_us = now;
+        int n = snprintf(row, sizeof row, "{\"cursor\":\"%s\"}", cursor);
+        put_row(u, row, (size_t)n);
     }
 }
 
