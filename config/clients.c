@@ -7,14 +7,22 @@
 
 #define TOKEN_BYTES 8
 
-static void check_token(struct loader *l, const struct cfg_client *x)
+/* While the file is still at hand: a token file that cannot be read was told already. */
+void client_end(struct loader *l, void *item, struct yn node)
 {
-    if (*x->token && *x->token_hash)
-        faults_add(l->f, x->mark, "client '%s' has a token and a token_sha256: write one of them", show(x->name));
-    else if (!*x->token && !*x->token_hash)
-        faults_add(l->f, x->mark, "client '%s' has no token: write token_file or token_sha256 (complaintctl token makes one)", show(x->name));
-    else if (*x->token && strlen(x->token) < TOKEN_BYTES)
-        faults_add(l->f, x->mark, "the token of client '%s' is short: write at least %d bytes, random ones", show(x->name), TOKEN_BYTES);
+    const struct cfg_client *x = item;
+    bool clear = false, hashed = false;
+    for (size_t i = 0; i < yn_pairs(node); i++) {
+        const char *key = yn_text(yn_key(node, i));
+        if (str_eq(key, "token_sha256"))
+            hashed = true;
+        else if (key && str_starts(key, "token"))
+            clear = true;
+    }
+    if (!clear && !hashed)
+        faults_add(l->f, x->mark, "this client has no token: write `token_file: PATH`, `token_credential: NAME` or `token_sha256: HEX`");
+    if (clear && hashed)
+        faults_add(l->f, x->mark, "this client has a token and a token_sha256: write one of them");
 }
 
 static void settle_token(struct loader *l, struct cfg_client *x)
@@ -41,7 +49,8 @@ void clients_settle(struct loader *l)
     const struct config *c = l->c;
     for (size_t i = 0; i < c->nclients; i++) {
         struct cfg_client *x = &c->clients[i];
-        check_token(l, x);
+        if (*x->token && strlen(x->token) < TOKEN_BYTES)
+            faults_add(l->f, x->mark, "the token of client '%s' is short: write at least %d bytes, random ones", show(x->name), TOKEN_BYTES);
         settle_token(l, x);
         if (*x->desk && x->desks.n && !strlist_has(&x->desks, x->desk))
             faults_add(l->f, x->mark, "client '%s' submits to desk '%s', which is none of its desks: add it to them", show(x->name),

@@ -107,7 +107,7 @@ static const struct option client_options[] = {
      .doc = "Desks that it has to do with: it submits to them, and sees and changes their complaints alone; all desks when not given."},
     {0},
 };
-const struct section section_clients = {SECTION(struct cfg_client, client_options, "client", REF_NONE, 1000)};
+const struct section section_clients = {SECTION(struct cfg_client, client_options, "client", REF_NONE, 1000), .end = client_end};
 #undef AT
 
 #define AT(f) FIELD(struct cfg_sms_provider, f)

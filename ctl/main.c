@@ -1,5 +1,6 @@
-/* complaintctl: asks the daemon over its control socket, prints the answer for people or as JSON. Exit codes:
+/* complaintctl: asks the daemon over its control socket, or TCP, prints the answer for people or as JSON. Exit codes:
  * client.h. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include "ctl/text.h"
 
 #define DEFAULT_SOCKET "/run/complaintd/control.sock"
+#define DEFAULT_PORT "7070"
 #define OUTPUT_CAP CD_MIB(256)
 
 /* The path to connect to (free it); NULL when the configuration has a fault or no unix socket (told). */
@@ -84,18 +86,35 @@ static int authenticate(struct client *c, const char *path)
     return r;
 }
 
+/* Rows that are shown as they come. Somebody who reads them through a pipe may have had enough. */
+static bool show_row(void *arg, const json_t *row)
+{
+    const struct ctl_globals *g = arg;
+    struct buf out;
+    buf_init(&out, OUTPUT_CAP);
+    print_event(row, g->json, &out);
+    bool ok = fwrite(buf_str(&out), 1, out.len, stdout) == out.len && fflush(stdout) == 0;
+    buf_free(&out);
+    return ok;
+}
+
 static int request(const struct ctl_globals *g, const struct ctl_command *cmd, json_t *args)
 {
-    char *path CD_CLEANUP_FREE = socket_path(g);
-    if (!path)
+    char *path CD_CLEANUP_FREE = g->host ? NULL : socket_path(g);
+    if (!path && !g->host)
         return EXIT_USAGE;
-    struct client *c = client_open(path, cmd->timeout_s);
+    struct address to = {.path = path, .host = g->host, .port = g->port ? g->port : DEFAULT_PORT, .ca_file = g->ca_file,
+                         .tls_name = g->tls_name,
+                         .tls = g->tls        ? ADDRESS_TLS
+                                : g->starttls ? ADDRESS_STARTTLS
+                                              : ADDRESS_CLEAR};
+    struct client *c = client_open(&to, cmd->timeout_s);
     if (!c)
         return EXIT_NO_DAEMON;
     struct answer a = {.ok = false};
     int r = g->token_file ? authenticate(c, g->token_file) : EXIT_DONE;
     if (r == EXIT_DONE)
-        r = client_call(c, cmd->verb, args, &a);
+        r = cmd->stream ? client_stream(c, cmd->verb, args, show_row, (void *)(uintptr_t)g, &a) : client_call(c, cmd->verb, args, &a);
     client_close(&c);
     if (r != EXIT_DONE)
         return r;
@@ -139,6 +158,7 @@ int main(int argc, char **argv)
     json_t *args = json_object();
 
     text_init();
+    signal(SIGPIPE, SIG_IGN); /* TLS writes know no MSG_NOSIGNAL */
     int r = ctl_parse(argc - 1, argv + 1, &g, &cmd, args);
     if (r == EXIT_DONE && g.version)
         puts("complaintctl " CD_VERSION);

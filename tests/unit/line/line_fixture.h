@@ -35,7 +35,7 @@ static struct {
     struct envelope *envelopes[MAX_KEPT];
     size_t nenvelopes;
     struct kept {
-        char verb[20], actor[40];
+        char verb[20], actor[40], desks[40];
         json_t *args;
         enum role role;
         struct ack slot;
@@ -66,6 +66,7 @@ static void fake_request(void *front CD_UNUSED, const struct request *rq)
     struct kept *k = &T.requests[T.nrequests++];
     snprintf(k->verb, sizeof k->verb, "%s", rq->verb);
     snprintf(k->actor, sizeof k->actor, "%s", rq->actor);
+    snprintf(k->desks, sizeof k->desks, "%s", rq->desks && rq->desks->n ? rq->desks->v[0] : "");
     k->args = json_incref(rq->args);
     k->role = rq->role;
     k->slot = rq->slot;
