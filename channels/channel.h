@@ -49,10 +49,12 @@ struct feed_event {
 struct feed_reader {
     struct feed_place at; /* where it begins, all zero: with the first; then how far it has come */
     bool from_now;        /* it begins with what is committed from now on */
+    uint64_t until;       /* the transaction that had not begun then; 0: the next look sets it */
     bool paused;          /* is given nothing, and misses nothing, until feed_resume() */
     /* The next event; false: no room, the reader is paused and will be given it again. */
     bool (*give)(struct feed_reader *r, const struct feed_event *e);
-    void (*caught_up)(struct feed_reader *r); /* all there is was given; called at each look that finds it so */
+    /* All that was committed when `until` was set was given; called at each look that finds it so. */
+    void (*caught_up)(struct feed_reader *r);
     void (*refused)(struct feed_reader *r, const char *why); /* its place is none of this database's; paused */
     TAILQ_ENTRY(feed_reader) link; /* the feed's, like what follows */
     bool behind, known;

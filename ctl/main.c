@@ -120,7 +120,9 @@ static int request(const struct ctl_globals *g, const struct ctl_command *cmd, j
         return r;
     struct buf out;
     buf_init(&out, OUTPUT_CAP);
-    if (g->json)
+    if (g->json && cmd->stream)
+        print_event(a.body, true, &out);
+    else if (g->json)
         print_json(&a, &out);
     else if (a.ok)
         cmd->print(&a, &out);

@@ -17,9 +17,9 @@
 #define AGAIN_US CD_SEC(1) /* after a failure */
 #define LINGER_US CD_SEC(5) /* the connection stays open for whoever comes back */
 
-static const struct pg_stmt sql_page = {"page", "select xid, id, kind, desks, line, horizon from complaintd.feed($1::xid8, $2::uuid, $3::integer)"};
+static const struct pg_stmt sql_page = {"page", "select xid, id, kind, desks, line, horizon, newest from complaintd.feed($1::xid8, $2::uuid, $3::integer)"};
 static const struct pg_stmt *const statements[] = {&sql_page, NULL};
-enum { COL_XID, COL_ID, COL_KIND, COL_DESKS, COL_LINE, COL_HORIZON };
+enum { COL_XID, COL_ID, COL_KIND, COL_DESKS, COL_LINE, COL_HORIZON, COL_NEWEST };
 
 struct feed {
     struct event_base *base;
@@ -48,6 +48,14 @@ static void arm(struct feed *f, int64_t us)
 
 /* ---- a page ---- */
 
+/* A transaction's number; 0: there is none. */
+static uint64_t number(const PGresult *res, int column)
+{
+    uint64_t n = 0;
+    const char *text = PQntuples(res) > 0 ? pg_text(res, 0, column) : NULL;
+    return text && str_parse_u64(text, UINT64_MAX, &n) == 0 ? n : 0;
+}
+
 /* False: the row cannot be read, which is a fault of ours or of the schema. */
 static bool read_row(const PGresult *res, int row, struct feed_event *ret)
 {
@@ -67,10 +75,11 @@ static struct feed_place before(uint64_t xid)
     return p;
 }
 
-static void give_page(struct feed_reader *r, const PGresult *res, int n, uint64_t horizon)
+static void give_page(struct feed_reader *r, const PGresult *res, int n, uint64_t horizon, uint64_t newest)
 {
     struct feed_event e;
 
+    r->until = r->until ? r->until : newest;
     if (r->from_now) {
         r->from_now = false;
         r->at = before(horizon);
@@ -93,20 +102,21 @@ static void give_page(struct feed_reader *r, const PGresult *res, int n, uint64_
     if (r->behind)
         return;
     r->at = before(horizon);
-    r->caught_up(r);
+    if (horizon >= r->until)
+        r->caught_up(r);
 }
 
 static void on_page(struct pg_unit *u, enum pg_status s)
 {
     struct feed *f = (struct feed *)((char *)u - offsetof(struct feed, unit));
     struct feed_reader *r;
-    uint64_t horizon = 0;
 
     f->asking = false;
     if (s == PG_LOST)
         return; /* asked again when the connection is back */
     const PGresult *res = u->result[0];
-    if (s != PG_OK || PQntuples(res) < 1 || !pg_text(res, 0, COL_HORIZON) || str_parse_u64(pg_text(res, 0, COL_HORIZON), UINT64_MAX, &horizon) < 0) {
+    uint64_t horizon = s == PG_OK ? number(res, COL_HORIZON) : 0, newest = s == PG_OK ? number(res, COL_NEWEST) : 0;
+    if (!horizon || !newest) {
         log_event(LOG_L_ERROR, EV_FEED_FAILED, "sqlstate=%s error=%s", u->sqlstate, log_text(u->error));
         f->poll_at_us = clock_mono_us() + AGAIN_US;
         arm(f, AGAIN_US);
@@ -117,7 +127,7 @@ static void on_page(struct pg_unit *u, enum pg_status s)
     metrics_add(M_FEED_EVENTS, n);
     TAILQ_FOREACH(r, &f->readers, link)
     if (!r->paused && r->known && (r->from_now || place_compare(&f->from, &r->at) <= 0))
-        give_page(r, res, n, horizon);
+        give_page(r, res, n, horizon, newest);
     arm(f, 0);
 }
 

@@ -9,17 +9,19 @@ alter table complaintd.event add column xid xid8 not null default pg_current_xac
 create index event_feed on complaintd.event (xid, id);
 
 -- The next p_limit events after a place, in order, each with the desks of its complaint (a line each) and as a row for people. `horizon`
--- is the oldest transaction that still runs: all before it is there. At least one row, of nulls when there is no event. The planner
+-- is the oldest transaction that still runs: all before it is there; `newest` the first that had not begun. At least one row, of nulls when there is no event. The planner
 -- may only merge the indexes of the partitions: it knows neither the place nor the limit, and a plan made while tables are small lives long.
 create function complaintd.feed(p_xid xid8, p_id uuid, p_limit integer)
-returns table (xid text, id uuid, kind text, desks text, line text, horizon text) language plpgsql stable
+returns table (xid text, id uuid, kind text, desks text, line text, horizon text, newest text) language plpgsql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' set enable_sort = off set enable_seqscan = off set enable_bitmapscan = off
 set enable_hashjoin = off set enable_mergejoin = off as $$
 begin
     return query select e.xid::text, e.id, e.kind, array_to_string(c.desks, E'\n'),
-            jsonb_build_object('cursor', e.xid || ':' || e.id, 'id', e.id, 'ref', c.ref, 'desk', c.desk, 'seq', e.seq, 'at', e.at,
-                               'actor', e.actor, 'kind', e.kind, 'data', e.data::jsonb)::text, h.xmin::text
-        from (select pg_snapshot_xmin(pg_current_snapshot()) as xmin) h
+            format('{"cursor":"%s:%s","id":"%s","ref":%s,"desk":%s,"seq":%s,"at":%s,"actor":%s,"kind":%s,"data":%s}', e.xid, e.id, e.id,
+                   coalesce(to_json(c.ref)::text, 'null'), coalesce(to_json(c.desk)::text, 'null'), e.seq, to_json(e.at), to_json(e.actor),
+                   to_json(e.kind), e.data), -- as JSON it stands there, on one line
+            h.xmin::text, h.xmax::text
+        from (select pg_snapshot_xmin(pg_current_snapshot()) as xmin, pg_snapshot_xmax(pg_current_snapshot()) as xmax) h
         left join lateral (select x.* from complaintd.event x where (x.xid, x.id) > (p_xid, p_id) and x.xid < h.xmin
                            order by x.xid, x.id limit p_limit) e on true
         left join complaintd.complaint c on c.id = e.complaint_id

@@ -151,8 +151,11 @@ void line_subscription_end(struct line_session *s)
 
 void line_subscription_finish(struct line_session *s)
 {
-    if (s->subscription)
-        s->subscription->follow = false;
+    struct line_subscription *u = s->subscription;
+    if (!u || !u->follow)
+        return;
+    u->follow = false;
+    u->reader.until = 0;
 }
 
 void line_subscription_turn(struct line_session *s)
