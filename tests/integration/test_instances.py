@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import socket
+import types
 
 import yaml
 
@@ -22,21 +23,22 @@ def free_port():
 
 @contextlib.contextmanager
 def second(box):
-    """Another daemon of another name; its port for mail."""
-    port, http = free_port(), free_port()
+    """Another daemon of another name; its ports."""
+    ports = types.SimpleNamespace(mail=free_port(), http=free_port(), line=free_port())
     with open(box.path("complaintd.yaml"), encoding="utf-8") as f:
         config = yaml.safe_load(f)
     config["instance"] = "second"
     config["state_dir"] = box.path("state2")
     os.mkdir(config["state_dir"])
-    config["mail"].update(listen=[f"127.0.0.1:{port}"], lmtp_listen=[])
-    config["http"]["listen"], config["metrics"]["listen"], config["line"]["listen"] = [f"127.0.0.1:{http}"], [], []
+    config["mail"].update(listen=[f"127.0.0.1:{ports.mail}"], lmtp_listen=[])
+    config["http"]["listen"], config["metrics"]["listen"] = [f"127.0.0.1:{ports.http}"], []
+    config["line"]["listen"] = [f"127.0.0.1:{ports.line}"]
     with open(box.path("second.yaml"), "w", encoding="utf-8") as f:
         yaml.safe_dump(config, f, allow_unicode=True)
     daemon = box.spawn([os.path.join(box.build(), "complaintd"), "--config", box.path("second.yaml")], box.path("second.log"))
     try:
-        wait_for(lambda: processes.http_status(f"http://127.0.0.1:{http}/readyz") == 200, 60, "the second daemon")
-        yield port
+        wait_for(lambda: processes.http_status(f"http://127.0.0.1:{ports.http}/readyz") == 200, 60, "the second daemon")
+        yield ports
     finally:
         processes.send_signal(daemon, signal.SIGTERM)
         assert processes.wait_gone([daemon], 20)
@@ -53,7 +55,7 @@ def test_conversations_at_both(make_box):
             raw = letters.mail("A matter", f"text {mail}", sender=f"A <{sender}>", message_id=f"{mail}@shop.example")
             answer = letters.mail("Re: A matter", f"text {reply}", sender=f"A <{sender}>", message_id=f"{reply}@shop.example",
                                   extra=[("In-Reply-To", f"<{mail}@shop.example>")])
-            four = [(port, sender, x) for port in (box.smtp_port, other) for x in (raw, answer)]
+            four = [(port, sender, x) for port in (box.smtp_port, other.mail) for x in (raw, answer)]
             rng.shuffle(four)
             todo += four
         with concurrent.futures.ThreadPoolExecutor(16) as pool:

@@ -156,7 +156,7 @@ def test_a_new_certificate_is_shown_and_old_sessions_go_on(box):
 
 
 def test_require_tls_is_not_for_this_host_itself():
-    """For others: tests/unit/line/test_line_session.c."""
+    """For others: tests/unit/line/test_line_access.c."""
     box = TlsBox(overlay={"line": {"require_tls": True}})
     try:
         with box.line("agent") as line:  # loopback

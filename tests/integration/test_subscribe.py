@@ -9,6 +9,7 @@ import pytest
 import letters
 import model
 from clients import Line, LineError
+from test_instances import second
 
 FEED = {"line": {"subscribe_poll": "20ms", "subscribe_heartbeat": "250ms"}}
 
@@ -305,3 +306,41 @@ def test_the_database_goes_and_comes_back(make_box):
     rows = follower.read(30, until=3)
     assert [r["ref"] for r in rows] == [*before, body["ref"]]
     follower.close()
+
+
+def test_a_feed_that_fails_goes_on_where_it_was(make_box):
+    box = make_box(overlay=FEED)
+    follower = Subscriber(box, after=now(box), kinds=["received"])
+    function = box.db.value("select pg_get_functiondef('complaintd.feed'::regproc)")
+    broken = function.replace("begin", "begin raise exception 'not now'; ", 1)
+    assert broken != function
+    with box.db.connection.cursor() as c:
+        c.execute(broken)
+    refs = submit(box, 3)
+    model.wait_for(lambda: "feed.failed" in box.log(), 20, "the line of the log")
+    assert follower.read(0.5) == []
+    with box.db.connection.cursor() as c:
+        c.execute(function)
+    assert [r["ref"] for r in follower.read(20, until=3)] == refs
+    follower.close()
+
+
+def test_coming_back_to_another_instance(make_box):
+    """Cursors are the database's, not the daemon's: what was read here goes on there, while both take in."""
+    box = make_box(overlay=FEED)
+    box.killed = True  # half of the receipts are counted by the other daemon
+    seen, cursor, sent = [], now(box), []
+    start = cursor
+    with second(box) as other:
+        for i in range(6):
+            here, there = (box.line_port, other.line) if i % 2 else (other.line, box.line_port)
+            for port in (here, there):
+                with Line(port, box.e["LINE_TOKEN"]) as line:
+                    sent += [line.ok("SUBMIT", key=letters.mark(), text="late")["ref"] for _ in range(5)]
+            with Line(here, box.state["agent_token"]) as line:
+                word, body, rows = line.request("SUBSCRIBE", after=cursor, follow=False)
+                assert word == "OK"
+                seen += [r for r in rows if "kind" in r]
+                cursor = body["cursor"]
+    assert [r["id"] for r in seen] == events_between(box, start, cursor)
+    assert [r["ref"] for r in seen if r["kind"] == "received"] == sent

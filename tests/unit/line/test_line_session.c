@@ -22,57 +22,6 @@ static void hello_auth_ping_quit(void **state CD_UNUSED)
     close(fd);
 }
 
-/* But from this host itself, and on unix sockets. There is no certificate here: TLS itself is test_line_tls.py's. */
-static void outside_tls_where_it_is_required(void **state CD_UNUSED)
-{
-    T.cfg.line_require_tls = true;
-    int fd = client_open(-1), own = client_open((long)geteuid());
-    expect(fd, "HELLO\nPING\n", "OK {\"server\":\"complaintd\",\"version\":1,\"auth\":[\"token\"],\"starttls\":false}\nOK {}\n");
-    expect_code(fd, AUTH_INTAKE, "tls-required", NULL);
-    expect_code(fd, "LIST\n", "tls-required", NULL);
-    expect_code(fd, "STARTTLS\n", "tls-unavailable", NULL);
-    expect_code(fd, "STARTTLS {\"x\":1}\n", "bad-argument", "x");
-    expect_code(fd, "FROB\n", "unknown-verb", NULL);
-    expect_code(own, "STARTTLS\n", "tls-unavailable", NULL);
-    expect(own, AUTH_INTAKE, AUTHED_INTAKE);
-    T.local = true;
-    int here = client_open(-1);
-    expect(here, AUTH_INTAKE, AUTHED_INTAKE);
-    close(fd);
-    close(own);
-    close(here);
-}
-
-static void desks_of_a_client(void **state CD_UNUSED)
-{
-    static char care_only[] = "care", *list[] = {care_only};
-    struct cfg_client scoped = clients[1];
-    scoped.desk = care;
-    scoped.desks = (struct strlist){list, 1};
-    T.cfg.clients = &scoped;
-    T.cfg.nclients = 1;
-    int fd = client_open(-1);
-    say(fd, AUTH_AGENT);
-    assert_non_null(strstr(heard(fd), "OK"));
-    expect_code(fd, "SUBMIT {\"key\":\"1\",\"text\":\"x\",\"desk\":\"shop\"}\n", "bad-argument", "desk");
-    expect_code(fd, "SUBMIT {\"key\":\"1\",\"text\":\"x\",\"desk\":\"nowhere\"}\n", "bad-argument", "desk");
-    expect_code(fd, "SUBSCRIBE {\"desk\":\"shop\"}\n", "bad-argument", "desk");
-    say(fd, "SUBMIT {\"key\":\"1\",\"text\":\"x\",\"desk\":\"care\"}\nSUBMIT {\"key\":\"2\",\"text\":\"x\"}\n");
-    assert_int_equal(T.nenvelopes, 2);
-    for (size_t i = 0; i < 2; i++)
-        assert_string_equal(T.envelopes[i]->desks.v[0], "care");
-    /* every request that goes to the front says so, whatever its verb */
-    static const char *const verbs[] = {"SHOW", "LIST", "EXPLAIN", "ACK", "ASSIGN", "RESOLVE"};
-    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-        say(fd, verbs[i]);
-        say(fd, "\n");
-        assert_int_equal(T.nrequests, i + 1);
-        assert_string_equal(T.requests[i].verb, verbs[i]);
-        assert_string_equal(T.requests[i].desks, "care");
-    }
-    close(fd);
-}
-
 static void wrong_tokens_are_counted_and_end_it(void **state CD_UNUSED)
 {
     int64_t before = metrics_get(M_LINE_AUTH_FAILURES);
@@ -503,8 +452,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T_(hello_auth_ping_quit),
-        T_(outside_tls_where_it_is_required),
-        T_(desks_of_a_client),
         T_(wrong_tokens_are_counted_and_end_it),
         T_(unix_peers),
         T_(answers_come_in_request_order),

@@ -1,5 +1,4 @@
-/* SUBSCRIBE on a session with a fake feed: what is given to whom and when, back-pressure, how it ends; the rate of a client; what a
- * reload does to sessions. */
+/* SUBSCRIBE on a session with a fake feed: what is given to whom and when, back-pressure, how it ends. */
 #include "tests/unit/line/line_fixture.h"
 
 #define SUBSCRIBE "SUBSCRIBE {\"after\":\"0\"}\n"
@@ -182,87 +181,6 @@ static void one_that_never_reads_is_ended(void **state CD_UNUSED)
     close(fd);
 }
 
-/* ---- the rate ---- */
-
-static size_t answers_within(int fd, int64_t ms)
-{
-    size_t n = 0;
-    run_ms(ms);
-    for (const char *p = heard(fd); (p = strstr(p, "OK {}")); p++)
-        n++;
-    return n;
-}
-
-static void over_its_rate_a_client_is_read_later(void **state CD_UNUSED)
-{
-    int64_t before = metrics_get(M_LINE_THROTTLED);
-    char pings[100 * 5 + 1] = "";
-    for (int i = 0; i < 100; i++)
-        memcpy(pings + i * 5, "PING\n", 6);
-    int one = client_open(-1), two = client_open(-1), other = client_open(-1);
-    say(one, AUTH_INTAKE);
-    say(two, AUTH_INTAKE);
-    heard(one);
-    heard(two);
-    T.cfg.line_rate = 200;
-    T.cfg.line_burst = 40;
-    say(one, pings);
-    say(two, pings);
-    size_t got = answers_within(one, 1) + answers_within(two, 1);
-    assert_true(got >= 40 && got < 80); /* the burst is one for both */
-    assert_true(metrics_get(M_LINE_THROTTLED) > before);
-    say(other, pings); /* nobody's bucket but its own */
-    size_t others = answers_within(other, 1);
-    assert_true(others >= 40 && others < 60);
-    for (int i = 0; i < 40 && got < 200; i++)
-        got += answers_within(one, 50) + answers_within(two, 50);
-    assert_int_equal(got, 200); /* late, but none is lost */
-    close(one);
-    close(two);
-    close(other);
-}
-
-static void a_session_that_waits_for_its_rate_may_end(void **state CD_UNUSED)
-{
-    int fd = client_open(-1);
-    T.cfg.line_rate = 1;
-    T.cfg.line_burst = 1;
-    say(fd, "PING\nPING\nPING\n");
-    assert_true(TAILQ_FIRST(&T.server.sessions)->throttled);
-    line_server_drain(&T.server);
-    assert_string_equal(heard(fd), "OK {}\n!");
-    close(fd);
-    run_ms(20);
-}
-
-/* ---- a reload ---- */
-
-static void a_token_that_is_gone_ends_its_sessions(void **state CD_UNUSED)
-{
-    static char shop_only[] = "shop", *list[] = {shop_only};
-    int intake = client_open(-1), agent = subscribed(SUBSCRIBE), own = client_open((long)geteuid());
-    expect(intake, AUTH_INTAKE, AUTHED_INTAKE);
-    struct cfg_client changed[2] = {clients[0], clients[1]};
-    changed[0].token_sha256[0] ^= 1;
-    changed[1].desks = (struct strlist){list, 1};
-    T.cfg.clients = changed;
-    T.cfg.nclients = 2;
-    line_server_reloaded(&T.server);
-    assert_string_equal(heard(intake), "!");
-    assert_true(event_of(0, 1, "received", "care"));
-    assert_string_equal(heard(agent), ""); /* what it may see changed under it */
-    assert_true(event_of(0, 2, "received", "shop"));
-    assert_non_null(strstr(heard(agent), "2:x"));
-    T.cfg.nclients = 1;
-    line_server_reloaded(&T.server);
-    assert_true(str_starts(heard(agent), "OK {\"rows\":1,"));
-    assert_int_equal(T.nreaders, 0);
-    expect(own, "PING\n", "OK {}\n");
-    close(intake);
-    close(agent);
-    close(own);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -274,9 +192,6 @@ int main(void)
         T_(limits_faults_and_the_drain),
         T_(a_heartbeat_after_silence_and_no_idle_timeout),
         T_(one_that_never_reads_is_ended),
-        T_(over_its_rate_a_client_is_read_later),
-        T_(a_session_that_waits_for_its_rate_may_end),
-        T_(a_token_that_is_gone_ends_its_sessions),
     };
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);
