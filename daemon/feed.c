@@ -112,8 +112,10 @@ static void on_page(struct pg_unit *u, enum pg_status s)
     struct feed_reader *r;
 
     f->asking = false;
-    if (s == PG_LOST)
-        return; /* asked again when the connection is back */
+    if (s == PG_LOST) { /* asked again when the connection is back, if there is anybody then */
+        arm(f, AGAIN_US);
+        return;
+    }
     const PGresult *res = u->result[0];
     uint64_t horizon = s == PG_OK ? number(res, COL_HORIZON) : 0, newest = s == PG_OK ? number(res, COL_NEWEST) : 0;
     if (!horizon || !newest) {
