@@ -8,13 +8,14 @@
 alter table complaintd.event add column xid xid8 not null default pg_current_xact_id();
 create index event_feed on complaintd.event (xid, id);
 
--- The next p_limit events after a place, in order, each with the desks of its complaint (a line each) and as a row for people. `horizon`
--- is the oldest transaction that still runs: all before it is there; `newest` the first that had not begun. At least one row, of nulls when there is no event. The planner
--- may only merge the indexes of the partitions: it knows neither the place nor the limit, and a plan made while tables are small lives long.
+-- The next p_limit events after a place, in order, each with the desks of its complaint (a line each) and as a row for subscribers.
+-- `horizon` is the oldest transaction that still runs: all before it is there; `newest` the first that had not begun. At least one row,
+-- of nulls when there is no event. The planner may only merge the indexes of the partitions: it knows neither the place nor the limit,
+-- and a plan made while tables are small lives long. What is switched off counts as very dear, which is no reason to compile it.
 create function complaintd.feed(p_xid xid8, p_id uuid, p_limit integer)
 returns table (xid text, id uuid, kind text, desks text, line text, horizon text, newest text) language plpgsql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' set enable_sort = off set enable_seqscan = off set enable_bitmapscan = off
-set enable_hashjoin = off set enable_mergejoin = off as $$
+set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
 begin
     return query select e.xid::text, e.id, e.kind, array_to_string(c.desks, E'\n'),
             format('{"cursor":"%s:%s","id":"%s","ref":%s,"desk":%s,"seq":%s,"at":%s,"actor":%s,"kind":%s,"data":%s}', e.xid, e.id, e.id,
