@@ -16,13 +16,20 @@ create function complaintd.feed(p_xid xid8, p_id uuid, p_limit integer)
 returns table (xid text, id uuid, kind text, desks text, line text, horizon text, newest text) language plpgsql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' set enable_sort = off set enable_seqscan = off set enable_bitmapscan = off
 set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
+declare
+    v_now pg_snapshot := pg_current_snapshot();
 begin
+    -- Nothing has ended since the caller was told the horizon: there is nothing to open all the partitions for.
+    if p_id = 'ffffffff-ffff-ffff-ffff-ffffffffffff' and p_xid::text::numeric + 1 >= pg_snapshot_xmin(v_now)::text::numeric then
+        return query select null::text, null::uuid, null::text, null::text, null::text, pg_snapshot_xmin(v_now)::text, pg_snapshot_xmax(v_now)::text;
+        return;
+    end if;
     return query select e.xid::text, e.id, e.kind, array_to_string(c.desks, E'\n'),
             format('{"cursor":"%s:%s","id":"%s","ref":%s,"desk":%s,"seq":%s,"at":%s,"actor":%s,"kind":%s,"data":%s}', e.xid, e.id, e.id,
                    coalesce(to_json(c.ref)::text, 'null'), coalesce(to_json(c.desk)::text, 'null'), e.seq, to_json(e.at), to_json(e.actor),
                    to_json(e.kind), e.data), -- as JSON it stands there, on one line
             h.xmin::text, h.xmax::text
-        from (select pg_snapshot_xmin(pg_current_snapshot()) as xmin, pg_snapshot_xmax(pg_current_snapshot()) as xmax) h
+        from (select pg_snapshot_xmin(v_now) as xmin, pg_snapshot_xmax(v_now) as xmax) h
         left join lateral (select x.* from complaintd.event x where (x.xid, x.id) > (p_xid, p_id) and x.xid < h.xmin
                            order by x.xid, x.id limit p_limit) e on true
         left join complaintd.complaint c on c.id = e.complaint_id
