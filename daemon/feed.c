@@ -128,8 +128,10 @@ static void on_page(struct pg_unit *u, enum pg_status s)
     metrics_inc(M_FEED_LOOKS);
     metrics_add(M_FEED_EVENTS, n);
     TAILQ_FOREACH(r, &f->readers, link)
-    if (!r->paused && r->known && (r->from_now || place_compare(&f->from, &r->at) <= 0))
-        give_page(r, res, n, horizon, newest);
+    {
+        if (!r->paused && r->known && (r->from_now || place_compare(&f->from, &r->at) <= 0))
+            give_page(r, res, n, horizon, newest);
+    }
     arm(f, 0);
 }
 
@@ -153,8 +155,10 @@ static struct feed_reader *choose_hindmost(struct feed *f)
 {
     struct feed_reader *r, *found = NULL;
     TAILQ_FOREACH(r, &f->readers, link)
-    if (!r->paused && !r->behind && (!found || place_compare(&r->at, &found->at) < 0))
-        found = r;
+    {
+        if (!r->paused && !r->behind && (!found || place_compare(&r->at, &found->at) < 0))
+            found = r;
+    }
     return found;
 }
 
@@ -168,7 +172,9 @@ static void ask(struct feed *f, const struct feed_reader *r)
     snprintf(xid, sizeof xid, "%" PRIu64, f->from.xid);
     f->asking = true;
     TAILQ_FOREACH(all, &f->readers, link)
-    all->known = true; /* who comes while the page is under way may know of later ones, from another instance */
+    {
+        all->known = true; /* who comes while the page is under way may know of later ones, from another instance */
+    }
     pg_params_init(&p, CD_KIB(1));
     pg_param_text(&p, xid);
     pg_param_uuid(&p, &f->from.id);
