@@ -31,6 +31,9 @@ struct feed {
     struct feed_place from; /* of the page under way */
     bool asking, fair;      /* fair: the last page was for one that is behind, so the poll comes first */
     int64_t poll_at_us;
+    uint64_t horizon;       /* the last one, and since when it has stood while others began */
+    int64_t horizon_since_us;
+    bool told;
 };
 
 static int place_compare(const struct feed_place *a, const struct feed_place *b)
@@ -106,6 +109,23 @@ static void give_page(struct feed_reader *r, const PGresult *res, int n, uint64_
         r->caught_up(r);
 }
 
+/* A transaction that stays open holds everybody back: no fault of ours, but somebody should know. */
+static void watch_horizon(struct feed *f, uint64_t horizon, uint64_t newest)
+{
+    int64_t now = clock_mono_us();
+    if (horizon != f->horizon || horizon == newest) {
+        f->horizon = horizon;
+        f->horizon_since_us = now;
+        f->told = false;
+    }
+    int64_t stood = now - f->horizon_since_us;
+    metrics_set(M_FEED_HELD_BACK, stood / CD_SEC(1));
+    if (f->told || stood < f->cfg->line_subscribe_heartbeat_us)
+        return;
+    f->told = true;
+    log_event(LOG_L_WARN, EV_FEED_HELD_BACK, "transaction=%" PRIu64, horizon);
+}
+
 static void on_page(struct pg_unit *u, enum pg_status s)
 {
     struct feed *f = (struct feed *)((char *)u - offsetof(struct feed, unit));
@@ -125,6 +145,7 @@ static void on_page(struct pg_unit *u, enum pg_status s)
         return;
     }
     int n = pg_text(res, 0, COL_XID) ? PQntuples(res) : 0; /* one row of nulls: none */
+    watch_horizon(f, horizon, newest);
     metrics_inc(M_FEED_LOOKS);
     metrics_add(M_FEED_EVENTS, n);
     TAILQ_FOREACH(r, &f->readers, link)
@@ -210,10 +231,13 @@ static void look(struct feed *f)
 static void on_timer(evutil_socket_t fd CD_UNUSED, short what CD_UNUSED, void *arg)
 {
     struct feed *f = arg;
-    if (TAILQ_EMPTY(&f->readers) && !f->asking)
-        pg_free(&f->pg);
-    else
+    if (!TAILQ_EMPTY(&f->readers) || f->asking) {
         look(f);
+        return;
+    }
+    pg_free(&f->pg);
+    f->horizon = 0;
+    metrics_set(M_FEED_HELD_BACK, 0);
 }
 
 static void on_ready(void *arg)

@@ -170,10 +170,12 @@ def test_nothing_overtakes_a_transaction_that_still_runs(make_box):
             assert b"OK" not in chunk and b"kind" not in chunk
             once.sock.settimeout(0.2)  # a sign of life now and then
     once.close()
+    model.wait_for(lambda: box.metric("complaintd_feed_held_back_seconds") >= 1 and "feed.held-back" in box.log(), 20, "it is told of")
     slow.connection.commit()
     rows = follower.read(10, until=4)
     assert [r["kind"] for r in rows] == ["late"] + ["received"] * 3
     assert [r["ref"] for r in rows] == [ref, *later]
+    model.wait_for(lambda: box.metric("complaintd_feed_held_back_seconds") == 0, 10, "it is over")
     slow.close()
     follower.close()
 
