@@ -80,6 +80,7 @@ struct http_fetch {
     struct strlist headers;   /* "Name: value", validated: no CR or LF */
     const void *body;
     size_t nbody;
+    bool body_stays;          /* until `done`: it is not copied */
     int64_t timeout_us;
 };
 enum http_fetch_outcome {
@@ -90,6 +91,7 @@ enum http_fetch_outcome {
 struct http_fetch_result {
     enum http_fetch_outcome outcome;
     int status;
+    bool timed_out;         /* `timeout_us` ended it */
     int64_t retry_after_us; /* 0 when not said */
     const char *body;       /* at most 64 kB, NUL-terminated */
     size_t nbody;
@@ -118,7 +120,9 @@ struct outgoing {
     const char *in_reply_to;     /* mail: Message-ID without <>, or NULL */
     const struct strlist *references; /* mail: Message-IDs without <>, oldest first; NULL: in_reply_to alone */
     const char *envelope_from;   /* mail: reverse-path, "" is null; NULL: null when `automatic`, else `from` */
+    const char *language;        /* mail: of subject and text, or NULL */
     const char *desk;
+    unsigned hops;               /* mail: X-Complaintd-Hops, one more than what it answers had; 0: none is said */
     bool automatic;              /* Auto-Submitted: auto-replied */
     bool sandbox;
 };

@@ -242,6 +242,50 @@ static bool mail_goes_out(const struct config *c)
     return any;
 }
 
+/* One relay, called `name`, and where its parts were written. */
+static void check_relay(struct loader *l, const struct cfg_relay *r, const char *name, struct mark user, struct mark password,
+                        struct mark ca_file)
+{
+    if (*r->user && !*r->password)
+        faults_add(l->f, user, "%s has a user but no password: write password_file: PATH beside it", name);
+    if (!*r->user && *r->password)
+        faults_add(l->f, password, "%s has a password but no user: write user: NAME beside it", name);
+    if (*r->user && str_eq(r->tls, "none") && !host_is_loopback(r->host))
+        faults_add(l->f, user, "the password for %s would cross the network in clear: write tls: starttls", name);
+    if (*r->ca_file && access(r->ca_file, R_OK) != 0)
+        faults_add(l->f, ca_file, "%s can't be read: name a file of certificates (PEM)", r->ca_file);
+}
+
+static void check_relays(struct loader *l)
+{
+    static const char *const single[] = {"mail.relay.host", "mail.relay.port",     "mail.relay.tls",
+                                         "mail.relay.user", "mail.relay.password", "mail.relay.ca_file"};
+    const struct config *c = l->c;
+    char name[128];
+    if (!c->nmail_relays) {
+        struct cfg_relay one = config_relay(c, 0);
+        bool told = *one.user && !*one.password && root_given(l, "mail.relay.password"); /* it could not be read */
+        one.password = told ? one.user : one.password;
+        check_relay(l, &one, "mail.relay", root_mark(l, "mail.relay.user"), root_mark(l, "mail.relay.password"),
+                    root_mark(l, "mail.relay.ca_file"));
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(single); i++)
+        if (root_given(l, single[i])) {
+            faults_add(l->f, root_mark(l, single[i]), "mail.relay and mail.relays are both given: make it an entry of mail.relays");
+            break;
+        }
+    for (size_t i = 0; i < c->nmail_relays; i++) {
+        const struct cfg_relay *r = &c->mail_relays[i];
+        snprintf(name, sizeof name, "relay '%s'", show(r->host));
+        if (*r->host)
+            check_relay(l, r, name, r->mark, r->mark, r->mark);
+        for (size_t k = 0; k < i; k++)
+            if (*r->host && str_ieq(r->host, c->mail_relays[k].host) && r->port == c->mail_relays[k].port)
+                faults_add(l->f, r->mark, "%s is there already: keep one of them", name);
+    }
+}
+
 static void check_mail(struct loader *l)
 {
     const struct config *c = l->c;
@@ -250,20 +294,7 @@ static void check_mail(struct loader *l)
                    "mail.from is missing: write below `mail:` a line such as from: complaints@example.com");
     if (strlen(c->mail_tag_separator) > 1 || (*c->mail_tag_separator && !strchr("+-_=#!~^%", *c->mail_tag_separator)))
         faults_add(l->f, root_mark(l, "mail.tag_separator"), "mail.tag_separator is one of the characters + - _ = # ! ~ ^ %%, or \"\"");
-    bool user = *c->mail_relay_user;
-    if (user && !root_given(l, "mail.relay.password"))
-        faults_add(l->f, root_mark(l, "mail.relay.user"),
-                   "mail.relay.user has no password: write password_file: PATH beside it");
-    if (!user && *c->mail_relay_password)
-        faults_add(l->f, root_mark(l, "mail.relay.password"),
-                   "mail.relay.password has no user: write user: NAME beside it");
-    if (user && str_eq(c->mail_relay_tls, "none") && !host_is_loopback(c->mail_relay_host))
-        faults_add(l->f, root_mark(l, "mail.relay.user"),
-                   "the relay's password would cross the network in clear: write tls: "
-                   "starttls");
-    if (*c->mail_relay_ca_file && access(c->mail_relay_ca_file, R_OK) != 0)
-        faults_add(l->f, root_mark(l, "mail.relay.ca_file"),
-                   "%s can't be read: name a file of certificates (PEM)", c->mail_relay_ca_file);
+    check_relays(l);
     if (c->mail_max_message_bytes > c->intake_max_bytes)
         faults_add(l->f,
                    root_mark(l, root_given(l, "mail.max_message") ? "mail.max_message" : "intake.max_bytes"),
@@ -330,6 +361,24 @@ static void check_listeners(struct loader *l)
     strlist_free(&seen);
 }
 
+static void check_scan(struct loader *l)
+{
+    static const char http[] = "http://";
+    const struct config *c = l->c;
+    const char *url = c->scan_rspamd_url, *host = url + strlen(http);
+    bool local = str_istarts(url, http) && (str_starts(host, "127.") || str_starts(host, "[::1]") || str_istarts(host, "localhost"));
+    if (*url && !local && !(str_istarts(url, "https://") && url[strlen("https://")]))
+        faults_add(l->f, root_mark(l, "scan.rspamd.url"),
+                   "scan.rspamd.url is neither http:// to this host nor https://: write one such as http://127.0.0.1:11333");
+    if (*url && url[strlen(url) - 1] == '/')
+        faults_add(l->f, root_mark(l, "scan.rspamd.url"), "scan.rspamd.url ends with a slash: leave it out");
+    if (c->nscan_clamd > 1)
+        faults_add(l->f, c->scan_clamd[1].mark, "scan.clamd.address is one address: leave the others out");
+    if (c->nscan_authserv_from && !c->scan_trusted_authserv_ids.n)
+        faults_add(l->f, root_mark(l, "scan.authserv_from"),
+                   "scan.authserv_from has no effect without scan.trusted_authserv_ids: write the names that those servers use");
+}
+
 #define KEY_BYTES 16
 static void check_thread_keys(struct loader *l)
 {
@@ -370,6 +419,7 @@ void check_general(struct loader *l)
     check_tls(l);
     check_gate(l);
     check_listeners(l);
+    check_scan(l);
     clients_settle(l);
     check_providers(l);
     check_thread_keys(l);

@@ -57,6 +57,16 @@ struct cfg_certificate {
     struct mark mark;
 };
 
+/* A server that outgoing mail is given to. */
+#define CONFIG_RELAYS 8
+struct cfg_relay {
+    char *host;
+    uint64_t port;
+    char *tls; /* "none", "starttls" */
+    char *user, *password, *ca_file;
+    struct mark mark;
+};
+
 /* Signs the names that go out with our mail (daemon/intake/token.h). */
 struct cfg_thread_key {
     char *id; /* one character */
@@ -249,16 +259,34 @@ struct config {
     bool mail_reject_early; /* clients that talk before it is their turn */
     bool mail_reject_bare_lf, mail_reject_bare_cr, mail_reject_nul;
     /* mail out */
-    char *mail_relay_host;
+    char *mail_relay_host; /* the only relay when there are no mail_relays; config_relay() knows */
     uint64_t mail_relay_port;
-    char *mail_relay_tls; /* "none", "starttls" */
+    char *mail_relay_tls;
     char *mail_relay_user, *mail_relay_password, *mail_relay_ca_file;
+    struct cfg_relay *mail_relays;
+    size_t nmail_relays;
+    uint64_t mail_relay_batch, mail_relay_down_after;
+    int64_t mail_relay_retry_us;
     char *mail_from, *mail_from_name;
     uint64_t mail_workers;
     int64_t mail_send_timeout_us;
     /* threads */
     struct cfg_thread_key *thread_keys; /* the first signs, all verify */
     size_t nthread_keys;
+    int64_t threads_fresh_us, threads_max_age_us;
+    uint64_t threads_drift, threads_age, threads_done, threads_join_at; /* points */
+    /* loops */
+    uint64_t loops_max_hops, loops_answers_per_address, loops_storm_mails;
+    int64_t loops_storm_window_us, loops_task_delay_us;
+    /* scan */
+    char *scan_rspamd_url, *scan_rspamd_password; /* "": not asked; "" */
+    int64_t scan_rspamd_timeout_us, scan_clamd_timeout_us, scan_rescan_us;
+    uint64_t scan_rspamd_max_bytes, scan_clamd_max_bytes, scan_in_flight;
+    struct listen_addr *scan_clamd; /* one, or none: not asked */
+    size_t nscan_clamd;
+    struct strlist scan_trusted_authserv_ids;
+    struct network *scan_authserv_from;
+    size_t nscan_authserv_from;
     /* http */
     struct listen_addr *http_listen, *metrics_listen;
     size_t nhttp_listen, nmetrics_listen;
@@ -330,6 +358,9 @@ bool config_takes_mail(const struct config *c); /* there is a listener for mail 
 const char *config_desk_address(const struct cfg_desk *d);
 /* A desk has an address in it, or it is our host name. */
 bool config_domain_is_ours(const struct config *c, const char *domain);
+/* The relays in the order in which they are asked: mail.relays, else the one of mail.relay. At least one. Strings are borrowed. */
+size_t config_relays(const struct config *c);
+struct cfg_relay config_relay(const struct config *c, size_t i);
 const struct cfg_team *config_team(const struct config *c, const char *name);
 const struct cfg_policy *config_policy(const struct config *c, const char *name);
 const struct cfg_category *config_category(const struct config *c, const char *name);

@@ -83,7 +83,8 @@ enum opt_flags {
     OPT_REQUIRED = 1,
     OPT_RELOAD = 2,  /* no socket or connection is made from it: a reload takes it over (reload.c) */
     OPT_UNIX = 4,    /* unix sockets may be listened on */
-    OPT_INTERNAL = 8 /* for tests and measurements: not in the sample */
+    OPT_INTERNAL = 8, /* for tests and measurements: not in the sample */
+    OPT_PEER = 16     /* of addresses: others listen there, we connect anew each time */
 };
 
 /* What a value names; looked up when everything is read. */
@@ -140,7 +141,7 @@ struct section {
 
 extern const struct option root_options[], rules_file_options[], policies_file_options[],
     calendars_file_options[];
-extern const struct section section_certificates, section_thread_keys, section_desks, section_teams, section_contacts, section_webhooks, section_clients,
+extern const struct section section_certificates, section_relays, section_thread_keys, section_desks, section_teams, section_contacts, section_webhooks, section_clients,
     section_sms_providers, section_categories, section_calendars, section_policies, section_rules,
     section_rule_tests;
 

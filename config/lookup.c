@@ -119,6 +119,23 @@ const struct cfg_category *config_category(const struct config *c, const char *n
     return NULL;
 }
 
+size_t config_relays(const struct config *c)
+{
+    return c->nmail_relays ? c->nmail_relays : 1;
+}
+
+struct cfg_relay config_relay(const struct config *c, size_t i)
+{
+    if (c->nmail_relays)
+        return c->mail_relays[i];
+    return (struct cfg_relay){.host = c->mail_relay_host,
+                              .port = c->mail_relay_port,
+                              .tls = c->mail_relay_tls,
+                              .user = c->mail_relay_user,
+                              .password = c->mail_relay_password,
+                              .ca_file = c->mail_relay_ca_file};
+}
+
 const struct cfg_webhook *config_webhook(const struct config *c, const char *name)
 {
     for (size_t i = 0; i < c->nwebhooks; i++)

@@ -7,6 +7,7 @@
 
 static const struct choice roles[] = {
     {"intake", CFG_ROLE_INTAKE}, {"agent", CFG_ROLE_AGENT}, {"admin", CFG_ROLE_ADMIN}, {0}};
+static const struct choice relay_tls[] = {{"none", 0}, {"starttls", 1}, {0}};
 static const struct choice providers[] = {{"twilio", 0}, {0}};
 
 #define SECTION(type, rows, word, ref, most)                                                                 \
@@ -43,6 +44,22 @@ static const struct option certificate_options[] = {
 const struct section section_certificates = {
     .noun = "certificate", .options = certificate_options, .item_size = sizeof(struct cfg_certificate),
     .mark_offset = offsetof(struct cfg_certificate, mark), .name_offset = NO_OFFSET, .max = 8};
+#undef AT
+
+#define AT(f) FIELD(struct cfg_relay, f)
+static const struct option relay_options[] = {
+    {"host", OPT_HOST, AT(host), .flags = OPT_REQUIRED, .doc = "Its name, or its IPv4 address."},
+    {"port", OPT_COUNT, AT(port), .def = "25", .min = "1", .max = "65535", .unit = "port", .doc = "Its port."},
+    {"tls", OPT_CHOICE_TEXT, AT(tls), .def = "none", .choices = relay_tls,
+     .doc = "With starttls the session must be encrypted and the server's name must match its certificate."},
+    {"user", OPT_STRING, AT(user), .doc = "User name; none: no authentication."},
+    {"password", OPT_SECRET, AT(password), .doc = "Its password."},
+    {"ca_file", OPT_PATH, AT(ca_file), .doc = "Certificates that the relay's is checked against; the system's when not given."},
+    {0},
+};
+const struct section section_relays = {
+    .noun = "relay", .options = relay_options, .item_size = sizeof(struct cfg_relay),
+    .mark_offset = offsetof(struct cfg_relay, mark), .name_offset = NO_OFFSET, .max = CONFIG_RELAYS};
 #undef AT
 
 #define AT(f) FIELD(struct cfg_thread_key, f)

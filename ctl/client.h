@@ -17,6 +17,7 @@ struct answer {
     bool ok;
     json_t *rows; /* array, never NULL */
     json_t *body;
+    bool full; /* --full was said: to be printed with what is folded otherwise */
 };
 /* Sends "VERB {…}" and reads up to its OK or ERR. EXIT_DONE also for ERR; EXIT_AGAIN when no whole answer
  * came. */

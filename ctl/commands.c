@@ -22,10 +22,16 @@ const struct ctl_command ctl_commands[] = {
                  {"desk", OPTION_TEXT, "DESK", "only this desk"},
                  {"overdue", OPTION_FLAG, NULL, "only what has missed a deadline"},
                  {"degraded", OPTION_FLAG, NULL, "only what could not be decoded in full"},
+                 {"scan", OPTION_TEXT, "VERDICT", "clean, unscanned, suspect or quarantined"},
                  {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
                  {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
     {.name = "show", .help = "one complaint with its messages, deadlines, steps and events", .verb = "SHOW",
-     .positional = {"ref"}, .usage = "REF", .required = 1, .timeout_s = 60, .print = print_show},
+     .positional = {"ref"}, .usage = "REF", .required = 1, .timeout_s = 60, .print = print_show,
+     .options = {{"full", OPTION_FLAG, NULL, "with what the messages quote of earlier ones"}}},
+    {.name = "attachment", .help = "the attachments of a complaint, or the bytes of one", .run = run_attachment,
+     .positional = {"ref", "n#"}, .usage = "REF [N]", .required = 1, .timeout_s = 60,
+     .options = {{"message", OPTION_TEXT, "ID", "of this message, where several have an attachment N"},
+                 {"output", OPTION_TEXT, "FILE", "into FILE, which must not be there, or a folder (also -o); else to standard output"}}},
     {.name = "explain", .help = "why it was classified, routed, timed and answered so", .verb = "EXPLAIN",
      .positional = {"ref"}, .usage = "REF", .required = 1, .timeout_s = 60, .print = print_explain},
     {.name = "ack", .help = "take a complaint: ends the escalation steps that an ACK ends", .verb = "ACK",
@@ -41,6 +47,15 @@ const struct ctl_command ctl_commands[] = {
                  {"cause", OPTION_TEXT, "TEXT", "what was behind it"},
                  {"remedy", OPTION_TEXT, "TEXT", "what was done about it"},
                  {"note", OPTION_TEXT, "TEXT", "for colleagues"}}},
+    {.name = "merge", .help = "make a complaint part of another, which answers to its reference from then on",
+     .verb = "MERGE", .positional = {"ref", "into"}, .usage = "REF INTO", .required = 2, .timeout_s = 60,
+     .print = print_fields},
+    {.name = "split", .help = "make a message (its id, see show) a complaint of its own; undoes a merge, too",
+     .verb = "SPLIT", .positional = {"ref", "message"}, .usage = "REF MESSAGE", .required = 2, .timeout_s = 60,
+     .print = print_fields,
+     .options = {{"later", OPTION_FLAG, NULL, "with all messages that came after it"},
+                 {"category", OPTION_TEXT, "NAME", "of the new complaint; otherwise that of the old one"},
+                 {"team", OPTION_TEXT, "TEAM", "that owns it; otherwise that of the old one"}}},
     {.name = "stats", .help = "what is open, overdue and waiting to go out", .verb = "STATS", .usage = "",
      .timeout_s = 60, .print = print_stats},
     {.name = "subscribe", .help = "events as they happen, until interrupted", .verb = "SUBSCRIBE", .usage = "", .timeout_s = 4000,
@@ -196,10 +211,20 @@ static int take_word(struct parse *p, char *word)
     }
     if (p->npositional == ARRAY_LEN(p->command->positional) || !p->command->positional[p->npositional])
         return wrong(p, "one word too many", word);
+    const char *name = p->command->positional[p->npositional++], *mark = strchr(name, '#');
+    if (mark) {
+        char field[32];
+        uint64_t n;
+        if (str_parse_u64(word, INT32_MAX, &n) < 0)
+            return wrong(p, "not a number", word);
+        snprintf(field, sizeof field, "%.*s", (int)(mark - name), name);
+        json_object_set_new(p->args, field, json_integer((json_int_t)n));
+        return EXIT_DONE;
+    }
     json_t *text = json_string(word);
     if (!text)
         return wrong(p, "not valid UTF-8", "an argument");
-    json_object_set_new(p->args, p->command->positional[p->npositional++], text);
+    json_object_set_new(p->args, name, text);
     return EXIT_DONE;
 }
 
@@ -258,8 +283,11 @@ int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_com
     bool only_words = false;
     int r = EXIT_DONE;
 
+    char output[] = "--output";
     while (p.at < argc && r == EXIT_DONE) {
         char *word = argv[p.at++];
+        if (!only_words && str_eq(word, "-o"))
+            word = output;
         if (!only_words && str_eq(word, "--"))
             only_words = true;
         else if (!only_words && str_eq(word, "-h"))

@@ -24,14 +24,14 @@ struct ctl_globals {
 struct ctl_command {
     const char *name, *help;
     const char *verb;          /* NULL: does not talk to the daemon */
-    const char *positional[2]; /* names in the request */
+    const char *positional[2]; /* names in the request; one that ends in # takes a number */
     const char *usage;         /* of the positional ones: "REF WHO" */
     unsigned required;         /* how many positional ones must be there */
     int timeout_s;
     bool stream;               /* rows are printed as they come */
     int (*run)(const struct ctl_globals *g, json_t *args); /* instead of a request */
     void (*print)(const struct answer *a, struct buf *out);
-    struct ctl_option options[12];
+    struct ctl_option options[14];
 };
 extern const struct ctl_command ctl_commands[];
 extern const size_t ctl_command_count;
@@ -43,10 +43,19 @@ int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_com
               json_t *args);
 void ctl_help(const struct ctl_command *c, struct buf *out); /* NULL: all */
 
+/* connect.c */
+int ctl_connect(const struct ctl_globals *g, int timeout_s, struct client **ret); /* a session, authenticated; an exit code, told */
+int ctl_refused(const struct answer *a); /* tells an ERR; its exit code */
+
+/* main.c */
+void print_json(const struct answer *a, struct buf *out);
+
 /* print.c */
 void print_show(const struct answer *a, struct buf *out);
 void print_list(const struct answer *a, struct buf *out);
 void print_explain(const struct answer *a, struct buf *out);
+/* The decisions on threads: of the first message (an array of candidates) and of those that followed it. */
+void print_threads(const json_t *first, const json_t *messages, struct buf *out);
 void print_stats(const struct answer *a, struct buf *out);
 void print_fields(const struct answer *a, struct buf *out); /* whatever the object holds, a line each */
 
@@ -55,6 +64,12 @@ void print_nothing(const struct answer *a, struct buf *out);
 
 /* token.c: a new random token and its digest, for the configuration */
 int run_token(const struct ctl_globals *g, json_t *args);
+void print_attachments(const struct answer *a, struct buf *out);
+/* "…, image/png (its bytes are application/zip), inline picture", cleaned */
+void print_attachment_type(const json_t *a, struct buf *out);
+
+/* attachment.c */
+int run_attachment(const struct ctl_globals *g, json_t *args);
 
 /* migrate.c */
 int run_migrate(const struct ctl_globals *g, json_t *args);

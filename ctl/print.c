@@ -229,8 +229,27 @@ static void print_notifications(const json_t *list, struct buf *out)
     table_print(&t, "  ", out);
 }
 
-static void print_messages(const json_t *list, struct buf *out)
+/* What the sender wrote; what is quoted is folded into a line unless all is wanted. */
+static void print_text(const json_t *m, bool full, struct buf *out)
 {
+    const char *text = full ? NULL : str(m, "text_new");
+    int quoted = text ? integer(m, "quoted_lines") : 0;
+    char line[100];
+    if (!text)
+        text = str(m, "body") ? str(m, "body") : "";
+    if (*text)
+        text_clean_block(text, 2, out);
+    if (quoted > 0) {
+        snprintf(line, sizeof line, "  \xe2\x80\xa6 %d quoted line%s, --full shows %s", quoted, quoted == 1 ? "" : "s",
+                 quoted == 1 ? "it" : "them");
+        text_put(out, C_DIM, line);
+        buf_append_char(out, '\n');
+    }
+}
+
+static void print_messages(const json_t *list, bool full, struct buf *out)
+{
+    static const char *const notes[][2] = {{"charset_note", "character set"}, {"security", "security"}};
     size_t i, k;
     json_t *m, *a;
     json_array_foreach(list, i, m) {
@@ -240,19 +259,29 @@ static void print_messages(const json_t *list, struct buf *out)
                  str(m, "sender") ? str(m, "sender") : sent ? "us" : "the customer",
                  when(m, "received_at", t));
         heading(out, line);
+        if (str(m, "id")) { /* for split */
+            buf_append_str(out, "  ");
+            text_put(out, C_DIM, str(m, "id"));
+            buf_append_char(out, '\n');
+        }
         if (str(m, "subject") && *str(m, "subject")) {
             buf_append_str(out, "  ");
             text_put(out, C_BOLD, str(m, "subject"));
             buf_append_str(out, "\n\n");
         }
-        text_clean_block(str(m, "body") ? str(m, "body") : "", 2, out);
-        json_array_foreach(json_object_get(m, "attachments"), k, a) {
-            snprintf(line, sizeof line, "  attachment %d: %s, %s, %lld bytes", integer(a, "n"),
-                     str(a, "filename") ? str(a, "filename") : "",
-                     str(a, "content_type") ? str(a, "content_type") : "",
-                     (long long)json_integer_value(json_object_get(a, "size_bytes")));
-            text_clean(line, 0, out);
+        print_text(m, full, out);
+        for (size_t n = 0; n < ARRAY_LEN(notes); n++) {
+            if (!str(m, notes[n][0]))
+                continue;
+            buf_printf(out, "  %s: ", notes[n][1]);
+            text_clean(str(m, notes[n][0]), 0, out);
             buf_append_char(out, '\n');
+        }
+        json_array_foreach(json_object_get(m, "attachments"), k, a) {
+            snprintf(line, sizeof line, "  attachment %d: %s, ", integer(a, "n"), str(a, "filename") ? str(a, "filename") : "");
+            text_clean(line, 0, out);
+            print_attachment_type(a, out);
+            buf_printf(out, ", %lld bytes\n", (long long)json_integer_value(json_object_get(a, "size_bytes")));
         }
     }
 }
@@ -324,6 +353,7 @@ static void print_head(const json_t *c, struct buf *out)
     field_list(out, "tags", json_object_get(c, "tags"));
     if (json_is_true(json_object_get(c, "degraded")))
         field(out, "degraded", "could not be decoded in full: look at the original");
+    field(out, "scan", str(c, "scan"));
     field_time(out, "received", c, "received_at");
     field_time(out, "acknowledged", c, "acknowledged_at");
     field_time(out, "taken", c, "acked_at");
@@ -340,7 +370,7 @@ void print_show(const struct answer *a, struct buf *out)
     print_deadlines(json_object_get(c, "deadlines"), out);
     print_steps(json_object_get(c, "steps"), out);
     print_notifications(json_object_get(c, "notifications"), out);
-    print_messages(json_object_get(c, "messages"), out);
+    print_messages(json_object_get(c, "messages"), a->full, out);
     print_notes(json_object_get(c, "notes"), out);
     print_events(json_object_get(c, "events"), out);
 }
@@ -379,7 +409,7 @@ static void print_decision(const json_t *decision, struct buf *out)
     print_rules(json_object_get(decision, "rules"), out);
     heading(out, "decision");
     json_object_foreach((json_t *)decision, name, v)
-        if (strcmp(name, "rules") != 0 &&
+        if (strcmp(name, "rules") != 0 && strcmp(name, "thread") != 0 &&
             (json_is_string(v) || json_object_size(v) > 0 || json_array_size(v) > 0))
             field_any(out, name, v);
 }
@@ -390,6 +420,7 @@ void print_explain(const struct answer *a, struct buf *out)
     print_head(c, out);
     print_links(json_object_get(c, "links"), out);
     print_decision(json_object_get(c, "decision"), out);
+    print_threads(json_object_get(json_object_get(c, "decision"), "thread"), json_object_get(c, "messages"), out);
     if (json_is_object(ack)) {
         heading(out, "acknowledgement");
         field(out, "state", str(ack, "state"));

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "channels/mail/decode_magic.h"
 #include "daemon/core/clock.h"
 #include "daemon/core/json_text.h"
 #include "daemon/core/log.h"
@@ -9,100 +10,15 @@
 #include "daemon/escalation/plan.h"
 #include "daemon/escalation/tell.h"
 #include "daemon/intake/handle.h"
-#include "daemon/job.h"
+#include "daemon/pipeline_scan.h"
 
-/* A message whose keys were lost to others this often is stored without claiming any: rather unthreaded than late. */
-#define MAX_CLAIM_ROUNDS 4
 /* One that came back this often is stored in a transaction of its own, so that others' races are no longer its own. */
 #define ALONE_ROUNDS 2
-
-_Static_assert(LOOKUP_MAX_KEYS == JOB_MAX_KEYS, "one flag for every key");
-
-static void add_key(struct job *j, const char *message_id, enum thread_evidence e)
-{
-    if (!message_id || !*message_id || j->nkeys == JOB_MAX_KEYS)
-        return;
-    uint8_t key[LEDGER_KEY_SIZE];
-    keys_thread(message_id, key);
-    for (size_t i = 0; i < j->nkeys; i++)
-        if (memcmp(j->keys[i], key, sizeof key) == 0)
-            return;
-    memcpy(j->keys[j->nkeys], key, sizeof key);
-    j->key_evidence[j->nkeys++] = e;
-}
-
-/* Our own Message-IDs name their complaint ("ack.<id>@host"), so answers to them need no row of their own in thread_keys. The name
- * proves nothing: who answers must take part in the complaint, as with any other evidence. */
-static void add_own_id(struct job *j, const char *message_id)
-{
-    char text[UUID_TEXT_SIZE];
-    struct uuid id;
-    if (!message_id || !str_starts(message_id, "ack.") || strlen(message_id) < 4 + UUID_TEXT_SIZE || message_id[3 + UUID_TEXT_SIZE] != '@' ||
-        j->nown_ids == JOB_MAX_OWN_IDS)
-        return;
-    snprintf(text, sizeof text, "%s", message_id + 4);
-    if (uuid_parse(text, &id) < 0)
-        return;
-    for (size_t i = 0; i < j->nown_ids; i++)
-        if (uuid_equal(&j->own_ids[i], &id))
-            return;
-    j->own_ids[j->nown_ids++] = id;
-}
-
-void job_prepare(struct job *j)
-{
-    const struct record *r = j->rec;
-    const char *who = r->email ? r->email : r->phone;
-    free(j->handle);
-    j->handle = NULL;
-    if (r->email)
-        j->handle = cd_asprintf("mail:%s", r->email);
-    else if (r->phone)
-        j->handle = cd_asprintf("tel:%s", r->phone);
-    else if (r->external_id)
-        j->handle = cd_asprintf("ext:%s:%s", j->env->client ? j->env->client : "", r->external_id);
-    free(j->sender);
-    j->sender = cd_strdup(who);
-    j->nown_ids = 0;
-    add_own_id(j, r->in_reply_to);
-    for (size_t i = r->references.n; i-- > 0;)
-        add_own_id(j, r->references.v[i]);
-    j->nkeys = 0;
-    add_key(j, r->in_reply_to, TE_IN_REPLY_TO);
-    for (size_t i = r->references.n; i-- > 0;) /* the nearest ancestor stands last */
-        add_key(j, r->references.v[i], TE_REFERENCES);
-    add_key(j, r->message_id, TE_OWN_ID);
-}
 
 static void use(struct job *j, struct inflight_entry *e)
 {
     cd_assert(j->nused < ARRAY_LEN(j->used));
     j->used[j->nused++] = e;
-}
-
-/* Candidates that are on their way and so not yet in the database. */
-static size_t candidates(struct job *j, struct thread_candidate *out, size_t max)
-{
-    size_t n = 0;
-    /* what keeps failing may hang on a message that will never be stored: then only the database counts */
-    for (size_t i = 0; i < j->nkeys && n < max && j->rounds <= MAX_CLAIM_ROUNDS; i++) {
-        struct inflight_entry *e = inflight_find(IF_THREAD, j->keys[i]);
-        const struct job *o = e ? e->owner : NULL;
-        if (!o || o == j || uuid_is_nil(&e->id))
-            continue;
-        out[n] = (struct thread_candidate){.evidence = j->key_evidence[i], .complaint_id = e->id};
-        snprintf(out[n].ref, sizeof out[n].ref, "%s", o->item.ref);
-        if (o->sender)
-            strlist_add(&out[n].participants, o->sender);
-        n++;
-    }
-    for (size_t i = 0; i < j->look.ncandidates && n < max; i++) {
-        out[n] = j->look.candidates[i];
-        out[n++].participants = (struct strlist){0};
-        for (size_t k = 0; k < j->look.candidates[i].participants.n; k++)
-            strlist_add(&out[n - 1].participants, j->look.candidates[i].participants.v[k]);
-    }
-    return n;
 }
 
 /* Mail of our own teams and contacts is no customer's: it may join whatever it refers to, changes no state, and gets no acknowledgement. */
@@ -146,29 +62,30 @@ static char *literal(const struct strlist *l)
 
 static void fill_thread(const struct config *c, struct job *j, json_t **ret_reasons)
 {
-    struct thread_candidate cand[LOOKUP_MAX_CANDIDATES * 2];
-    struct thread_decision d;
+    struct job_thread t;
     struct store_item *it = &j->item;
-    size_t n = candidates(j, cand, ARRAY_LEN(cand));
-    for (size_t i = 0; i < n && j->staff; i++)
-        strlist_add(&cand[i].participants, j->sender);
-    thread_decide(j->rec, j->sender, cand, n, clock_service_us(), c->reopen_window_us, &d);
-    it->outcome = outcome_of(j->rec, d.action == THREAD_JOIN);
+    j->by_stranger = j->new_matter = false;
+    if (job_take_report(c, j, ret_reasons))
+        return;
+    job_thread_decide(c, j, &t);
+    it->outcome = outcome_of(j->rec, t.decision.action == THREAD_JOIN);
     it->is_new = it->outcome == OUT_NEW;
-    if (d.action == THREAD_JOIN)
-        it->complaint_id = d.candidate->complaint_id;
+    if (t.decision.action == THREAD_JOIN)
+        it->complaint_id = t.decision.candidate->complaint_id;
     else if (it->is_new)
         it->complaint_id = j->env->id;
-    if (d.action == THREAD_JOIN)
-        snprintf(it->ref, sizeof it->ref, "%s", d.candidate->ref);
+    if (t.decision.action == THREAD_JOIN)
+        snprintf(it->ref, sizeof it->ref, "%s", t.decision.candidate->ref);
     else if (it->is_new)
         ref_new(it->ref);
-    if (d.action == THREAD_LINK && it->is_new)
-        it->links[it->nlinks++] = (struct store_link){
-            d.candidate->complaint_id, d.candidate->evidence == TE_OWN_ID ? "same-message-id" : "possibly-related"};
-    *ret_reasons = d.reasons;
-    for (size_t i = 0; i < n; i++)
-        strlist_free(&cand[i].participants);
+    if (t.decision.action == THREAD_LINK && it->is_new)
+        it->links[it->nlinks++] = (struct store_link){t.decision.candidate->complaint_id, job_thread_link(&t)};
+    for (size_t i = 0; i < t.decision.nsame && it->nlinks < STORE_MAX_LINKS; i++)
+        it->links[it->nlinks++] = (struct store_link){t.decision.same[i]->complaint_id, "same-thread"};
+    j->by_stranger = t.decision.stranger;
+    j->new_matter = t.decision.new_matter && it->is_new;
+    *ret_reasons = json_incref(t.decision.reasons);
+    job_thread_free(&t);
 }
 
 /* The job that opens the complaint which this one joins, while it is on its way. What it claims is there as soon as the complaint is,
@@ -188,7 +105,7 @@ static const struct job *opener_of(const struct job *j)
 static void claim_keys(struct job *j)
 {
     struct store_item *it = &j->item;
-    if (uuid_is_nil(&it->complaint_id) || j->rounds > MAX_CLAIM_ROUNDS)
+    if (uuid_is_nil(&it->complaint_id) || j->rounds > JOB_CLAIM_ROUNDS)
         return;
     for (size_t i = 0; i < j->nkeys; i++) {
         struct inflight_entry *e = inflight_find(IF_THREAD, j->keys[i]);
@@ -214,6 +131,7 @@ static void fill_customer(struct job *j)
     it->handle = cd_strdup(j->handle);
     if (j->look.customer_found) {
         it->customer_id = j->look.customer_id;
+        it->reached = j->look.address_state && j->env->channel == CH_MAIL;
         return;
     }
     const struct job *opener = opener_of(j);
@@ -289,8 +207,8 @@ static const char *no_acknowledgement(const struct config *c, const struct job *
     if (by_sms && c->nsms_providers == 0)
         return "no SMS provider is configured";
     if (!by_sms && unreachable)
-        return "the address is not ASCII, and mail to such addresses (SMTPUTF8) cannot be sent";
-    return NULL;
+        return "the address is none that mail can be sent to";
+    return job_scan_silence(j);
 }
 
 /* Every person's complaint is acknowledged once; where it is not, the row says why (RFC 3834 and what follows from it). Returns that, or
@@ -299,9 +217,8 @@ static const char *fill_acknowledgement(const struct config *c, struct job *j)
 {
     const struct record *r = j->rec;
     const char *mail = j->env->channel == CH_MAIL && r->reply_to ? r->reply_to : r->email;
-    /* the way out knows no SMTPUTF8 (RFC 6531): such an address cannot be written to */
-    bool unreachable = mail && !mail_address_valid(mail, strlen(mail), false);
-    bool by_sms = j->env->channel == CH_SMS || !mail || (unreachable && r->phone && c->nsms_providers);
+    bool unreachable = mail && !mail_address_valid(mail, strlen(mail), true);
+    bool by_sms = j->env->channel == CH_SMS || !mail || ((unreachable || job_came_back(j)) && r->phone && c->nsms_providers);
     const char *to = by_sms ? r->phone : mail;
     char id[UUID_TEXT_SIZE];
     if (!to)
@@ -314,9 +231,11 @@ static const char *fill_acknowledgement(const struct config *c, struct job *j)
     n->recipient = cd_strdup(to);
     n->language = j->item.language;
     n->reason = no_acknowledgement(c, j, by_sms, unreachable);
+    if (!n->reason)
+        n->reason = job_withheld(c, j, by_sms);
     n->life_us = c->notify_statutory_life_us;
     n->key = cd_asprintf("ack.%s", id);
-    return n->reason;
+    return job_count_answer(c, j, n, mail);
 }
 
 static char *attachments_json(const struct job *j)
@@ -332,10 +251,15 @@ static char *attachments_json(const struct job *j)
         if (a->offset > j->env->raw.len || a->length > j->env->raw.len - a->offset)
             continue; /* a place outside the message: the worker is not believed */
         hex_encode(a->sha256, SHA256_SIZE, hex);
-        json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:b}", "message", id, "n", (int)i + 1, "filename",
+        json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:b, s:s, s:s*, s:s*, s:s*}", "message", id, "n", (int)i + 1, "filename",
                                               a->filename, "type", a->content_type, "encoding", a->encoding, "at", (json_int_t)a->offset,
                                               "length", (json_int_t)a->length, "size", (json_int_t)a->size_bytes, "sha256", hex, "inline",
-                                              (int)a->is_inline));
+                                              (int)a->is_inline, "kind", attachment_kind_name(a->kind), "magic", a->magic_type, "cid",
+                                              a->content_id, "member", a->inner));
+        if (magic_differs(a->content_type, a->magic_type))
+            metrics_inc(M_ATTACHMENT_DIFFERS);
+        if (j->env->channel == CH_MAIL && !a->magic_type && a->size_bytes > 0 && a->kind != AT_MESSAGE)
+            metrics_inc(M_ATTACHMENT_UNSEEN);
     }
     char *text = json_dumps(list, JSON_COMPACT);
     json_decref(list);
@@ -348,6 +272,29 @@ static void put_degraded(struct buf *out, const struct record *r)
         json_text_member(out, "degraded", r->degraded_reason ? r->degraded_reason : "yes");
 }
 
+/* Why a message has its class. */
+static void put_signals(struct buf *out, const struct record *r)
+{
+    if (!r->signals.n)
+        return;
+    json_text_name(out, "signals");
+    json_text_open(out, '[');
+    for (size_t i = 0; i < r->signals.n; i++)
+        json_text_string(out, r->signals.v[i]);
+    buf_append_char(out, ']');
+}
+
+static void put_thread(struct buf *out, const json_t *thread)
+{
+    json_text_name(out, "thread");
+    if (json_array_size(thread)) {
+        char *text CD_CLEANUP_FREE = json_dumps(thread, JSON_COMPACT);
+        buf_append_str(out, text);
+    } else {
+        buf_append_str(out, "[]");
+    }
+}
+
 /* The rules' reasons, with those of thread and acknowledgement behind them in the same object. */
 static char *decision_text(const struct job *j, const json_t *thread, const char *ack)
 {
@@ -357,15 +304,14 @@ static char *decision_text(const struct job *j, const json_t *thread, const char
     buf_init(&b, n + CD_MIB(1));
     cd_assert(buf_reserve(&b, n + 100) == 0);
     buf_append(&b, reasons, n);
-    json_text_name(&b, "thread");
-    if (json_array_size(thread)) {
-        char *text CD_CLEANUP_FREE = json_dumps(thread, JSON_COMPACT);
-        buf_append_str(&b, text);
-    } else {
-        buf_append_str(&b, "[]");
-    }
+    put_thread(&b, thread);
     json_text_member(&b, "acknowledgement", ack);
+    put_signals(&b, j->rec);
     put_degraded(&b, j->rec);
+    if (j->item.scan_detail) {
+        json_text_name(&b, "scan");
+        buf_append_str(&b, j->item.scan_detail);
+    }
     buf_append_char(&b, '}');
     return buf_steal(&b);
 }
@@ -391,7 +337,12 @@ static void fill_texts(struct job *j, const json_t *thread, const char *no_ack)
         json_text_name(&e, "level");
         json_text_int(&e, it->told_level);
         it->decision = decision_text(j, thread, no_ack ? no_ack : "pending");
+    } else { /* why it belongs there is kept with it, and what a complaint of its own would be answered (SPLIT) */
+        put_thread(&e, thread);
+        if (no_ack)
+            json_text_member(&e, "no_answer", no_ack);
     }
+    put_signals(&e, j->rec);
     put_degraded(&e, j->rec);
     buf_append_char(&e, '}');
     it->event = buf_steal(&e);
@@ -409,6 +360,7 @@ void job_decide(const struct config *c, struct job *j)
     it->rec = j->rec;
     memcpy(it->ukey, j->ukey, sizeof it->ukey);
     it->alone = j->rounds >= ALONE_ROUNDS;
+    job_scan_decide(c, j);
     it->desk = j->env->desks.v[0];
     it->channel = r->said_channel ? r->said_channel : j->env->channel == CH_MAIL ? "mail" : channel_name(j->env->channel);
     it->language = r->language && strcmp(r->language, "und") != 0 ? r->language
@@ -439,6 +391,8 @@ void job_decide(const struct config *c, struct job *j)
     }
     if (r->flags & REC_TRUNCATED_MATCH)
         metrics_inc(M_MATCH_TRUNCATED);
+    if (!it->is_new)
+        no_ack = no_acknowledgement(c, j, j->env->channel == CH_SMS, false);
     it->event_kind = it->outcome == OUT_FOLLOW_UP && !j->staff ? "message-received" : "message-attached";
     it->attachments = attachments_json(j);
     fill_texts(j, thread, no_ack);

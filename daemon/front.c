@@ -27,6 +27,7 @@
 #include "daemon/pipeline.h"
 #include "daemon/reload.h"
 #include "daemon/requests.h"
+#include "daemon/rescan.h"
 #include "daemon/signing.h"
 #include "daemon/store/migrate.h"
 #include "daemon/store/partitions.h"
@@ -51,6 +52,7 @@ struct front {
     void *state[ARRAY_LEN(channels)];
     struct pipeline *pipeline;
     struct pending_reader *pending;
+    struct rescan *rescan;
     struct scheduler *scheduler;
     struct outbox *outbox;
     struct requests *requests;
@@ -208,6 +210,7 @@ static void begin_drain(struct front *f)
     reload_stop(f->reload);
     sd_notify(0, "STOPPING=1\nSTATUS=finishing what is in progress");
     pending_free(&f->pending); /* they can wait for the next start */
+    rescan_free(&f->rescan);
     outbox_drain(f->outbox);
     for (size_t i = 0; i < ARRAY_LEN(channels); i++)
         if (f->state[i])
@@ -315,6 +318,7 @@ static int start(struct front *f)
         return EXIT_TEMPORARY;
     f->partitions = partitions_new(f->base, f->cfg);
     f->pending = pending_new(f->base, f->cfg, f->pipeline);
+    f->rescan = rescan_new(f->base, f->cfg, pipeline_scanner(f->pipeline));
     f->outbox = outbox_new(f->base, f->cfg, f->sandbox);
     f->scheduler = scheduler_new(f->base, f->cfg, on_fired, f);
     f->requests = requests_new(f->base, f->cfg,
@@ -332,6 +336,7 @@ static void stop(struct front *f)
     if (f->reload)
         reload_stop(f->reload);
     pending_free(&f->pending);
+    rescan_free(&f->rescan);
     pipeline_free(&f->pipeline);
     reload_free(&f->reload);
     requests_free(&f->requests);

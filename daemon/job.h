@@ -9,6 +9,7 @@
 enum job_stage {
     JOB_TURN, /* large, waits for its turn at the workers */
     JOB_WORKER,
+    JOB_SCAN,
     JOB_LOOKUP,
     JOB_STORE,
     JOB_WAITING, /* for another job with the same key */
@@ -17,6 +18,9 @@ enum job_stage {
 #define JOB_MAX_KEYS STORE_MAX_KEYS
 TAILQ_HEAD(waiters, job);
 #define JOB_MAX_OWN_IDS 4
+#define JOB_MAX_TOKENS 4 /* complaints that tokens of a message name; what it shows besides is counted and not looked at */
+/* A message whose keys were lost to others this often is stored without claiming any: rather unthreaded than late. */
+#define JOB_CLAIM_ROUNDS 4
 struct job {
     TAILQ_ENTRY(job) entry;   /* all jobs, oldest first */
     TAILQ_ENTRY(job) turn;    /* among large ones, in JOB_TURN */
@@ -34,12 +38,21 @@ struct job {
     uint8_t ukey[LEDGER_KEY_SIZE];
     char *handle;             /* "mail:…" */
     char *sender;             /* normalized address or number; part of `handle` */
+    struct job_scan *scan;    /* pipeline_scan.h; NULL: no checker was asked */
+    bool sender_unproven;     /* somebody looked who the sender is, and it is not proven */
     bool staff;               /* `sender` belongs to a team or contact of the configuration */
     uint8_t keys[JOB_MAX_KEYS][LEDGER_KEY_SIZE];
     enum thread_evidence key_evidence[JOB_MAX_KEYS];
     size_t nkeys;
     struct uuid own_ids[JOB_MAX_OWN_IDS]; /* complaints whose messages of ours it answers */
     size_t nown_ids;
+    struct uuid told_id; /* of the notification that an automatic mail speaks of; nil: none */
+    char *told_key;      /* the same by its key; NULL: none */
+    struct lookup_ref refs[JOB_MAX_TOKENS + RECORD_MAX_REFS]; /* of tokens, then those that somebody wrote */
+    size_t nrefs;
+    bool false_token[TE_TOKEN_ID + 1]; /* one that no key of ours signed */
+    bool tokens_skipped;               /* it shows more than are looked at */
+    bool by_stranger, new_matter;      /* of the decision on its thread, for the counters */
     struct lookup_request look;
     struct decision decision;
     bool decided;
@@ -53,8 +66,31 @@ struct job {
 void job_decide(const struct config *c, struct job *j);
 /* Undoes job_decide: releases in-flight keys and what the decision owns. */
 void job_undecide(struct job *j);
-/* Works out handle, sender and thread keys from the record. */
+/* job_thread.c: works out handle, sender, thread keys, tokens and references from the record. */
 void job_prepare(struct job *j);
+
+/* bounces.c: which notification an automatic mail speaks of, by what only its recipient can know; part of job_prepare(). */
+void job_trace(struct job *j);
+/* An automatic mail about a notification that the look-up found: joins its complaint, and says what becomes of the notification. false:
+ * there is none. */
+bool job_take_report(const struct config *c, struct job *j, json_t **ret_reasons);
+/* Mail to the sender's address came back for good. Not for who writes from it just now: somebody is there. */
+bool job_came_back(const struct job *j);
+/* Why no automatic answer goes to the sender now: hops, an address that came back, the day's budget; NULL: one may. Counts it. */
+const char *job_withheld(const struct config *c, const struct job *j, bool by_sms);
+/* What an acknowledgement that was just added to the notes brings along: its hops, its place in the budget, and a task for people when it
+ * is owed and cannot be sent. Returns its reason; `n` is not valid any more. */
+const char *job_count_answer(const struct config *c, struct job *j, struct store_note *n, const char *mail);
+/* The decision on the thread, with the candidates that it points into. */
+struct job_thread {
+    struct thread_candidate candidates[2 * LOOKUP_MAX_CANDIDATES];
+    size_t n;
+    struct thread_decision decision;
+};
+void job_thread_decide(const struct config *c, struct job *j, struct job_thread *ret);
+/* The kind of link from a new complaint to the candidate. */
+const char *job_thread_link(const struct job_thread *t);
+void job_thread_free(struct job_thread *t);
 
 /* job_answer.c: resolves the ack of a finished job, writes its log line, counts it. Once a job; a key that came with other content is
  * rejected whatever `v` says. */

@@ -27,6 +27,16 @@ static const char *notes_text(const struct envelope *e)
     return texts[e->notes & (NOTE_BARE_LF | NOTE_BARE_CR | NOTE_NUL)];
 }
 
+/* " class=bounce by=delivery-status": what has no complaint has no event that says so. "" for a person's. */
+static const char *class_text(const struct job *j)
+{
+    static char text[80];
+    if (!j->rec || j->rec->cls == MC_PERSON)
+        return "";
+    snprintf(text, sizeof text, " class=%s by=%s", message_class_name(j->rec->cls), j->rec->signals.n ? log_text(j->rec->signals.v[0]) : "-");
+    return text;
+}
+
 /* The one line of an accepted message: whatever an operator is asked about, from the id or reference that the sender quotes on.
  * What was accepted as pending gets a second one, of another event, when it is triaged. */
 static void log_accepted(const struct job *j, const struct ack_result *r)
@@ -35,11 +45,29 @@ static void log_accepted(const struct job *j, const struct ack_result *r)
     char id[UUID_TEXT_SIZE];
     uuid_format(&e->id, id);
     log_event(LOG_L_INFO, e->from_pending ? EV_INTAKE_TRIAGED : EV_INTAKE_ACCEPTED,
-              "id=%s ref=%s channel=%s outcome=%s peer=%s from=%s to=%s recipients=%zu size=%zu category=%s priority=%s team=%s ms=%lld%s%s%s",
+              "id=%s ref=%s channel=%s outcome=%s peer=%s from=%s to=%s recipients=%zu size=%zu category=%s priority=%s team=%s ms=%lld%s%s%s%s",
               id, r->ref[0] ? r->ref : "-", channel_name(e->channel), outcome_name(r->outcome), or_dash(e->client), sender_text(e),
               e->recipients.n ? log_addr(e->recipients.v[0]) : "-", e->recipients.n, e->raw.len, or_dash(r->category),
               r->priority ? r->priority : "-", or_dash(r->team), (long long)((clock_mono_us() - j->since_mono_us) / 1000),
-              e->tls ? " tls=" : "", e->tls ? e->tls : "", notes_text(e));
+              e->tls ? " tls=" : "", e->tls ? e->tls : "", notes_text(e), class_text(j));
+}
+
+/* What came back, once it is stored. */
+static void tell_bounce(const struct job *j)
+{
+    const struct lookup_notification *t = &j->look.told;
+    const struct bounce *b = j->rec && j->rec->nbounces ? &j->rec->bounces[0] : NULL;
+    char id[UUID_TEXT_SIZE];
+    if (!j->rec || j->rec->cls != MC_BOUNCE || j->item.known || j->item.duplicate || j->item.pending)
+        return;
+    metrics_inc(t->found ? M_BOUNCES_TRACED : M_BOUNCES_UNTRACED);
+    if (j->rec->nbounces == RECORD_MAX_BOUNCES)
+        metrics_inc(M_BOUNCES_CUT);
+    if (!t->found)
+        return;
+    uuid_format(&t->id, id);
+    log_event(LOG_L_WARN, EV_NOTIFY_BOUNCED, "notification=%s ref=%s purpose=%s status=%s action=%s reason=%s", id, t->ref, or_dash(t->purpose),
+              b && b->status ? b->status : "-", b && b->action ? b->action : "-", b && b->reason ? b->reason : "-");
 }
 
 static void fill_result(const struct job *j, enum ack_verdict v, struct ack_result *r)
@@ -72,6 +100,20 @@ static bool key_reused(const struct job *j)
     return j->item.duplicate && j->item.outcome == OUT_COUNT;
 }
 
+static void count_thread(const struct job *j)
+{
+    if (j->item.duplicate || j->item.known || j->item.pending)
+        return;
+    if (j->false_token[TE_TOKEN_ADDRESS] || j->false_token[TE_TOKEN_ID])
+        metrics_inc(M_THREAD_TOKENS_FALSE);
+    if (j->tokens_skipped)
+        metrics_inc(M_THREAD_TOKENS_SKIPPED);
+    if (j->by_stranger)
+        metrics_inc(M_THREAD_STRANGERS);
+    if (j->new_matter)
+        metrics_inc(M_THREAD_NEW_MATTERS);
+}
+
 void job_answer(struct job *j, enum ack_verdict v)
 {
     struct ack_result r;
@@ -85,7 +127,9 @@ void job_answer(struct job *j, enum ack_verdict v)
             metrics_intake(j->env->channel, r.outcome);
             metrics_observe(H_ACCEPT_MAIL + j->env->channel, clock_mono_us() - j->since_mono_us);
         }
+        count_thread(j);
         log_accepted(j, &r);
+        tell_bounce(j);
     }
     if (!j->env->from_pending)
         ack_resolve(j->env->ack, &r);

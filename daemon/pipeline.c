@@ -11,7 +11,7 @@
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
 #include "daemon/intake/gate.h"
-#include "daemon/job.h"
+#include "daemon/pipeline_scan.h"
 #include "daemon/store/batch.h"
 #include "daemon/turns.h"
 #include "daemon/worker/worker.h"
@@ -40,6 +40,7 @@ struct pipeline {
     unsigned rules_generation; /* of `crew` */
     struct lookup *lookup;
     struct batch *batch;
+    struct scanner *scanner;
     struct job_list jobs;
     size_t njobs;
     uint64_t next_number;
@@ -61,6 +62,7 @@ static void free_job(struct pipeline *p, struct job *j)
     p->njobs--;
     gate_leave(j->charged_bytes);
     job_undecide(j);
+    job_scan_free(j);
     if (j->ledger) {
         if (j->ledger->owner == j)
             j->ledger->owner = NULL;
@@ -70,6 +72,7 @@ static void free_job(struct pipeline *p, struct job *j)
     record_free(&j->rec);
     envelope_free(&j->env);
     free(j->handle);
+    free(j->told_key);
     free(j->sender);
     free(j);
 }
@@ -205,6 +208,8 @@ static void look_up(struct pipeline *p, struct job *j)
     if (!j->rec) { /* to be stored as pending: nothing is known of it but its key */
         j->look.handle = NULL;
         j->look.nkeys = j->look.nrefs = j->look.nids = 0;
+        j->look.told_id = NULL;
+        j->look.told_key = NULL;
         lookup_put(p->lookup, &j->look);
         return;
     }
@@ -212,10 +217,12 @@ static void look_up(struct pipeline *p, struct job *j)
     j->look.keys = (const uint8_t(*)[LEDGER_KEY_SIZE])j->keys;
     j->look.key_evidence = j->key_evidence;
     j->look.nkeys = j->nkeys;
-    j->look.refs = (const char(*)[REF_TEXT_SIZE])j->rec->refs;
-    j->look.nrefs = j->rec->nrefs;
+    j->look.refs = j->refs;
+    j->look.nrefs = j->nrefs;
     j->look.ids = j->own_ids;
     j->look.nids = j->nown_ids;
+    j->look.told_id = uuid_is_nil(&j->told_id) ? NULL : &j->told_id;
+    j->look.told_key = j->told_key;
     lookup_put(p->lookup, &j->look);
 }
 
@@ -231,6 +238,11 @@ static void decide_again(struct pipeline *p, struct job *j)
     look_up(p, j);
 }
 
+static void on_scanned(struct job *j)
+{
+    look_up(the_pipeline, j);
+}
+
 static void triaged(struct pipeline *p, struct job *j)
 {
     char id[UUID_TEXT_SIZE];
@@ -241,7 +253,8 @@ static void triaged(struct pipeline *p, struct job *j)
                   log_text(j->rec->degraded_reason));
     }
     job_prepare(j);
-    look_up(p, j);
+    if (!job_scan_begin(p->scanner, p->cfg, j, on_scanned))
+        look_up(p, j);
 }
 
 static void take_record(struct pipeline *p, struct job *j, enum worker_outcome o, const uint8_t *data, size_t n)
@@ -462,6 +475,8 @@ int pipeline_new(struct event_base *base, const struct config *c, int worker_con
         free(p);
         return CD_EIO;
     }
+    p->scanner = scanner_new(base, c);
+    cd_assert(p->scanner);
     p->lookup = lookup_new(base, c);
     p->batch = batch_new(base, c);
     p->sweep = event_new(base, -1, EV_PERSIST, on_sweep, p);
@@ -470,12 +485,12 @@ int pipeline_new(struct event_base *base, const struct config *c, int worker_con
     return 0;
 }
 
-/* What no worker took, or what waits for its turn: nobody else would answer it. */
+/* What no worker took, what waits for its turn, or for a checker: nobody else would answer it. */
 static void finish_untaken(struct pipeline *p)
 {
     struct job *j = TAILQ_FIRST(&p->jobs);
     while (j) {
-        if (j->stage != JOB_WORKER && j->stage != JOB_TURN) {
+        if (j->stage != JOB_WORKER && j->stage != JOB_TURN && j->stage != JOB_SCAN) {
             j = TAILQ_NEXT(j, entry);
             continue;
         }
@@ -498,6 +513,7 @@ void pipeline_free(struct pipeline **pp)
     crew_free(&p->leaving);
     crew_free(&p->crew);
     finish_untaken(p);
+    scanner_free(&p->scanner);
     lookup_free(&p->lookup);
     batch_free(&p->batch);
     cd_assert(TAILQ_EMPTY(&p->jobs));
@@ -596,6 +612,11 @@ bool pipeline_idle(const struct pipeline *p)
     return p->njobs == 0;
 }
 
+struct scanner *pipeline_scanner(struct pipeline *p)
+{
+    return p->scanner;
+}
+
 size_t pipeline_in_flight(const struct pipeline *p)
 {
     return p->njobs;
@@ -627,6 +648,7 @@ void pipeline_reloaded(struct pipeline *p)
 {
     struct gate_limits limits = limits_of(p->cfg);
     gate_set_limits(&limits);
+    scanner_reloaded(p->scanner);
     if (!p->next)
         return;
     cd_assert(!p->leaving);

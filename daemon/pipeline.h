@@ -23,5 +23,7 @@ void pipeline_drop_workers(struct pipeline *p);          /* they are not wanted 
 /* The configuration has changed: takes the limits of the gate over, and hands over to the workers that were started, if any. */
 void pipeline_reloaded(struct pipeline *p);
 
+struct scanner;
+struct scanner *pipeline_scanner(struct pipeline *p); /* for daemon/rescan.h; the pipeline's own */
 bool pipeline_idle(const struct pipeline *p);
 size_t pipeline_in_flight(const struct pipeline *p);

@@ -60,7 +60,7 @@ static const struct pg_stmt sql_clock_set = {
     "clock_set", "update complaintd.clock set clock_offset = make_interval(secs => ($1::bigint / 1000000.0) - extract(epoch from clock_timestamp())::float8)"
                  " where sandbox and clock_timestamp() + clock_offset < to_timestamp($1::bigint / 1000000.0)"};
 
-/* Until the end of the transaction; api_scope() in schema/0004_line.sql reads it. */
+/* Until the end of the transaction; api_scope() in schema/0009_line.sql reads it. */
 static const struct pg_stmt sql_scope = {"scope", "select set_config('complaintd.desks', $1, true)"};
 
 static const struct pg_stmt *const statements[] = {&sql_scope, &sql_clock_show, &sql_clock_look, &sql_clock_set, NULL};

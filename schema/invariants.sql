@@ -60,6 +60,28 @@ select 'attachment outside its message', a.message_id, a.n::text
     from complaintd.attachments a join complaintd.messages m on m.id = a.message_id
     where a.raw_offset < 0 or a.raw_length < 0 or a.raw_offset + a.raw_length > length(m.raw)
 union all
+select 'text separated in part', m.id, left(m.body, 40)
+    from complaintd.message m
+    where (m.text_new is null) <> (m.text_quoted is null) or length(m.text_new) > length(m.body) or length(m.text_quoted) > length(m.body)
+union all
+select 'unknown word', a.message_id, a.kind from complaintd.attachments a
+    where a.kind not in ('file', 'inline', 'message', 'calendar', 'signature', 'encrypted', 'container')
+union all
+select 'member of no container', a.message_id, a.n::text
+    from complaintd.attachments a where a.member is not null and not exists (select from complaintd.attachments c
+        where c.message_id = a.message_id and c.raw_offset = a.raw_offset and c.member is null and c.kind = 'container')
+union all
+select 'unknown word', m.id, m.security from complaintd.messages m
+    where m.security not in ('smime-signed', 'smime-encrypted', 'pgp-signed', 'pgp-encrypted')
+union all
+select 'scan without message', s.message_id, s.verdict
+    from complaintd.scans s left join complaintd.messages m on m.id = s.message_id where m.id is null
+union all
+select 'unknown word', s.message_id, s.verdict from complaintd.scans s where s.verdict not in ('clean', 'unscanned', 'suspect', 'quarantined')
+union all
+select 'scanned message that would be checked again', s.message_id, s.verdict
+    from complaintd.scans s where s.verdict in ('clean', 'quarantined') and s.next_attempt_at is not null
+union all
 select 'notification without complaint', n.id, n.purpose
     from complaintd.notifications n left join complaintd.complaint c on c.id = n.complaint_id where c.id is null
 union all
@@ -95,4 +117,42 @@ select 'event of a transaction that has not been', e.id, e.xid::text
 union all
 select 'complaint without events', c.id, c.ref
     from complaintd.complaint c left join complaintd.event e on e.complaint_id = c.id and e.seq = 1 where e.id is null
+union all
+select 'unknown word', coalesce(a.notification_id, '00000000-0000-0000-0000-000000000000'), a.state from complaintd.addresses a
+    where a.state not in ('hard', 'soft')
+union all
+select 'address marked by no notification', coalesce(a.notification_id, '00000000-0000-0000-0000-000000000000'), a.state
+    from complaintd.addresses a left join complaintd.notifications n on n.id = a.notification_id where a.state is not null and n.id is null
+union all
+select 'two tasks of one address and contact', min(n.id::text)::uuid, n.recipient from complaintd.notifications n where n.purpose = 'undeliverable'
+    group by n.complaint_id, n.payload ->> 'address', n.transport, n.recipient having count(*) > 1
+union all
+select 'acknowledged by what came back', c.id, c.ref from complaintd.complaint c
+    join complaintd.notifications n on n.complaint_id = c.id and n.purpose = 'acknowledgement' and n.state = 'failed'
+    where c.acknowledged_at = n.sent_at
+union all
+select 'breaker told of without being open', null, b.name from complaintd.breakers b where b.open_since is null and b.told_at is not null
+union all
+select 'merged into what is not there or merged itself', c.id, c.ref
+    from complaintd.complaint c left join complaintd.complaint o on o.id = c.merged_into
+    where c.merged_into is not null and (o.id is null or o.merged_into is not null or o.id = c.id)
+union all
+select 'merged, but not closed as a duplicate', c.id, concat_ws(' ', c.status, c.outcome)
+    from complaintd.complaint c where c.merged_into is not null and (c.status <> 'closed' or c.outcome is distinct from 'duplicate')
+union all
+select 'merged, but its clocks run', c.id, t.next_at::text
+    from complaintd.complaint c join complaintd.timers t on t.complaint_id = c.id where c.merged_into is not null and t.next_at is not null
+union all
+select 'message of a complaint that was merged', m.id, c.ref
+    from complaintd.messages m join complaintd.complaint c on c.id = m.complaint_id where c.merged_into is not null
+union all
+select 'first message of a complaint lies with another', c.id, c.ref
+    from complaintd.complaint c join complaintd.messages m on m.id = c.id where m.complaint_id is distinct from coalesce(c.merged_into, c.id)
+union all
+select 'alias that leads nowhere', r.complaint_id, r.ref
+    from complaintd.ref_aliases r left join complaintd.complaint c on c.id = r.complaint_id where c.id is null or c.merged_into is not null
+union all
+select 'link to what is not there', l.complaint_id, l.kind
+    from complaintd.links l left join complaintd.complaint c on c.id = l.complaint_id left join complaintd.complaint o on o.id = l.other_id
+    where c.id is null or o.id is null
 order by 1, 2;

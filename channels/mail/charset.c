@@ -277,6 +277,10 @@ char *charset_to_utf8(const char *declared, const void *bytes, size_t n, size_t 
     if (names.n && !says_utf8 && !(utf8 && says_latin) &&
         (s = try_declared(&names, p, n, ret_n, false, note)) != NULL)
         return s;
+    if (names.n && str_starts(names.v[0], "ISO-2022-JP") && (s = charset_from_jis(p, n, ret_n)) != NULL) {
+        note_used(note, "CP50221");
+        return s;
+    }
     if (utf8) {
         note_used(note, "UTF-8");
         return copy(p, n, ret_n);

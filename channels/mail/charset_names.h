@@ -18,3 +18,5 @@ iconv_t charset_converter(const char *name);
 bool charset_is_ascii_based(const char *name);
 /* HZ (RFC 1843): NULL when it is not clean. */
 CD_MUSTUSE char *charset_from_hz(const char *p, size_t n, size_t *ret_n);
+/* ISO-2022-JP with the characters of NEC and IBM: NULL when it is not clean. */
+CD_MUSTUSE char *charset_from_jis(const char *p, size_t n, size_t *ret_n);

@@ -73,11 +73,13 @@ static void text_from_files(struct decoding *d, GMimeObject *o, struct part_text
     }
 }
 
-/* No readable text so far: what stands beside the parts, and at last the raw body itself. */
+/* No readable text so far: what winmail.dat and calendars hold, what stands beside the parts, and at last the raw body
+ * itself. */
 static void rescue_text(struct decoding *d, GMimeMessage *m, struct part_text *t)
 {
     GMimeObject *o = m ? g_mime_message_get_mime_part(m) : NULL;
-    if (o)
+    part_text_add(d, t, buf_str(&d->later), d->later.len);
+    if (o && part_text_blank(t))
         text_from_files(d, o, t, 0);
     if (part_text_blank(t) && o && GMIME_IS_MULTIPART(o)) {
         const char *beside[] = {g_mime_multipart_get_prologue(GMIME_MULTIPART(o)),
@@ -113,11 +115,15 @@ static void decode_all(struct decoding *d, GMimeMessage *m)
     struct part_text t;
     unsigned flags = d->view->flags;
     part_text_init(&t);
+    buf_init(&d->later, RECORD_MAX_TEXT);
+    decode_auth(d->r, d->e->raw.data, d->e->raw.len);
     if (m) {
+        d->hint = decode_charset_hint(m);
+        decode_word_charset(decode_header(GMIME_OBJECT(m), "Subject"), d->word_hint);
         decode_headers(d, m);
-        decode_class(d, m);
         if (g_mime_message_get_mime_part(m))
             decode_parts(d, g_mime_message_get_mime_part(m), &t);
+        decode_find_inline(d);
     } else {
         decode_degrade(d->r, "not a mail message");
         free(d->r->email);
@@ -125,6 +131,8 @@ static void decode_all(struct decoding *d, GMimeMessage *m)
     }
     if (flags & VIEW_HEADERS)
         decode_degrade(d->r, "header over budget or broken, read in part");
+    if (flags & VIEW_PARAMS)
+        decode_degrade(d->r, "more than %d parameters", SCAN_MAX_PARAMS);
     if (flags & VIEW_PARTS) {
         decode_degrade(d->r, "more than %d parts", SCAN_MAX_PARTS);
         decode_raw_text(d, d->raw + d->view->cut, d->nraw - d->view->cut, &t);
@@ -133,6 +141,9 @@ static void decode_all(struct decoding *d, GMimeMessage *m)
         rescue_text(d, m, &t);
     set_text(d->r, &t);
     buf_free(&t.text);
+    buf_free(&d->later);
+    if (m)
+        decode_class(d, m); /* reads the text as well */
 }
 
 int mail_decode(const struct envelope *e, struct record *r)
@@ -153,8 +164,9 @@ int mail_decode(const struct envelope *e, struct record *r)
     mail_view_free(&view);
     if (decode_log_count() != complaints)
         decode_degrade(r, "the MIME library found a fault in itself");
-    find_refs(r);
+    find_refs(r); /* of all the text: what is quoted may say what it answers */
+    decode_reply(r);
     free(r->language);
-    r->language = cd_strdup(language_guess(r->subject, r->text));
+    r->language = cd_strdup(language_guess(r->subject, r->text_new && *r->text_new ? r->text_new : r->text));
     return 0;
 }

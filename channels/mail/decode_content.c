@@ -1,19 +1,11 @@
-/* The content of a leaf as bytes, as an attachment or as text. It is decoded from the raw bytes with GMime's
- * decoders, so that the places recorded are those decoded. Nothing fails: what does not decode is taken as
- * far as it goes, and flagged. */
+/* The content of a leaf as bytes and as an attachment. It is decoded from the raw bytes by content.c, as whoever asks
+ * for the attachment later has it decoded, so that size and digest are those of what will be handed out. Nothing
+ * fails: what does not decode is taken as far as it goes. */
 #include <string.h>
 
+#include "channels/mail/content.h"
 #include "channels/mail/decode_impl.h"
-#include "channels/mail/html.h"
-
-#define CHUNK CD_KIB(32)
-/* No decoder gives more bytes than it got, except for the few that it holds back between two steps. */
-#define DECODE_SLACK 64
-/* Bytes of one part that are read as text: more than its share of RECORD_MAX_TEXT, so that a cut is seen and
- * flagged. */
-#define MAX_TEXT_BYTES (RECORD_MAX_TEXT + 1)
-
-/* ---- bytes ---- */
+#include "channels/mail/decode_magic.h"
 
 static const char *encoding_name(GMimeContentEncoding enc)
 {
@@ -33,208 +25,106 @@ static const char *encoding_name(GMimeContentEncoding enc)
     }
 }
 
-static bool is_encoded(const struct leaf *l)
-{
-    return l->encoding == GMIME_CONTENT_ENCODING_BASE64 ||
-           l->encoding == GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE ||
-           l->encoding == GMIME_CONTENT_ENCODING_UUENCODE;
-}
-
 const uint8_t *leaf_bytes(struct decoding *d, const struct leaf *l, size_t max, size_t *ret_n,
                           uint8_t **ret_own, bool *ret_cut)
 {
-    const uint8_t *in = d->raw + l->offset;
-    *ret_own = NULL;
-    if (!is_encoded(l)) {
-        *ret_cut = l->length > max;
-        *ret_n = CD_MIN(l->length, max);
-        return in;
-    }
-    GMimeEncoding state;
-    size_t done = 0, n = 0;
-    g_mime_encoding_init_decode(&state, l->encoding);
-    char *out = cd_realloc(NULL, CD_MIN(l->length, max + CHUNK) + DECODE_SLACK);
-    while (done < l->length && n <= max) {
-        size_t step = CD_MIN(CHUNK, l->length - done);
-        n += g_mime_encoding_step(&state, (const char *)in + done, step, out + n);
-        done += step;
-    }
-    if (done == l->length)
-        n += g_mime_encoding_flush(&state, "", 0, out + n);
-    *ret_cut = n > max || done < l->length;
-    *ret_n = CD_MIN(n, max);
-    *ret_own = (uint8_t *)out;
-    return *ret_own;
+    return content_bytes(encoding_name(l->encoding), d->raw + l->offset, l->length, max, ret_n, ret_own, ret_cut);
 }
 
-static void digest(struct decoding *d, const struct leaf *l, struct attachment *a)
+/* ---- size, digest, and what the bytes are ---- */
+
+struct summing {
+    struct sha256_ctx *sha;
+    uint64_t size;
+    uint8_t head[MAGIC_BYTES];
+    size_t nhead;
+};
+
+static void sum(void *arg, const void *p, size_t n)
 {
-    const char *in = (const char *)d->raw + l->offset;
-    if (!is_encoded(l)) {
-        a->size_bytes = l->length;
-        sha256(in, l->length, a->sha256);
-        return;
-    }
-    GMimeEncoding state;
-    struct sha256_ctx *sha = sha256_new();
-    char *out = cd_realloc(NULL, CD_MIN(l->length, CHUNK) + DECODE_SLACK);
-    g_mime_encoding_init_decode(&state, l->encoding);
-    for (size_t done = 0; done < l->length;) {
-        size_t step = CD_MIN(CHUNK, l->length - done);
-        size_t n = g_mime_encoding_step(&state, in + done, step, out);
-        sha256_add(sha, out, n);
-        a->size_bytes += n;
-        done += step;
-    }
-    size_t n = g_mime_encoding_flush(&state, "", 0, out);
-    sha256_add(sha, out, n);
-    a->size_bytes += n;
-    sha256_end(&sha, a->sha256);
-    free(out);
+    struct summing *s = arg;
+    size_t more = CD_MIN(n, sizeof s->head - s->nhead);
+    if (more > 0)
+        memcpy(s->head + s->nhead, p, more);
+    s->nhead += more;
+    s->size += n;
+    sha256_add(s->sha, p, n);
 }
 
-void leaf_attach(struct decoding *d, const struct leaf *l)
+static void begin_sum(struct summing *s)
 {
-    if (!d->places)
-        return;
-    struct attachment *a = record_add_attachment(d->r);
+    s->sha = sha256_new();
+    s->size = s->nhead = 0;
+}
+
+static void end_sum(struct decoding *d, struct summing *s, struct attachment *a)
+{
+    a->size_bytes = s->size;
+    sha256_end(&s->sha, a->sha256);
+    if (d->looked_at < DECODE_MAX_LOOKED_AT && s->nhead > 0) {
+        a->magic_type = cd_strdup(magic_type_of(s->head, s->nhead));
+        d->looked_at++;
+    }
+}
+
+static struct attachment *add(struct decoding *d, const char *filename, const char *type)
+{
+    struct attachment *a = d->places ? record_add_attachment(d->r) : NULL;
     if (!a) {
-        decode_degrade(d->r, "more than %d attachments", RECORD_MAX_ATTACHMENTS);
-        return;
+        if (d->places)
+            decode_degrade(d->r, "more than %d attachments", RECORD_MAX_ATTACHMENTS);
+        return NULL;
     }
     free(a->filename);
-    a->filename = cd_strdup(l->filename);
-    a->content_type = cd_strdup(l->type);
+    a->filename = cd_strdup(filename);
+    a->content_type = cd_strdup(type);
+    return a;
+}
+
+struct attachment *leaf_attach(struct decoding *d, const struct leaf *l)
+{
+    struct attachment *a = add(d, l->filename, l->type);
+    struct summing s;
+    if (!a)
+        return NULL;
     a->encoding = cd_strdup(encoding_name(l->encoding));
     a->offset = l->offset;
     a->length = l->length;
     a->is_inline = l->is_inline;
-    digest(d, l, a);
+    a->content_id = cd_strdup(l->content_id);
+    begin_sum(&s);
+    content_decode(a->encoding, d->raw + l->offset, l->length, sum, &s);
+    end_sum(d, &s, a);
+    a->kind = decode_kind_of(d, l, a->magic_type);
+    return a;
 }
 
-/* ---- text ---- */
-
-static void note_charset(struct record *r, const struct charset_note *n)
+struct attachment *decode_attach_member(struct decoding *d, const struct leaf *container, unsigned number, const char *name,
+                                        const char *type, const void *p, size_t n)
 {
-    if (n->unknown)
-        decode_degrade(r, "unknown character set, read as %s", n->used);
-    else if (n->misfit)
-        decode_degrade(r, "text is not in the character set declared, read as %s", n->used);
-    if (n->lost)
-        decode_degrade(r, "%u characters were not readable in %s", n->lost, n->used);
+    struct attachment *a = add(d, name, type);
+    struct summing s;
+    if (!a)
+        return NULL;
+    a->encoding = cd_strdup(encoding_name(container->encoding));
+    a->offset = container->offset;
+    a->length = container->length;
+    a->inner = cd_asprintf("tnef:%u", number);
+    begin_sum(&s);
+    sum(&s, p, n);
+    end_sum(d, &s, a);
+    return a;
 }
 
-/* CRLF and lone CR become LF, white space at line ends and empty lines at both ends go. In place; returns the
- * new length. */
-static size_t tidy(char *s, size_t n)
+/* A mail within the mail, as it stands. Nobody needs to be told what it is. */
+void decode_attach_message(struct decoding *d, const char *name, const char *type, size_t offset, size_t length)
 {
-    size_t w = 0, i = 0;
-    while (i < n && (s[i] == '\n' || s[i] == '\r'))
-        i++;
-    for (; i < n; i++) {
-        if (s[i] == '\r' || s[i] == '\n') {
-            if (s[i] == '\r' && i + 1 < n && s[i + 1] == '\n')
-                i++;
-            while (w > 0 && (s[w - 1] == ' ' || s[w - 1] == '\t') &&
-                   !(w >= 3 && s[w - 2] == '-' && s[w - 3] == '-'))
-                w--;
-            s[w++] = '\n';
-        } else {
-            s[w++] = s[i];
-        }
-    }
-    while (w > 0 && (s[w - 1] == '\n' || s[w - 1] == ' ' || s[w - 1] == '\t'))
-        w--;
-    s[w] = '\0';
-    return w;
-}
-
-static void add_plain(struct decoding *d, const char *charset, const uint8_t *p, size_t n,
-                      struct part_text *t)
-{
-    struct charset_note note;
-    size_t len;
-    char *s = charset_to_utf8(charset, p, n, &len, &note);
-    note_charset(d->r, &note);
-    len = tidy(s, len);
-    part_text_add(d, t, s, len);
-    free(s);
-}
-
-static void add_html(struct decoding *d, const char *charset, const uint8_t *p, size_t n, struct part_text *t)
-{
-    struct charset_note note;
-    struct buf out;
-    char meta[64];
-    size_t len;
-    bool cut;
-    if (!charset || !*charset) {
-        html_meta_charset(p, n, meta);
-        charset = meta;
-    }
-    char *s = charset_to_utf8(charset, p, n, &len, &note);
-    note_charset(d->r, &note);
-    buf_init(&out, RECORD_MAX_TEXT);
-    html_to_text(s, len, &out, &cut);
-    free(s);
-    if (cut)
-        decode_degrade(d->r, "text over %zu bytes, cut", (size_t)RECORD_MAX_TEXT);
-    if (out.len)
-        part_text_add(d, t, buf_str(&out), out.len);
-    buf_free(&out);
-}
-
-void leaf_text(struct decoding *d, const struct leaf *l, struct part_text *t)
-{
-    uint8_t *own;
-    size_t n;
-    bool cut, html = str_eq(l->type, "text/html") || str_eq(l->type, "application/xhtml+xml");
-    const uint8_t *p = leaf_bytes(d, l, MAX_TEXT_BYTES, &n, &own, &cut);
-    size_t before = t->text.len;
-    if (cut)
-        decode_degrade(d->r, "text over %zu bytes, cut", (size_t)RECORD_MAX_TEXT);
-    if (html)
-        add_html(d, l->charset, p, n, t);
-    else
-        add_plain(d, l->charset, p, n, t);
-    if (t->text.len > before) {
-        t->html |= html;
-        t->plain |= !html;
-    }
-    free(own);
-}
-
-/* A line that is nothing but base64 tells nobody anything. */
-static bool is_base64_line(const uint8_t *p, size_t n)
-{
-    while (n > 0 && (p[n - 1] == '\r' || p[n - 1] == '\n' || p[n - 1] == '='))
-        n--;
-    if (n < 56)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (!g_ascii_isalnum(p[i]) && p[i] != '+' && p[i] != '/')
-            return false;
-    return true;
-}
-
-void decode_raw_text(struct decoding *d, const uint8_t *p, size_t n, struct part_text *t)
-{
-    struct buf kept;
-    buf_init(&kept, RECORD_MAX_TEXT);
-    while (n > 0 && !kept.failed) {
-        const uint8_t *nl = memchr(p, '\n', n);
-        size_t len = nl ? (size_t)(nl - p) + 1 : n;
-        if (len > RECORD_MAX_TEXT - kept.len)
-            break;
-        if (!is_base64_line(p, len))
-            buf_append(&kept, p, len);
-        p += len;
-        n -= len;
-    }
-    if (n > 0) {
-        buf_append(&kept, p, CD_MIN(n, RECORD_MAX_TEXT - kept.len));
-        decode_degrade(d->r, "text over %zu bytes, cut", (size_t)RECORD_MAX_TEXT);
-    }
-    add_plain(d, NULL, (const uint8_t *)buf_str(&kept), kept.len, t);
-    buf_free(&kept);
+    struct attachment *a = add(d, name, type);
+    if (!a)
+        return;
+    a->encoding = cd_strdup("8bit");
+    a->offset = offset;
+    a->length = a->size_bytes = length;
+    a->kind = AT_MESSAGE;
+    sha256(d->raw + offset, length, a->sha256);
 }

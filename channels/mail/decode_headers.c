@@ -37,7 +37,7 @@ static InternetAddressList *mailboxes(struct decoding *d, GMimeMessage *m, const
     const char *raw = decode_header(GMIME_OBJECT(m), name);
     if (!raw)
         return NULL;
-    char *utf8 = decode_header_utf8(d->r, raw);
+    char *utf8 = decode_header_utf8_of(d, raw);
     InternetAddressList *l = internet_address_list_parse(options(), utf8 ? utf8 : raw);
     free(utf8);
     return l;
@@ -96,14 +96,29 @@ static bool person_of(struct decoding *d, GMimeMessage *m, const char *field, ch
     return b != NULL;
 }
 
+/* "Ann ann@shop.example", without the brackets: the last word that is an address, and what stands in front of it. */
+static bool bare_person(struct decoding *d, GMimeMessage *m, char **ret_name, char **ret_address)
+{
+    const char *raw = decode_header(GMIME_OBJECT(m), "From");
+    char *text = raw ? decode_header_text_of(d, raw, DECODE_MAX_NAME + DECODE_MAX_ID) : NULL;
+    char *word = text ? strrchr(text, ' ') : NULL;
+    *ret_address = word && strchr(word, '@') && !strpbrk(word, "<>,;") ? mail_address_normalize(word + 1) : NULL;
+    if (*ret_address) {
+        *word = '\0';
+        *ret_name = clean_name(text);
+    }
+    free(text);
+    return *ret_address != NULL;
+}
+
 /* From, else Sender, else the reverse-path; the name of a From without a usable address is kept. */
 static void set_sender(struct decoding *d, GMimeMessage *m)
 {
     char *name = NULL, *address = NULL;
-    if (!person_of(d, m, "From", &name, &address) && !person_of(d, m, "Sender", &name, &address))
+    if (!person_of(d, m, "From", &name, &address) && !bare_person(d, m, &name, &address) && !person_of(d, m, "Sender", &name, &address))
         address = mail_address_normalize(d->e->sender);
     if (!name && decode_header(GMIME_OBJECT(m), "From") && !address) {
-        char *text = decode_header_text(d->r, decode_header(GMIME_OBJECT(m), "From"), DECODE_MAX_NAME);
+        char *text = decode_header_text_of(d, decode_header(GMIME_OBJECT(m), "From"), DECODE_MAX_NAME);
         name = clean_name(text);
         free(text);
     }
@@ -118,7 +133,7 @@ char *decode_header_people(struct decoding *d, GMimeMessage *m, const char *fiel
         text = name ? cd_asprintf("%s <%s>", name, address) : cd_strdup(address);
     else
         text = decode_header(GMIME_OBJECT(m), field)
-                   ? decode_header_text(d->r, decode_header(GMIME_OBJECT(m), field), DECODE_MAX_NAME)
+                   ? decode_header_text_of(d, decode_header(GMIME_OBJECT(m), field), DECODE_MAX_NAME)
                    : cd_strdup("");
     free(name);
     free(address);
@@ -201,6 +216,14 @@ static int64_t date_of(const char *raw)
     return us;
 }
 
+const char *decode_charset_hint(GMimeMessage *m)
+{
+    GMimeObject *o = g_mime_message_get_mime_part(m);
+    for (int level = 0; o && level < 5 && GMIME_IS_MULTIPART(o); level++)
+        o = g_mime_multipart_get_count(GMIME_MULTIPART(o)) > 0 ? g_mime_multipart_get_part(GMIME_MULTIPART(o), 0) : NULL;
+    return o && GMIME_IS_PART(o) ? g_mime_object_get_content_type_parameter(o, "charset") : NULL;
+}
+
 void decode_headers(struct decoding *d, GMimeMessage *m)
 {
     struct record *r = d->r;
@@ -212,7 +235,7 @@ void decode_headers(struct decoding *d, GMimeMessage *m)
         set(&reply_to, NULL);
     free(name);
     set(&r->reply_to, reply_to);
-    set(&r->subject, subject ? decode_header_text(r, subject, SCAN_MAX_FIELD * 4) : cd_strdup(""));
+    set(&r->subject, subject ? decode_header_text_of(d, subject, SCAN_MAX_FIELD * 4) : cd_strdup(""));
     set(&r->message_id, single_id(decode_header(o, "Message-ID")));
     set(&r->in_reply_to, single_id(decode_header(o, "In-Reply-To")));
     set_references(r, decode_header(o, "References"));

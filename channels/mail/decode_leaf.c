@@ -54,7 +54,7 @@ static void make_safe(char *s)
 static char *parameter_again(struct decoding *d, GMimeObject *o, const char *header, const char *name)
 {
     const char *raw = decode_header(o, header);
-    char *utf8 = raw ? decode_header_utf8(d->r, raw) : NULL, *value = NULL;
+    char *utf8 = raw ? decode_header_utf8_of(d, raw) : NULL, *value = NULL;
     if (!utf8)
         return NULL;
     if (str_ieq(header, "Content-Type")) {
@@ -72,20 +72,53 @@ static char *parameter_again(struct decoding *d, GMimeObject *o, const char *hea
     return value;
 }
 
-static char *filename_of(struct decoding *d, GMimeObject *o)
+char *decode_safe_name(struct decoding *d, const char *name)
 {
-    char *again = parameter_again(d, o, "Content-Disposition", "filename");
-    if (!again)
-        again = parameter_again(d, o, "Content-Type", "name");
-    const char *name = again ? again : g_mime_part_get_filename(GMIME_PART(o));
-    char *clean = name ? utf8_clean(name, strlen(name), NULL) : cd_strdup("");
-    free(again);
+    char *clean = utf8_clean(name, strlen(name), NULL);
     if (strstr(clean, "=?")) { /* words inside quotes, which GMime leaves as they are */
         char *text = decode_header_text(d->r, clean, CD_KIB(8));
         free(clean);
         clean = text;
     }
     make_safe(clean);
+    return clean;
+}
+
+/* "C:\TEMP\photo.png" as old programs wrote it: the backslashes that should be doubled, or else protect the next character, are gone
+ * when the library has read it. What stands behind the last one; NULL when the field has no such name. Free it. */
+static char *dos_name(GMimeObject *o, const char *field, const char *parameter)
+{
+    const char *raw = decode_header(o, field), *at = raw ? strcasestr(raw, parameter) : NULL;
+    if (!at)
+        return NULL;
+    at += strlen(parameter);
+    if (at[0] != '=' || at[1] != '"' || !g_ascii_isalpha(at[2]) || at[3] != ':' || at[4] != '\\')
+        return NULL;
+    at += 2;
+    size_t n = strcspn(at, "\"\r\n");
+    return at[n] == '"' ? cd_strndup(at, n) : NULL;
+}
+
+static const char *given_name(GMimeObject *o)
+{
+    if (GMIME_IS_PART(o))
+        return g_mime_part_get_filename(GMIME_PART(o));
+    const char *name = g_mime_object_get_content_disposition_parameter(o, "filename");
+    return name ? name : g_mime_object_get_content_type_parameter(o, "name");
+}
+
+char *decode_filename(struct decoding *d, GMimeObject *o)
+{
+    char *again = parameter_again(d, o, "Content-Disposition", "filename");
+    if (!again)
+        again = parameter_again(d, o, "Content-Type", "name");
+    if (!again)
+        again = dos_name(o, "Content-Disposition", "filename");
+    if (!again && !g_mime_object_get_content_disposition_parameter(o, "filename"))
+        again = dos_name(o, "Content-Type", "name");
+    const char *name = again ? again : given_name(o);
+    char *clean = decode_safe_name(d, name ? name : "");
+    free(again);
     return clean;
 }
 
@@ -122,6 +155,18 @@ static GMimeContentEncoding encoding_of(GMimeObject *o)
     return str_istarts(raw, "8") ? GMIME_CONTENT_ENCODING_8BIT : enc;
 }
 
+/* Printable ASCII of bounded length; anything else names nothing. */
+static char *content_id_of(const char *id)
+{
+    size_t n = id ? strlen(id) : 0;
+    if (n == 0 || n > DECODE_MAX_ID)
+        return NULL;
+    for (size_t i = 0; i < n; i++)
+        if (id[i] <= ' ' || id[i] >= 127)
+            return NULL;
+    return cd_strdup(id);
+}
+
 void leaf_init(struct decoding *d, GMimeObject *part, struct leaf *l)
 {
     GMimeDataWrapper *content = g_mime_part_get_content(GMIME_PART(part));
@@ -129,11 +174,14 @@ void leaf_init(struct decoding *d, GMimeObject *part, struct leaf *l)
     const char *disposition = cd ? g_mime_content_disposition_get_disposition(cd) : NULL;
     *l = (struct leaf){.part = part, .charset = g_mime_object_get_content_type_parameter(part, "charset")};
     l->type = type_of(part);
-    l->filename = filename_of(d, part);
+    l->filename = decode_filename(d, part);
     l->encoding = encoding_of(part);
     l->attached = disposition && str_ieq(disposition, "attachment");
     l->is_inline =
         disposition ? str_ieq(disposition, "inline") : g_mime_part_get_content_id(GMIME_PART(part)) != NULL;
+    l->content_id = content_id_of(g_mime_part_get_content_id(GMIME_PART(part)));
+    if (str_ieq(g_mime_object_get_content_type_parameter(part, "format"), "flowed"))
+        l->flow = str_ieq(g_mime_object_get_content_type_parameter(part, "delsp"), "yes") ? FLOW_DELSP : FLOW_KEEP;
     if (content) {
         GMimeStream *s = g_mime_data_wrapper_get_stream(content);
         size_t from = mail_view_to_raw(d->view, (size_t)s->bound_start);
@@ -147,5 +195,6 @@ void leaf_free(struct leaf *l)
 {
     free(l->type);
     free(l->filename);
+    free(l->content_id);
     *l = (struct leaf){0};
 }

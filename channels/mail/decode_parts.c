@@ -1,6 +1,6 @@
 /* The walk over the MIME tree: which leaves are text and which attachments, which branch of
- * multipart/alternative is read, and the text of forwarded messages. The scan has bounded the number of
- * parts, and with it the depth of this recursion. */
+ * multipart/alternative is read. The scan has bounded the number of parts, and with it the depth of this
+ * recursion. */
 #include <string.h>
 
 #include "channels/mail/decode_impl.h"
@@ -41,73 +41,11 @@ void part_text_add(struct decoding *d, struct part_text *t, const char *s, size_
     buf_append(&t->text, s, n);
 }
 
-static void take_over(struct decoding *d, struct part_text *t, struct part_text *from)
+void part_text_take(struct decoding *d, struct part_text *t, struct part_text *from)
 {
     part_text_add(d, t, buf_str(&from->text), from->text.len);
     t->plain |= from->plain;
     t->html |= from->html;
-}
-
-/* ---- messages inside the message ---- */
-
-static void add_forwarded(struct decoding *d, GMimeMessage *m, struct part_text *t)
-{
-    struct part_text inner;
-    struct buf head;
-    const char *raw = decode_header(GMIME_OBJECT(m), "Subject");
-    char *subject = raw ? decode_header_text(d->r, raw, CD_KIB(32)) : cd_strdup("");
-    char *from = decode_header_people(d, m, "From");
-    buf_init(&head, CD_KIB(64));
-    part_text_init(&inner);
-    buf_append_str(&head, "---------- Forwarded message ----------");
-    if (*from)
-        buf_printf(&head, "\nFrom: %s", from);
-    if (*subject)
-        buf_printf(&head, "\nSubject: %s", subject);
-    if (g_mime_message_get_mime_part(m))
-        decode_parts(d, g_mime_message_get_mime_part(m), &inner);
-    if (inner.text.len || *subject || *from) {
-        part_text_add(d, t, buf_str(&head), head.len);
-        take_over(d, t, &inner);
-    }
-    buf_free(&head);
-    buf_free(&inner.text);
-    free(subject);
-    free(from);
-}
-
-/* A message whose bytes were encoded as a whole, against RFC 2046 but usual: parsed on its own. What is
- * attached in there has no place in the raw message; the whole part counts as the attachment. */
-static void add_encoded_message(struct decoding *d, const struct leaf *l, struct part_text *t)
-{
-    struct mail_view view;
-    uint8_t *own;
-    size_t n;
-    bool cut;
-    if (d->reparsed++ >= DECODE_MAX_REPARSED) {
-        decode_degrade(d->r, "more than %d encoded messages inside", DECODE_MAX_REPARSED);
-        return;
-    }
-    const uint8_t *p = leaf_bytes(d, l, RECORD_MAX_TEXT, &n, &own, &cut);
-    if (mail_view_init(&view, p, n) == 0) {
-        struct decoding inner = {.e = d->e,
-                                 .r = d->r,
-                                 .view = &view,
-                                 .raw = p,
-                                 .nraw = n,
-                                 .depth = d->depth,
-                                 .reparsed = d->reparsed};
-        GMimeMessage *m = decode_parse(&view);
-        if (m) {
-            add_forwarded(&inner, m, t);
-            g_object_unref(m);
-        }
-        d->reparsed = inner.reparsed;
-        if (view.flags || cut)
-            decode_degrade(d->r, "a message inside is over budget");
-        mail_view_free(&view);
-    }
-    free(own);
 }
 
 /* ---- leaves ---- */
@@ -132,19 +70,40 @@ static bool is_message_type(const char *type)
     return str_eq(type, "message/rfc822") || str_eq(type, "message/global") || str_eq(type, "message/news");
 }
 
+/* What is attached also where the branch it stands in is not read. */
+static void attach(struct decoding *d, const struct leaf *l)
+{
+    bool text = is_text_type(l->type);
+    if (d->nhtml < DECODE_MAX_HTML && str_eq(l->type, "text/html") && d->places)
+        d->html[d->nhtml++] = l->part;
+    if (text && !l->attached && !l->filename[0])
+        return;
+    struct attachment *a = leaf_attach(d, l);
+    if (a && a->kind == AT_CONTAINER)
+        decode_tnef(d, l);
+    else if (a && a->kind == AT_CALENDAR)
+        decode_calendar(d, l);
+}
+
 /* An empty text/plain with a name, as some clients add, is still a file; a text that has a name but is to be
  * shown is both. */
 static void add_leaf(struct decoding *d, GMimeObject *o, struct part_text *t)
 {
     struct leaf l;
     leaf_init(d, o, &l);
-    bool text = is_text_type(l.type);
-    if (!text || l.attached || l.filename[0])
-        leaf_attach(d, &l);
-    if (text && !l.attached)
+    attach(d, &l);
+    if (is_text_type(l.type) && !l.attached) {
         leaf_text(d, &l, t);
-    else if (is_message_type(l.type))
-        add_encoded_message(d, &l, t);
+    } else if (is_message_type(l.type)) {
+        uint8_t *own;
+        size_t n;
+        bool cut;
+        const uint8_t *p = leaf_bytes(d, &l, RECORD_MAX_TEXT, &n, &own, &cut);
+        decode_encoded_message(d, p, n, cut, false, t);
+        free(own);
+    } else if (secure_is_pkcs7(l.type)) {
+        secure_pkcs7(d, &l, t);
+    }
     leaf_free(&l);
 }
 
@@ -159,8 +118,7 @@ static void skip_branch(struct decoding *d, GMimeObject *o)
     } else if (GMIME_IS_PART(o)) {
         struct leaf l;
         leaf_init(d, o, &l);
-        if (!is_text_type(l.type) || l.attached || l.filename[0])
-            leaf_attach(d, &l);
+        attach(d, &l);
         leaf_free(&l);
     }
 }
@@ -212,7 +170,7 @@ static void add_alternatives(struct decoding *d, GMimeMultipart *mp, struct part
     }
     bool stub = part_text_blank(&plain) ||
                 (plain.text.len < STUB_BYTES && best.text.len > plain.text.len * 4 + 2 * STUB_BYTES);
-    take_over(d, t, stub && best.text.len ? &best : &plain);
+    part_text_take(d, t, stub && best.text.len ? &best : &plain);
     buf_free(&plain.text);
     buf_free(&best.text);
 }
@@ -221,6 +179,11 @@ static void add_multipart(struct decoding *d, GMimeMultipart *mp, struct part_te
 {
     GMimeContentType *ct = g_mime_object_get_content_type(GMIME_OBJECT(mp));
     int n = g_mime_multipart_get_count(mp);
+    const char *outer = d->boundary;
+    bool was_encrypted = d->encrypted;
+    d->boundary = g_mime_multipart_get_boundary(mp);
+    if (ct)
+        secure_multipart(d, ct);
     if (n == 0) {
         /* no boundary, or never met: all there is stands in front of the first part */
         const char *prologue = g_mime_multipart_get_prologue(mp);
@@ -232,6 +195,8 @@ static void add_multipart(struct decoding *d, GMimeMultipart *mp, struct part_te
         for (int i = 0; i < n; i++)
             decode_parts(d, g_mime_multipart_get_part(mp, i), t);
     }
+    d->boundary = outer;
+    d->encrypted = was_encrypted;
 }
 
 void decode_parts(struct decoding *d, GMimeObject *o, struct part_text *t)
@@ -241,9 +206,7 @@ void decode_parts(struct decoding *d, GMimeObject *o, struct part_text *t)
     if (GMIME_IS_MULTIPART(o)) {
         add_multipart(d, GMIME_MULTIPART(o), t);
     } else if (GMIME_IS_MESSAGE_PART(o)) {
-        GMimeMessage *m = g_mime_message_part_get_message(GMIME_MESSAGE_PART(o));
-        if (m)
-            add_forwarded(d, m, t);
+        decode_message_part(d, GMIME_MESSAGE_PART(o), t);
     } else if (GMIME_IS_PART(o)) {
         add_leaf(d, o, t);
     }

@@ -11,8 +11,10 @@
 #include "channels/mail/charset.h"
 #include "channels/mail/decode.h"
 #include "channels/mail/decode_log.h"
+#include "channels/mail/decode_magic.h"
 #include "channels/mail/html.h"
 #include "daemon/core/err.h"
+#include "daemon/core/log.h"
 
 static unsigned log_count;
 
@@ -66,6 +68,10 @@ static const char *const samples[] = {
     "boundary=z\r\n\r\n--z\r\n\r\nsorry\r\n--z\r\n"
     "Content-Type: message/delivery-status\r\n\r\nStatus: 5.1.1\r\n\r\n--z\r\nContent-Type: message/partial; "
     "number=1; id=a\r\n\r\na\r\n--z--\r\n",
+    "From: a@example.com\r\nContent-Type: multipart/mixed; boundary=w\r\n\r\n--w\r\nContent-Type: application/ms-tnef\r\n"
+    "Content-Transfer-Encoding: base64\r\n\r\neJ8+IgEA\r\n--w\r\nContent-Type: text/calendar; method=REPLY\r\n\r\n"
+    "BEGIN:VEVENT\r\nSUMMARY:x\r\nEND:VEVENT\r\n--w\r\nContent-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: "
+    "base64\r\n\r\nMAsGCSqGSIb3DQEHAg==\r\n--w--\r\n",
     "no header at all, only \xd6\xd0\xce\xc4\xd6\xd0\xce\xc4 and \xe9\r\n",
 };
 
@@ -94,6 +100,8 @@ int mail_decode_prepare(void)
     if (charset_prepare() == 0)
         return CD_EIO;
     html_prepare();
+    if (!magic_prepare())
+        log_event(LOG_L_WARN, EV_TRIAGE_NO_MAGIC, "advice=%s", log_quote("install libmagic-mgc"));
     for (size_t i = 0; i < ARRAY_LEN(samples); i++)
         run_sample(samples[i]);
     GDateTime *now = g_date_time_new_now_utc();

@@ -33,7 +33,8 @@ struct scan {
     /* the header block at hand */
     unsigned block_fields;
     size_t block_bytes, field_bytes;
-    bool keep_field, drop_field, type_field, has_type, holds_message;
+    unsigned params;   /* of the field at hand, as far as it has any */
+    bool keep_field, drop_field, type_field, params_field, has_type, holds_message;
     bool first_block;
     bool nothing_yet; /* the message has no other fields so far than those the transport puts in front */
 };
@@ -192,6 +193,21 @@ static bool over_budget(const struct scan *s, size_t factor)
            s->block_fields > SCAN_MAX_BLOCK_FIELDS * factor || s->fields > SCAN_MAX_FIELDS * factor;
 }
 
+/* How much of a line of a field with parameters still is within their budget. Each costs the library an allocation and a
+ * search through those before it. Semicolons inside quotes count too: nobody has that many. */
+static size_t within_params(struct scan *s, const uint8_t *p, size_t n)
+{
+    const uint8_t *end = p + n, *from = p;
+    if (s->params > SCAN_MAX_PARAMS)
+        return 0;
+    while ((p = memchr(p, ';', (size_t)(end - p))) != NULL) {
+        if (++s->params > SCAN_MAX_PARAMS)
+            return (size_t)(p - from);
+        p++;
+    }
+    return n;
+}
+
 /* Counts a line of a field that is kept or not; cuts it where the field gets too long. */
 static void take_line(struct scan *s, size_t at, size_t len)
 {
@@ -207,7 +223,11 @@ static void take_line(struct scan *s, size_t at, size_t len)
     const uint8_t *p = s->raw + at;
     size_t room = SCAN_MAX_FIELD - CD_MIN(s->field_bytes, SCAN_MAX_FIELD);
     size_t eol = len && p[len - 1] == '\n' ? (len > 1 && p[len - 2] == '\r' ? 2 : 1) : 0;
-    size_t kept = len;
+    size_t kept = len, params = s->params_field ? within_params(s, p, len) : len;
+    if (params < len) {
+        room = CD_MIN(room, params);
+        s->v->flags |= VIEW_PARAMS;
+    }
     if (len > room) {
         kept = room + eol < len ? room : len - eol;
         while (kept > 0 && kept < len && (p[kept] & 0xc0) == 0x80)
@@ -269,6 +289,8 @@ static bool header_line(struct scan *s, size_t at, size_t len)
     }
     s->nothing_yet = s->nothing_yet && (name_is(p, name, "Return-Path") || name_is(p, name, "Received"));
     s->field_bytes = 0;
+    s->params = 0;
+    s->params_field = name_is(p, name, "Content-Type") || name_is(p, name, "Content-Disposition");
     /* behind a field that is kept, for the library wants a header; in small mails, for large ones should not be copied for this */
     s->drop_field = s->first_block && s->block_fields > 0 && s->n <= DROP_MAX_BYTES && is_of_transport(p, name);
     if (s->drop_field) {

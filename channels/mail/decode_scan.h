@@ -1,6 +1,6 @@
 #pragma once
 /* The look over a raw message before the MIME library sees it: counts what would cost memory out of
- * proportion (parts, header fields, header bytes) and prepares the bytes to be parsed, the "view". Where a
+ * proportion (parts, header fields, header bytes, parameters) and prepares the bytes to be parsed, the "view". Where a
  * header block is over budget or broken in a way that would lose text, the view is an edited copy, and in
  * small mails without the header fields of the transport, too; else it is the raw message itself. Every
  * place in it can be told as a place in the raw message. Contents are always decoded from the raw message,
@@ -13,10 +13,12 @@
 #define SCAN_MAX_HEADERS CD_MIB(1)      /* all header blocks of a message together */
 #define SCAN_MAX_BLOCK_FIELDS 2000
 #define SCAN_MAX_FIELDS 20000
+#define SCAN_MAX_PARAMS 100 /* of one Content-Type or Content-Disposition; a name cut into pieces by RFC 2231 has dozens */
 
 enum view_flag {
     VIEW_PARTS = 1 << 0,   /* more than SCAN_MAX_PARTS: the view ends before the first that is too many */
     VIEW_HEADERS = 1 << 1, /* header fields were cut or left out */
+    VIEW_PARAMS = 1 << 2,  /* a field with more than SCAN_MAX_PARAMS parameters was cut */
 };
 
 struct view_segment {

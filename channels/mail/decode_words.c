@@ -3,6 +3,7 @@
  * sender divided between two words; here all goes down the same ladder as bodies do. */
 #include "channels/mail/decode_impl.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -99,6 +100,7 @@ static const char *decode_run(struct record *r, struct word *w, char **ret_text)
         decode_degrade(r, "unknown character set in a header, read as %s", note.used);
     else if (note.lost || note.misfit)
         decode_degrade(r, "characters of a header were not readable");
+    decode_note_charset(r, charset, &note, false);
     buf_free(&bytes);
     return read_word(behind_blanks(end), &next) ? behind_blanks(end) : end;
 }
@@ -112,6 +114,14 @@ static const char *next_word(const char *s, struct word *ret)
     return NULL;
 }
 
+void decode_word_charset(const char *raw, char out[41])
+{
+    struct word w;
+    out[0] = '\0';
+    if (raw && next_word(raw, &w) && w.ncharset < 41)
+        snprintf(out, 41, "%.*s", (int)w.ncharset, w.charset);
+}
+
 static bool is_ascii(const char *s, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -120,16 +130,29 @@ static bool is_ascii(const char *s, size_t n)
     return true;
 }
 
+/* The character set of what nobody labelled. Bytes that are UTF-8 are that; escape sequences say what they are; else it is that of the
+ * body, if it declares one. */
+static const char *set_of_plain(const char *hint, const char *s, size_t n)
+{
+    if (memmem(s, n, "\033$", 2))
+        return "iso-2022-jp";
+    if (is_ascii(s, n))
+        return hint && str_istarts(hint, "utf-7") ? hint : NULL;
+    return utf8_valid(s, n) ? NULL : hint;
+}
+
 /* What stands between words, where mails have raw 8-bit bytes as well. */
-static void append_plain(struct buf *out, const char *s, size_t n)
+static void append_plain(struct record *r, const char *hint, struct buf *out, const char *s, size_t n)
 {
     struct charset_note note;
     size_t len;
-    if (is_ascii(s, n)) {
+    const char *set = set_of_plain(hint, s, n);
+    if (!set && is_ascii(s, n)) {
         buf_append(out, s, n);
         return;
     }
-    char *text = charset_to_utf8(NULL, s, n, &len, &note);
+    char *text = charset_to_utf8(set, s, n, &len, &note);
+    decode_note_charset(r, NULL, &note, false);
     buf_append(out, text, len);
     free(text);
 }
@@ -152,13 +175,13 @@ void decode_squeeze(char *s)
 }
 
 /* The whole value, each run of words given to `word`. */
-static void decode_value(struct record *r, const char *raw, void (*word)(struct buf *out, const char *text),
+static void decode_value(struct record *r, const char *hint, const char *raw, void (*word)(struct buf *out, const char *text),
                          struct buf *out)
 {
     for (const char *p = raw; *p;) {
         struct word w;
         const char *at = next_word(p, &w);
-        append_plain(out, p, at ? (size_t)(at - p) : strlen(p));
+        append_plain(r, hint, out, p, at ? (size_t)(at - p) : strlen(p));
         if (!at)
             break;
         char *text = NULL;
@@ -180,11 +203,11 @@ static void as_word(struct buf *out, const char *text)
     free(b64);
 }
 
-char *decode_header_text(struct record *r, const char *raw, size_t max)
+static char *header_text(struct record *r, const char *hint, const char *raw, size_t max)
 {
     struct buf out;
     buf_init(&out, CD_MIB(1));
-    decode_value(r, raw, as_text, &out);
+    decode_value(r, hint, raw, as_text, &out);
     char *s = buf_steal(&out);
     if (!s)
         return cd_strdup("");
@@ -195,17 +218,37 @@ char *decode_header_text(struct record *r, const char *raw, size_t max)
     return s;
 }
 
-char *decode_header_utf8(struct record *r, const char *raw)
+char *decode_header_text(struct record *r, const char *raw, size_t max)
+{
+    return header_text(r, NULL, raw, max);
+}
+
+char *decode_header_text_of(struct decoding *d, const char *raw, size_t max)
+{
+    return header_text(d->r, d->hint, raw, max);
+}
+
+static char *header_utf8(struct record *r, const char *hint, const char *raw)
 {
     struct buf out;
     struct word w;
     size_t n = strlen(raw);
-    bool needed = !is_ascii(raw, n) && !utf8_valid(raw, n);
+    bool needed = (!is_ascii(raw, n) && !utf8_valid(raw, n)) || set_of_plain(hint, raw, n);
     for (const char *p = raw; !needed && (p = next_word(p, &w)) != NULL; p = w.end)
         needed = !(w.ncharset == 5 && strncasecmp(w.charset, "utf-8", 5) == 0);
     if (!needed)
         return NULL;
     buf_init(&out, CD_MIB(1));
-    decode_value(r, raw, as_word, &out);
+    decode_value(r, hint, raw, as_word, &out);
     return buf_steal(&out);
+}
+
+char *decode_header_utf8(struct record *r, const char *raw)
+{
+    return header_utf8(r, NULL, raw);
+}
+
+char *decode_header_utf8_of(struct decoding *d, const char *raw)
+{
+    return header_utf8(d->r, d->hint, raw);
 }

@@ -1,14 +1,9 @@
-/* The mail worker: one libesmtp session a job. The library blocks, keeps its own ideas of success and takes
- * no care of what it is given; therefore it runs in a process that may be killed at any moment, sees only
- * checked addresses, and its word counts only where the relay's statuses bear it out. Everything that a job
- * owns is freed at its end; a fault in a job is an outcome. */
+/* Mail by libesmtp: one session a job. The library blocks, keeps its own ideas of success and takes no care of
+ * what it is given; its word counts only where the relay's statuses bear it out. What each trap of the library
+ * is, and how it is closed, stands in the README. */
 #include "channels/mail/esmtp_tls.h" /* brings openssl/ssl.h, which libesmtp.h must find before it */
-#include "channels/mail/mail.h"
-#include "channels/mail/out_wire.h"
+#include "channels/mail/out_worker.h"
 #include "daemon/core/err.h"
-#include "daemon/core/log.h"
-#include "daemon/intake/handle.h"
-#include "daemon/worker/worker.h"
 
 #include <auth-client.h> /* likewise */
 #include <libesmtp.h>
@@ -18,64 +13,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-
-struct message {
-    struct session *session;
-    uint32_t index;
-    struct out_message m;
-    smtp_message_t handle;
-    smtp_recipient_t recipient;
-    bool handed; /* the text, since the last rewind */
-    bool begun, reported;
-};
-
-struct session {
-    const struct relay *relay;
-    struct worker_child *child;
-    uint64_t job;
-    struct message v[OUT_BATCH_MAX];
-    int n;
-    /* what the monitor saw */
-    bool starttls_sent, starttls_answered, injected;
-    char reply[128]; /* the relay's last words */
-};
-
-/* ---- answers to the front ---- */
-
-static void answer(struct session *s, const struct part *p, bool more)
-{
-    struct buf b;
-
-    buf_init(&b, CD_KIB(4));
-    if (p)
-        part_write(&b, p);
-    worker_child_answer(s->child, s->job, more, b.data, b.len);
-    buf_free(&b);
-}
-
-static void report(struct message *m, enum send_outcome outcome, const char *fmt, ...) CD_PRINTF(3, 4);
-static void report(struct message *m, enum send_outcome outcome, const char *fmt, ...)
-{
-    char text[OUT_DETAIL_MAX];
-    va_list ap;
-
-    if (m->reported)
-        return;
-    m->reported = true;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    for (char *p = text; *p; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7f)
-            *p = ' ';
-    size_t n = strlen(text);
-    while (n > 0 && text[n - 1] == ' ')
-        text[--n] = '\0';
-    CD_CLEANUP_FREE char *clean = utf8_clean(text, n, NULL);
-    struct part p = {.kind = PART_OUTCOME, .index = m->index, .outcome = outcome, .detail = clean};
-    answer(m->session, &p, true);
-}
+#include <sys/time.h>
 
 /* ---- judging ---- */
 
@@ -84,46 +22,29 @@ static int class_of(const smtp_status_t *st)
     return st ? st->code / 100 : 0;
 }
 
-static void report_status(struct message *m, enum send_outcome outcome, const char *step,
-                          const smtp_status_t *st)
+static void refused(struct message *m, const char *step, const smtp_status_t *st)
 {
-    report(m, outcome, "%s: %d %s", step, st->code, st->text ? st->text : "");
-}
-
-/* A refusal that is about us, not about the message: to be mended here and tried again. */
-static bool about_us(const smtp_status_t *st)
-{
-    return st->code == 530 || st->code == 534 || st->code == 535 || st->code == 538;
-}
-
-static void report_refusal(struct message *m, const char *step, const smtp_status_t *st)
-{
-    report_status(m, st->code / 100 == 5 && !about_us(st) ? SEND_REJECTED : SEND_RETRY, step, st);
+    out_refused(m, step, st->code, st->text ? st->text : "");
 }
 
 /* The recipient's status decides first: after a refused recipient the library sends DATA all the same, and
  * the status of the message is then only the relay's complaint about that. Delivered is only what has 2xx
- * from both. */
-static void judge(struct message *m, bool session_over)
+ * from both, and that only when the library has read the last answer (`whole`): until then the status of the
+ * message may be that of a chunk (BDAT), or of a reply that has no end. */
+static void judge(struct message *m, bool whole)
 {
     const smtp_status_t *mail = smtp_reverse_path_status(m->handle);
     const smtp_status_t *rcpt = smtp_recipient_status(m->recipient);
     const smtp_status_t *data = smtp_message_transfer_status(m->handle);
 
-    if (m->reported)
-        return;
     if (class_of(mail) >= 4)
-        report_refusal(m, "MAIL", mail);
+        refused(m, "MAIL", mail);
     else if (class_of(rcpt) >= 4)
-        report_refusal(m, "RCPT", rcpt);
-    else if (class_of(rcpt) == 2 && class_of(data) == 2 && m->begun)
-        report_status(m, SEND_SENT, "DATA", data);
+        refused(m, "RCPT", rcpt);
     else if (class_of(rcpt) == 2 && class_of(data) >= 4)
-        report_refusal(m, "DATA", data);
-    else if (!session_over)
-        return;
-    else if (m->begun) /* the relay may have taken it: the same again under the same Message-ID */
-        report(m, SEND_UNKNOWN, "connection lost after the text: %s", m->session->reply);
+        refused(m, "DATA", data);
+    else if (class_of(rcpt) == 2 && class_of(data) == 2 && m->begun && whole)
+        out_report(m, SEND_SENT, "DATA: %d %s", data->code, data->text ? data->text : "");
 }
 
 /* ---- callbacks of libesmtp ---- */
@@ -144,11 +65,7 @@ static const char *on_text(void **ctx, int *len, void *arg)
         return NULL;
     }
     m->handed = true;
-    if (!m->begun) {
-        m->begun = true;
-        struct part p = {.kind = PART_BEGUN, .index = m->index};
-        answer(m->session, &p, true);
-    }
+    out_begun(m);
     *len = (int)m->m.ntext;
     errno = 0;
     return (const char *)m->m.text;
@@ -162,6 +79,29 @@ static struct message *message_of(struct session *s, smtp_message_t handle)
     return NULL;
 }
 
+/* A third of the deadline each, so that one silence ends as an outcome and not with the worker's death. */
+static int64_t patience_us(const struct session *s)
+{
+    return CD_MAX(s->cfg->timeout_us / 3, CD_SEC(1));
+}
+
+/* connect() waits for minutes, and getaddrinfo() goes on when interrupted; an address that takes longer than
+ * `us` is given up by a signal, which has no other use here. 0: no more. */
+static void on_alarm(int sig)
+{
+    (void)sig;
+}
+
+static void time_connecting(int64_t us)
+{
+    struct timeval tv = {.tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000)};
+    const struct itimerval t = {.it_interval = tv, .it_value = tv};
+    const struct sigaction a = {.sa_handler = on_alarm}; /* without SA_RESTART */
+
+    sigaction(SIGALRM, &a, NULL);
+    setitimer(ITIMER_REAL, &t, NULL);
+}
+
 static void on_event(smtp_session_t session, int event, void *arg, ...)
 {
     struct session *s = arg;
@@ -169,10 +109,14 @@ static void on_event(smtp_session_t session, int event, void *arg, ...)
 
     (void)session;
     va_start(ap, arg);
-    if (event == SMTP_EV_MESSAGESENT) {
+    if (event == SMTP_EV_CONNECT) {
+        time_connecting(0);
+    } else if (event == SMTP_EV_DISCONNECT) { /* its name may have another address, to be tried now */
+        time_connecting(patience_us(s));
+    } else if (event == SMTP_EV_MESSAGESENT) {
         struct message *m = message_of(s, va_arg(ap, smtp_message_t));
         if (m && !s->injected)
-            judge(m, false);
+            judge(m, smtp_recipient_check_complete(m->recipient));
     } else if (event == SMTP_EV_WRONG_PEER_CERTIFICATE) {
         /* The library compared with the wrong name; a name that does not match ours ended the handshake
          * before this. */
@@ -210,12 +154,12 @@ static void on_monitor(const char *p, int len, int writing, void *arg)
     if (writing == SMTP_CB_WRITING) {
         s->starttls_sent = n == 10 && memcmp(p, "STARTTLS\r\n", 10) == 0;
         s->starttls_answered = false;
+        if (n >= 10 && memmem(p, n, "MAIL FROM:", 10))
+            out_reached(s);
     } else if (writing == SMTP_CB_READING) {
         if (s->starttls_sent)
             watch_starttls(s, p, n);
-        size_t line = CD_MIN(n, sizeof s->reply - 1);
-        memcpy(s->reply, p, line);
-        s->reply[line] = '\0';
+        out_heard(s, p, n);
     }
 }
 
@@ -239,7 +183,7 @@ static bool add_messages(struct session *s, smtp_session_t h)
 {
     for (int i = 0; i < s->n; i++) {
         struct message *m = &s->v[i];
-        if (m->reported)
+        if (m->reported || out_is_utf8(m))
             continue;
         m->handle = smtp_add_message(h);
         if (!m->handle || !smtp_set_reverse_path(m->handle, m->m.from[0] ? m->m.from : NULL) ||
@@ -250,12 +194,11 @@ static bool add_messages(struct session *s, smtp_session_t h)
     return true;
 }
 
-/* A third of the job's time each, so that one silence ends as an outcome and not with the deadline. */
-static void set_timeouts(const struct relay *r, smtp_session_t h)
+static void set_timeouts(const struct session *s, smtp_session_t h)
 {
     static const int which[] = {Timeout_GREETING, Timeout_ENVELOPE, Timeout_DATA, Timeout_TRANSFER,
                                 Timeout_DATA2};
-    long ms = (long)CD_MAX(r->timeout_us / 3000, (int64_t)1000);
+    long ms = (long)(patience_us(s) / 1000);
 
     for (size_t i = 0; i < ARRAY_LEN(which); i++)
         smtp_set_timeout(h, which[i] | Timeout_OVERRIDE_RFC2822_MINIMUM, ms);
@@ -266,10 +209,10 @@ static bool set_up(struct session *s, smtp_session_t h, auth_context_t auth, SSL
     const struct relay *r = s->relay;
     CD_CLEANUP_FREE char *server = cd_asprintf("%s:%u", r->host, r->port);
 
-    if (!smtp_set_server(h, server) || !smtp_set_hostname(h, r->hostname) ||
+    if (!smtp_set_server(h, server) || !smtp_set_hostname(h, s->cfg->hostname) ||
         !smtp_set_eventcb(h, on_event, s) || !smtp_set_monitorcb(h, on_monitor, s, 0))
         return false;
-    set_timeouts(r, h);
+    set_timeouts(s, h);
     if (ctx && (!smtp_starttls_enable(h, Starttls_REQUIRED) || !smtp_starttls_set_ctx(h, ctx)))
         return false;
     if (auth) {
@@ -281,9 +224,7 @@ static bool set_up(struct session *s, smtp_session_t h, auth_context_t auth, SSL
     return add_messages(s, h);
 }
 
-/* Speaks with the relay and reports what became clear; the rest is left to the caller, with the reason in
- * `error`. */
-static void run_session(struct session *s, char *error, size_t size)
+void esmtp_run(struct session *s, char *error, size_t size)
 {
     struct esmtp_tls tls = {.relay = s->relay, .injected = &s->injected};
     SSL_CTX *ctx = NULL;
@@ -295,13 +236,15 @@ static void run_session(struct session *s, char *error, size_t size)
     if (!h || !set_up(s, h, auth, ctx)) {
         snprintf(error, size, "libesmtp refused the session");
     } else {
+        time_connecting(patience_us(s));
         int ok = smtp_start_session(h), code = smtp_errno();
+        time_connecting(0);
         char text[128] = "";
         if (!ok || code)
             smtp_strerror(code, text, sizeof text);
         for (int i = 0; i < s->n && !s->injected; i++)
             if (s->v[i].handle)
-                judge(&s->v[i], true);
+                judge(&s->v[i], false);
         snprintf(error, size, "%s %s", text, s->reply);
     }
     if (h)
@@ -310,66 +253,4 @@ out:
     if (auth)
         auth_destroy_context(auth);
     SSL_CTX_free(ctx);
-}
-
-/* ---- jobs ---- */
-
-/* libesmtp writes what it is given into commands: nothing but strict addresses may get there. */
-static bool addresses_ok(const struct out_message *m)
-{
-    return mail_address_valid(m->rcpt, strlen(m->rcpt), false) &&
-           (!m->from[0] || mail_address_valid(m->from, strlen(m->from), false)) && m->ntext > 0 &&
-           m->ntext < INT32_MAX;
-}
-
-static void on_job(void *arg, struct worker_child *c, uint64_t job, const uint8_t *data, size_t n)
-{
-    struct out_message v[OUT_BATCH_MAX];
-    struct session s = {.relay = arg, .child = c, .job = job};
-    char error[256] = "";
-    bool any = false;
-
-    s.n = job_read(data, n, v);
-    for (int i = 0; i < s.n; i++) {
-        s.v[i] = (struct message){.session = &s, .index = (uint32_t)i, .m = v[i]};
-        if (addresses_ok(&v[i]))
-            any = true;
-        else
-            report(&s.v[i], SEND_REJECTED, "not a mail address");
-    }
-    if (any)
-        run_session(&s, error, sizeof error);
-    if (s.injected)
-        log_event(
-            LOG_L_ERROR, EV_MAIL_REPLY_INJECTION, "relay=%s hint=%s", log_quote(s.relay->host),
-            log_quote("text before TLS: somebody between us and the relay; nothing of this session counts"));
-    for (int i = 0; i < s.n; i++)
-        if (s.injected)
-            report(&s.v[i], s.v[i].begun ? SEND_UNKNOWN : SEND_RETRY, "reply injection after STARTTLS");
-        else
-            report(&s.v[i], SEND_RETRY, "%s", error[0] ? error : "no outcome");
-    answer(&s, NULL, false);
-    job_free(v);
-}
-
-int mail_worker_main(void)
-{
-    struct relay relay;
-    struct stat st;
-
-    signal(SIGPIPE, SIG_IGN);
-    log_open();
-    log_set_process("mail");
-    if (relay_read(WORKER_CONFIG_FD, &relay) < 0) {
-        log_event(LOG_L_ERROR, EV_MAIL_WORKER_CONFIG, "error=unreadable");
-        return 78;
-    }
-    /* libesmtp looks for certificates below HOME and takes every error but "does not exist" for its own
-     * failure. */
-    setenv("HOME", stat(relay.home, &st) == 0 && S_ISDIR(st.st_mode) ? relay.home : "/", 1);
-    if (relay.user[0])
-        auth_client_init();
-    int r = worker_child_run(on_job, &relay);
-    relay_free(&relay);
-    return r;
 }

@@ -16,12 +16,19 @@
 #define CHUNK CD_KIB(32)
 #define MAX_LISTS 16
 #define MAX_HREF 500
+#define MAX_SIZES 64
+#define MAX_DECLARATION ((size_t)200)
 
 struct html {
     htmlParserCtxtPtr parser;
     struct html_text text;
     bool show_all; /* second try: hide scripts and styles only */
     int hidden_at; /* nameNr of the element that hides what is in it; 0: nothing is hidden */
+    struct size {
+        int at; /* nameNr of the element that says it */
+        bool zero;
+    } sizes[MAX_SIZES]; /* of text, the innermost last; deeper ones are not followed */
+    unsigned nsizes;
     struct list {
         bool ordered;
         unsigned item;
@@ -37,6 +44,21 @@ static bool hidden_now(struct html *h)
     if (h->hidden_at && h->parser->nameNr < h->hidden_at)
         h->hidden_at = 0;
     return h->hidden_at != 0;
+}
+
+static void say_size(struct html *h, const xmlChar **atts)
+{
+    bool zero;
+    if (h->nsizes < MAX_SIZES && !h->show_all && html_font_size(atts, &zero))
+        h->sizes[h->nsizes++] = (struct size){.at = h->parser->nameNr, .zero = zero};
+}
+
+/* Text of no size is left out. */
+static bool no_size_now(struct html *h)
+{
+    while (h->nsizes > 0 && h->parser->nameNr < h->sizes[h->nsizes - 1].at)
+        h->nsizes--;
+    return h->nsizes > 0 && h->sizes[h->nsizes - 1].zero;
 }
 
 static void begin_item(struct html *h)
@@ -137,6 +159,9 @@ static void on_start(void *ctx, const xmlChar *name, const xmlChar **atts)
         h->hidden_at = h->parser->nameNr;
         return;
     }
+    no_size_now(h);
+    if (kind != TAG_BR && kind != TAG_IMG && kind != TAG_INPUT && kind != TAG_HR) /* those have nothing in them */
+        say_size(h, atts);
     if (newlines_around(kind))
         html_text_newlines(&h->text, newlines_around(kind));
     if (kind == TAG_BR) {
@@ -147,6 +172,8 @@ static void on_start(void *ctx, const xmlChar *name, const xmlChar **atts)
         begin_list(h, (const char *)name);
     } else if (kind == TAG_LI) {
         begin_item(h);
+    } else if (kind == TAG_ROW) {
+        html_text_row(&h->text, true);
     } else if (kind == TAG_CELL) {
         html_text_cell(&h->text);
     } else if (kind == TAG_PRE) {
@@ -170,8 +197,12 @@ static void on_end(void *ctx, const xmlChar *name)
             h->hidden_at = 0;
         return;
     }
+    while (h->nsizes > 0 && h->parser->nameNr <= h->sizes[h->nsizes - 1].at)
+        h->nsizes--;
     if (kind == TAG_LI)
         html_text_mark(&h->text, 0, "");
+    if (kind == TAG_ROW)
+        html_text_row(&h->text, false);
     if (newlines_around(kind))
         html_text_newlines(&h->text, newlines_around(kind));
     if (kind == TAG_LIST)
@@ -187,8 +218,22 @@ static void on_end(void *ctx, const xmlChar *name)
 static void on_text(void *ctx, const xmlChar *s, int n)
 {
     struct html *h = ctx;
-    if (n > 0 && !hidden_now(h))
+    if (n > 0 && !hidden_now(h) && !no_size_now(h))
         html_text_add(&h->text, (const char *)s, (size_t)n);
+}
+
+/* The length of a declaration that is none ("<!VR>", "<![if !mso]>"), which a browser takes for a comment and the library for text;
+ * 0: nothing of that kind stands here. */
+static size_t bogus_declaration(const char *p, size_t n)
+{
+    if (n < 4 || p[0] != '<' || p[1] != '!')
+        return 0;
+    const char *gt = memchr(p, '>', CD_MIN(n, MAX_DECLARATION));
+    if (!gt)
+        return 0;
+    bool letter = (p[2] | 0x20) >= 'a' && (p[2] | 0x20) <= 'z' && strncasecmp(p + 2, "doctype", CD_MIN(n - 2, (size_t)7)) != 0;
+    bool condition = gt[-1] == ']' && (strncasecmp(p + 2, "[if", CD_MIN(n - 2, (size_t)3)) == 0 || strncasecmp(p + 2, "[endif", CD_MIN(n - 2, (size_t)6)) == 0);
+    return letter || condition ? (size_t)(gt - p) + 1 : 0;
 }
 
 /* How many bytes to feed at once: up to and with the next <html>, <body>, </body> or </html> tag, *ret_edge,
@@ -199,6 +244,8 @@ static size_t next_chunk(const char *p, size_t n, bool *ret_edge)
     *ret_edge = false;
     for (const char *at = p; (at = memchr(at, '<', n - (size_t)(at - p))) != NULL; at++) {
         size_t left = n - (size_t)(at - p);
+        if (at > p && bogus_declaration(at, left))
+            return (size_t)(at - p);
         const char *name = at + (left > 1 && at[1] == '/' ? 2 : 1);
         if (left < 7 || (strncasecmp(name, "body", 4) != 0 && strncasecmp(name, "html", 4) != 0))
             continue;
@@ -229,7 +276,12 @@ static void run(const char *html, size_t n, struct buf *out, bool show_all, bool
     h.parser->depth = 1 << 30;
     htmlParseChunk(h.parser, "<html><body>", 12, 0);
     for (size_t at = 0; at < n && !h.text.cut;) {
+        size_t skip = bogus_declaration(html + at, n - at);
         bool edge;
+        if (skip > 0) {
+            at += skip;
+            continue;
+        }
         size_t len = next_chunk(html + at, n - at, &edge);
         htmlParseChunk(h.parser, html + at, (int)len, 0);
         if (edge)

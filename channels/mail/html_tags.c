@@ -107,11 +107,53 @@ static bool style_says(const char *style, const char *property, const char *valu
     return false;
 }
 
+/* The value of a property as it is said last, which is the one that counts; NULL when it is not said. */
+static const char *style_value(const char *style, const char *property)
+{
+    const char *found = NULL;
+    for (const char *p = style; (p = strcasestr(p, property)) != NULL; p++) {
+        const char *q = p + strlen(property);
+        q += strspn(q, " \t\r\n");
+        if (*q == ':' && (p == style || strchr("; \t\r\n", p[-1])))
+            found = q + 1 + strspn(q + 1, " \t\r\n");
+    }
+    return found;
+}
+
+/* "0", "0px", "0.0em": nothing to be seen. */
+static bool is_zero(const char *value)
+{
+    if (!value || *value != '0')
+        return false;
+    value += strspn(value, "0.");
+    return !(*value >= '1' && *value <= '9');
+}
+
+/* What mails use to hide the text that mailboxes show as a preview, and what spam hides its own words with. */
+static bool is_shrunk(const char *style)
+{
+    const char *overflow = style_value(style, "overflow"), *indent = style_value(style, "text-indent");
+    if (is_zero(style_value(style, "opacity")))
+        return true;
+    if (overflow && strncasecmp(overflow, "hidden", 6) == 0 &&
+        (is_zero(style_value(style, "max-height")) || is_zero(style_value(style, "height")) || is_zero(style_value(style, "max-width")) ||
+         is_zero(style_value(style, "width"))))
+        return true;
+    return indent && strncmp(indent, "-9999", 5) == 0;
+}
+
+bool html_font_size(const xmlChar **atts, bool *ret_zero)
+{
+    const char *style = html_attribute(atts, "style"), *size = style ? style_value(style, "font-size") : NULL;
+    *ret_zero = is_zero(size);
+    return size != NULL;
+}
+
 bool html_is_hidden(const xmlChar **atts)
 {
     const char *style = html_attribute(atts, "style");
     if (html_attribute(atts, "hidden"))
         return true;
     return style && (style_says(style, "display", "none") || style_says(style, "visibility", "hidden") ||
-                     style_says(style, "mso-hide", "all"));
+                     style_says(style, "mso-hide", "all") || is_shrunk(style));
 }

@@ -25,5 +25,8 @@ enum html_tag {
 enum html_tag html_tag(const char *name); /* TAG_INLINE when it means nothing */
 /* The value of an attribute in libxml2's list, "" when it has none; NULL when it is not there. */
 const char *html_attribute(const xmlChar **atts, const char *name);
-/* Whether an element's own attributes keep it from being displayed. */
+/* Whether an element says a size for its text, and whether that is none at all. Templates have it around columns whose
+ * elements say their own again, so it hides only what does not. */
+bool html_font_size(const xmlChar **atts, bool *ret_zero);
+/* Whether an element's own attributes keep it, and all in it, from being displayed. */
 bool html_is_hidden(const xmlChar **atts);

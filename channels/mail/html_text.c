@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define MAX_QUOTE 10
+#define MAX_CELL 120 /* bytes of a cell behind which the next one may stand in the same line */
 
 void html_text_init(struct html_text *t, struct buf *out)
 {
@@ -42,6 +43,11 @@ static void separate(struct html_text *t)
     }
     t->newlines = 0;
     t->space = t->cell = false;
+    if (t->cell_begins) {
+        t->cell_begins = false;
+        t->cell_written = true;
+        t->cell_from = t->out->len;
+    }
     if (t->mark[0]) {
         put(t, t->mark, strlen(t->mark));
         t->mark[0] = '\0';
@@ -122,6 +128,8 @@ void html_text_str(struct html_text *t, const char *s)
 
 void html_text_newlines(struct html_text *t, unsigned n)
 {
+    if (t->cell_begins)
+        return; /* the paragraph that a cell begins with */
     if (t->newlines < n)
         t->newlines = n;
     t->space = t->cell = false;
@@ -134,10 +142,32 @@ void html_text_break(struct html_text *t)
     t->space = t->cell = false;
 }
 
+/* Whether what was written of the cell fits in front of the next one. */
+static bool short_cell(const struct html_text *t)
+{
+    const struct buf *b = t->out;
+    size_t from = CD_MIN(t->cell_from, b->len);
+    return b->len - from <= MAX_CELL && !memchr(buf_str(b) + from, '\n', b->len - from);
+}
+
+void html_text_row(struct html_text *t, bool open)
+{
+    if (!open && t->cell_written && short_cell(t))
+        t->newlines = 0; /* the paragraph that its last cell ends with */
+    t->in_row = open;
+    t->cell_begins = t->cell_written = false;
+}
+
 void html_text_cell(struct html_text *t)
 {
-    if (!t->newlines && t->started)
+    if (t->cell_written && short_cell(t)) {
+        t->newlines = 0;
         t->cell = true;
+    } else if (!t->newlines && t->started) {
+        t->cell = true;
+    }
+    t->cell_begins = t->in_row;
+    t->cell_written = false;
 }
 
 void html_text_mark(struct html_text *t, size_t indent, const char *mark)

@@ -184,12 +184,11 @@ static void body_quoted_printable(struct buf *b, const char *text)
 
 void mail_encode_body(struct buf *b, const char *text)
 {
-    CD_CLEANUP_FREE char *s = utf8_clean(text, strlen(text), NULL);
-    bool base64 = base64_is_shorter(s, strlen(s));
+    bool base64 = base64_is_shorter(text, strlen(text));
 
     buf_printf(b, "Content-Transfer-Encoding: %s\r\n\r\n", base64 ? "base64" : "quoted-printable");
     if (base64)
-        body_base64(b, s);
+        body_base64(b, text);
     else
-        body_quoted_printable(b, s);
+        body_quoted_printable(b, text);
 }

@@ -87,18 +87,43 @@ static bool address_ok(const char *s)
     return s && mail_address_valid(s, strlen(s), false);
 }
 
+/* A language tag as RFC 3282 has it; templates are named by it. */
+static bool language_ok(const char *s)
+{
+    size_t n = s ? strlen(s) : 0;
+
+    for (size_t i = 0; i < n; i++)
+        if (!isalnum((unsigned char)s[i]) && s[i] != '-')
+            return false;
+    return n > 0 && n < 64;
+}
+
+static void add_body(struct buf *out, const char *text)
+{
+    CD_CLEANUP_FREE char *clean = utf8_clean(text, strlen(text), NULL);
+    struct buf flowed;
+
+    buf_init(&flowed, out->cap);
+    mail_flow_text(&flowed, clean);
+    out->failed |= flowed.failed;
+    mail_encode_body(out, buf_str(&flowed));
+    buf_free(&flowed);
+}
+
 int mail_message_build(const struct config *cfg, const struct outgoing *m, int64_t now_us, struct buf *out)
 {
     const char *from = m->from && m->from[0] ? m->from : cfg->mail_from;
     char date[CLOCK_TEXT_SIZE];
 
-    if (!address_ok(from) || !address_ok(m->recipient) ||
+    CD_CLEANUP_FREE char *to = mail_address_on_wire(m->recipient);
+
+    if (!to || !address_ok(from) ||
         (m->reply_to && m->reply_to[0] && !address_ok(m->reply_to)))
         return CD_EINVAL;
     clock_format_mail(now_us, date);
     buf_printf(out, "Date: %s\r\n", date);
     mail_encode_mailbox(out, "From", cfg->mail_from_name, from);
-    mail_encode_mailbox(out, "To", NULL, m->recipient);
+    mail_encode_mailbox(out, "To", NULL, to);
     if (m->reply_to && m->reply_to[0])
         mail_encode_mailbox(out, "Reply-To", NULL, m->reply_to);
     if (m->subject && m->subject[0])
@@ -106,9 +131,14 @@ int mail_message_build(const struct config *cfg, const struct outgoing *m, int64
     add_ids(out, cfg, m);
     buf_printf(out, "Auto-Submitted: %s\r\n", m->automatic ? "auto-replied" : "auto-generated");
     mail_encode_field(out, "X-Complaintd-Instance", cfg->instance);
+    if (m->hops)
+        buf_printf(out, "X-Complaintd-Hops: %u\r\n", m->hops);
     if (m->sandbox)
         buf_append_str(out, "X-Complaintd-Sandbox: yes\r\n");
-    buf_append_str(out, "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=UTF-8\r\n");
-    mail_encode_body(out, m->text ? m->text : "");
+    if (language_ok(m->language))
+        buf_printf(out, "Content-Language: %s\r\n", m->language);
+    buf_append_str(out, "MIME-Version: 1.0\r\n"
+                        "Content-Type: text/plain; charset=UTF-8; format=flowed; delsp=no\r\n");
+    add_body(out, m->text ? m->text : "");
     return out->failed ? CD_ENOMEM : 0;
 }

@@ -8,28 +8,45 @@
 #include "channels/mail/out_message.h"
 #include "daemon/core/err.h"
 
-#define CONFIG_MAX CD_KIB(64)
+#define CONFIG_MAX CD_KIB(256)
 #define STRING_MAX 4096
 
-void relay_write(const struct config *cfg, struct buf *out)
+void out_config_write(const struct config *cfg, struct buf *out)
 {
-    wire_str(out, cfg->mail_relay_host);
-    wire_u32(out, (uint32_t)cfg->mail_relay_port);
-    wire_u8(out, str_eq(cfg->mail_relay_tls, "starttls"));
-    wire_str(out, cfg->mail_relay_user ? cfg->mail_relay_user : "");
-    wire_str(out, cfg->mail_relay_password ? cfg->mail_relay_password : "");
-    wire_str(out, cfg->mail_relay_ca_file ? cfg->mail_relay_ca_file : "");
+    wire_u32(out, (uint32_t)config_relays(cfg));
+    for (size_t i = 0; i < config_relays(cfg); i++) {
+        struct cfg_relay r = config_relay(cfg, i);
+        wire_str(out, r.host);
+        wire_u32(out, (uint32_t)r.port);
+        wire_u8(out, str_eq(r.tls, "starttls"));
+        wire_str(out, r.user ? r.user : "");
+        wire_str(out, r.password ? r.password : "");
+        wire_str(out, r.ca_file ? r.ca_file : "");
+    }
     wire_str(out, mail_safe_hostname(cfg->hostname));
     wire_str(out, cfg->state_dir);
     wire_u64(out, (uint64_t)cfg->mail_send_timeout_us);
 }
 
-int relay_read(int fd, struct relay *ret)
+static bool relay_read(struct wire_reader *r, struct relay *ret)
+{
+    ret->host = wire_read_str(r, STRING_MAX, false);
+    ret->port = wire_read_u32(r);
+    ret->starttls = wire_read_u8(r);
+    ret->user = wire_read_str(r, STRING_MAX, false);
+    ret->password = wire_read_str(r, STRING_MAX, false);
+    ret->ca_file = wire_read_str(r, STRING_MAX, false);
+    return ret->host && ret->user && ret->password && ret->ca_file;
+}
+
+int out_config_read(int fd, struct out_config *ret)
 {
     CD_CLEANUP_FREE uint8_t *data = cd_alloc(CONFIG_MAX);
+    struct out_config c = {0};
     size_t n = 0;
     ssize_t got;
     struct wire_reader r;
+    bool whole = true;
 
     while (n < CONFIG_MAX && (got = pread(fd, data + n, CONFIG_MAX - n, (off_t)n)) != 0) {
         if (got < 0)
@@ -37,39 +54,40 @@ int relay_read(int fd, struct relay *ret)
         n += (size_t)got;
     }
     wire_reader_init(&r, data, n);
-    struct relay relay = {.host = wire_read_str(&r, STRING_MAX, false)};
-    relay.port = wire_read_u32(&r);
-    relay.starttls = wire_read_u8(&r);
-    relay.user = wire_read_str(&r, STRING_MAX, false);
-    relay.password = wire_read_str(&r, STRING_MAX, false);
-    relay.ca_file = wire_read_str(&r, STRING_MAX, false);
-    relay.hostname = wire_read_str(&r, STRING_MAX, false);
-    relay.home = wire_read_str(&r, STRING_MAX, false);
-    relay.timeout_us = (int64_t)wire_read_u64(&r);
-    if (r.failed || !relay.host || !relay.user || !relay.password || !relay.ca_file || !relay.hostname ||
-        !relay.home) {
-        relay_free(&relay);
+    c.nrelays = wire_read_count(&r, CONFIG_RELAYS);
+    for (size_t i = 0; i < c.nrelays; i++)
+        whole = relay_read(&r, &c.relays[i]) && whole;
+    c.hostname = wire_read_str(&r, STRING_MAX, false);
+    c.home = wire_read_str(&r, STRING_MAX, false);
+    c.timeout_us = (int64_t)wire_read_u64(&r);
+    explicit_bzero(data, CONFIG_MAX);
+    if (r.failed || !c.nrelays || !whole || !c.hostname || !c.home) {
+        out_config_free(&c);
         return CD_EINVAL;
     }
-    *ret = relay;
+    *ret = c;
     return 0;
 }
 
-void relay_free(struct relay *r)
+void out_config_free(struct out_config *c)
 {
-    free(r->host);
-    free(r->user);
-    if (r->password)
-        explicit_bzero(r->password, strlen(r->password));
-    free(r->password);
-    free(r->ca_file);
-    free(r->hostname);
-    free(r->home);
-    *r = (struct relay){0};
+    for (size_t i = 0; i < c->nrelays; i++) {
+        struct relay *r = &c->relays[i];
+        free(r->host);
+        free(r->user);
+        if (r->password)
+            explicit_bzero(r->password, strlen(r->password));
+        free(r->password);
+        free(r->ca_file);
+    }
+    free(c->hostname);
+    free(c->home);
+    *c = (struct out_config){0};
 }
 
-void job_begin(struct buf *b, uint32_t count)
+void job_begin(struct buf *b, size_t relay, uint32_t count)
 {
+    wire_u32(b, (uint32_t)relay);
     wire_u32(b, count);
 }
 
@@ -80,12 +98,13 @@ void job_add(struct buf *b, const char *from, const char *rcpt, const void *text
     wire_bytes(b, text, ntext);
 }
 
-int job_read(const uint8_t *data, size_t n, struct out_message v[OUT_BATCH_MAX])
+int job_read(const uint8_t *data, size_t n, size_t *ret_relay, struct out_message v[OUT_BATCH_MAX])
 {
     struct wire_reader r;
 
     memset(v, 0, OUT_BATCH_MAX * sizeof *v);
     wire_reader_init(&r, data, n);
+    *ret_relay = wire_read_u32(&r);
     uint32_t count = wire_read_count(&r, OUT_BATCH_MAX);
     for (uint32_t i = 0; i < count && !r.failed; i++) {
         v[i].from = wire_read_str(&r, RECORD_MAX_ADDR, false);
@@ -124,7 +143,7 @@ int part_read(const uint8_t *data, size_t n, struct part *ret)
     p.index = wire_read_u32(&r);
     uint8_t outcome = wire_read_u8(&r);
     p.detail = wire_read_str(&r, 4 * OUT_DETAIL_MAX, true);
-    if (r.failed || !p.detail || kind > PART_OUTCOME || outcome > SEND_REJECTED || p.index >= OUT_BATCH_MAX) {
+    if (r.failed || !p.detail || kind > PART_UNREACHED || outcome > SEND_REJECTED || p.index >= OUT_BATCH_MAX) {
         free(p.detail);
         return CD_EINVAL;
     }

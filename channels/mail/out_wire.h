@@ -3,21 +3,26 @@
  * a job are written by the front; answers are read by the front, which trusts no length or number in them. */
 #include "channels/channel.h"
 
-#define OUT_BATCH_MAX 20          /* messages of one job, one SMTP session */
+#define OUT_BATCH_MAX 50          /* messages of one job, one SMTP session (bound of mail.relay_batch) */
 #define OUT_MESSAGE_MAX CD_MIB(1) /* bytes of one built message */
 #define OUT_DETAIL_MAX 200
 
-/* The relay, as a worker needs it. Owns its strings. */
+/* What a worker needs to know. Owns its strings. */
 struct relay {
-    char *host, *user, *password, *ca_file, *hostname, *home;
+    char *host, *user, *password, *ca_file;
     uint32_t port;
     bool starttls;
-    int64_t timeout_us; /* of a whole job; the front kills the worker then */
 };
-void relay_write(const struct config *cfg, struct buf *out);
+struct out_config {
+    struct relay relays[CONFIG_RELAYS];
+    size_t nrelays;
+    char *hostname, *home;
+    int64_t timeout_us; /* without any news of a job; the front kills the worker then */
+};
+void out_config_write(const struct config *cfg, struct buf *out);
 /* From a descriptor, read from its beginning. CD_EIO, CD_EINVAL. */
-int relay_read(int fd, struct relay *ret) CD_MUSTUSE;
-void relay_free(struct relay *r);
+int out_config_read(int fd, struct out_config *ret) CD_MUSTUSE;
+void out_config_free(struct out_config *c);
 
 /* One message of a job; the strings are owned, `text` lies in the frame. */
 struct out_message {
@@ -26,18 +31,26 @@ struct out_message {
     const uint8_t *text;
     size_t ntext;
 };
-void job_begin(struct buf *b, uint32_t count);
+void job_begin(struct buf *b, size_t relay, uint32_t count);
 void job_add(struct buf *b, const char *from, const char *rcpt, const void *text, size_t ntext);
 /* The number of messages, or CD_EINVAL. job_free() in either case. */
-int job_read(const uint8_t *data, size_t n, struct out_message v[OUT_BATCH_MAX]) CD_MUSTUSE;
+int job_read(const uint8_t *data, size_t n, size_t *ret_relay, struct out_message v[OUT_BATCH_MAX]) CD_MUSTUSE;
 void job_free(struct out_message v[OUT_BATCH_MAX]);
 
-/* An answer about one message: its text was handed to the relay's connection, or its outcome. */
-enum part_kind { PART_BEGUN, PART_OUTCOME };
+/* A partial answer: about one message, or about the relay as a whole. */
+enum part_kind {
+    PART_BEGUN,       /* the text is handed to the relay's connection now */
+    PART_OUTCOME,     /* the end of this message in this job */
+    PART_ELSEWHERE,   /* likewise, but another relay may have it at once: this one said nothing about it (retry), or can
+                       * never carry it (rejected) */
+    PART_REACHED,     /* the session came to its first MAIL */
+    PART_TURNED_AWAY, /* it did not: the relay answered that it does not want to */
+    PART_UNREACHED,   /* it did not: no connection, no TLS, no answer */
+};
 struct part {
     enum part_kind kind;
-    uint32_t index;
-    enum send_outcome outcome;
+    uint32_t index;            /* of the message */
+    enum send_outcome outcome; /* of PART_OUTCOME and PART_ELSEWHERE */
     char *detail;
 };
 void part_write(struct buf *b, const struct part *p);

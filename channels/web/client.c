@@ -59,6 +59,7 @@ static void classify(struct transfer *t, CURLcode code, struct http_fetch_result
     curl_easy_getinfo(t->easy, CURLINFO_REQUEST_SIZE, &sent);
     curl_easy_getinfo(t->easy, CURLINFO_RETRY_AFTER, &after);
     r->status = (int)status;
+    r->timed_out = code == CURLE_OPERATION_TIMEDOUT;
     r->error = t->error[0] ? t->error : code ? curl_easy_strerror(code) : "";
     r->body = buf_str(&t->body);
     r->nbody = t->body.len;
@@ -273,7 +274,7 @@ static int set_up(struct transfer *t, const struct http_fetch *f)
         curl_easy_setopt(e, CURLOPT_PASSWORD, f->password ? f->password : "");
     }
     curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)f->nbody);
-    if (curl_easy_setopt(e, CURLOPT_COPYPOSTFIELDS, f->nbody ? f->body : "") ||
+    if (curl_easy_setopt(e, f->body_stays ? CURLOPT_POSTFIELDS : CURLOPT_COPYPOSTFIELDS, f->nbody ? f->body : "") ||
         curl_easy_setopt(e, CURLOPT_URL, f->url))
         return CD_EINVAL;
     return 0;
@@ -300,6 +301,20 @@ int web_client_fetch(struct web_client *c, const struct http_fetch *f, http_fetc
     LIST_INSERT_HEAD(&c->transfers, t, link);
     c->count++;
     return 0;
+}
+
+void web_client_cancel(struct web_client *c, const void *arg)
+{
+    struct transfer *t;
+
+    LIST_FOREACH(t, &c->transfers, link)
+        if (t->arg == arg)
+            break;
+    if (!t)
+        return;
+    LIST_REMOVE(t, link);
+    c->count--;
+    transfer_free(t);
 }
 
 /* ---- life ---- */

@@ -1,5 +1,5 @@
 #pragma once
-/* Private to channels/web: outgoing HTTP by libcurl on the loop, one multi handle. */
+/* Private to channels/web and daemon/scan, which has one of its own: outgoing HTTP by libcurl on the loop, one multi handle. */
 #include "channels/channel.h"
 
 struct web_client;
@@ -13,6 +13,8 @@ int web_client_start(struct event_base *base, unsigned max, struct web_client **
  * kept. */
 int web_client_fetch(struct web_client *c, const struct http_fetch *f, http_fetch_done done,
                      void *arg) CD_MUSTUSE;
+/* The request that was made with this `arg` ends now, without `done`; nothing when there is none. Not from inside another's `done`. */
+void web_client_cancel(struct web_client *c, const void *arg);
 bool web_client_idle(const struct web_client *c);
 /* What is in flight ends as FETCH_UNKNOWN, or FETCH_NOT_SENT when nothing of it had left. */
 void web_client_stop(struct web_client **c);

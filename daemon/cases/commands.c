@@ -13,6 +13,8 @@
 #define MAX_WORD 200   /* characters of a name */
 #define MAX_TEXT 20000 /* of a text that a person wrote */
 #define LIST_MAX_ROWS 500
+#define MAX_PIECE CD_KIB(128) /* bytes of an attachment in one answer */
+#define MAX_PIECE_TEXT "131072"
 
 /* What an argument may hold: fills *ret (owned) or says what is wrong. */
 typedef const char *(*arg_reader)(const struct config *c, const json_t *v, char **ret);
@@ -23,12 +25,12 @@ struct case_arg {
     bool required;
 };
 
-#define MAX_ARGS 11
+#define MAX_ARGS 12
 struct case_command {
     const char *verb;
     enum role role;
-    enum { TAIL_NONE, TAIL_FULL, TAIL_ACTION } tail; /* parameters after the arguments */
-    enum case_action action;                         /* for TAIL_ACTION */
+    enum { TAIL_NONE, TAIL_FULL, TAIL_ACTION, TAIL_MERGE, TAIL_SPLIT } tail; /* parameters after the arguments */
+    enum case_action action; /* for the last three */
     const char *sql;
     const char *one_of[2]; /* at least one of the two must be given */
     struct case_arg args[MAX_ARGS];
@@ -113,6 +115,16 @@ static const char *read_team(const struct config *c, const json_t *v, char **ret
     return read_word(c, v, ret);
 }
 
+static const char *read_scan(const struct config *c, const json_t *v, char **ret)
+{
+    static const char *const verdicts[] = {"clean", "unscanned", "suspect", "quarantined"};
+    const char *s = json_string_value(v);
+    for (size_t i = 0; s && i < ARRAY_LEN(verdicts); i++)
+        if (strcmp(s, verdicts[i]) == 0)
+            return read_word(c, v, ret);
+    return "not a verdict: clean, unscanned, suspect or quarantined";
+}
+
 static const char *read_bool(const struct config *c CD_UNUSED, const json_t *v, char **ret)
 {
     if (!json_is_boolean(v))
@@ -127,6 +139,49 @@ static const char *read_limit(const struct config *c CD_UNUSED, const json_t *v,
         return "not a number from 1 to 500";
     *ret = cd_asprintf("%d", (int)json_integer_value(v));
     return NULL;
+}
+
+static const char *read_number(const json_t *v, json_int_t min, json_int_t max, char **ret)
+{
+    if (!json_is_integer(v) || json_integer_value(v) < min || json_integer_value(v) > max)
+        return "not a number, or out of its range";
+    *ret = cd_asprintf("%lld", (long long)json_integer_value(v));
+    return NULL;
+}
+
+static const char *read_n(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+{
+    return read_number(v, 1, INT32_MAX, ret);
+}
+
+static const char *read_offset(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+{
+    return read_number(v, 0, INT32_MAX, ret);
+}
+
+static const char *read_piece(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+{
+    return read_number(v, 1, MAX_PIECE, ret);
+}
+
+static const char *read_message(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v);
+    struct uuid id;
+    char text[UUID_TEXT_SIZE];
+    if (!s || uuid_parse(s, &id) < 0)
+        return "not the id of a message: SHOW tells them";
+    uuid_format(&id, text);
+    *ret = cd_strdup(text);
+    return NULL;
+}
+
+static const char *read_category(const struct config *c, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v);
+    if (!s || !config_category(c, s))
+        return "no such category in the configuration";
+    return read_word(c, v, ret);
 }
 
 static const char *read_cursor(const struct config *c CD_UNUSED, const json_t *v, char **ret)
@@ -148,13 +203,16 @@ static const struct case_command commands[] = {
     {"SHOW", ROLE_INTAKE, TAIL_FULL, ACTION_COUNT, "select complaintd.api_show($1, $2::boolean)", {NULL},
      {{"ref", read_ref, true}}},
     {"LIST", ROLE_AGENT, TAIL_NONE, ACTION_COUNT,
-     "select complaintd.api_list($1, $2, $3, $4, $5, $6, $7, $8::boolean, $9::boolean, $10::integer,"
-     " $11::uuid)",
+     "select complaintd.api_list($1, $2, $3, $4, $5, $6, $7, $8::boolean, $9::boolean, $10,"
+     " $11::integer, $12::uuid)",
      {NULL},
      {{"status", read_status, false}, {"category", read_word, false}, {"priority", read_priority, false},
       {"team", read_word, false}, {"assignee", read_word, false}, {"channel", read_word, false},
       {"desk", read_word, false}, {"overdue", read_bool, false}, {"degraded", read_bool, false},
-      {"limit", read_limit, false}, {"after", read_cursor, false}}},
+      {"scan", read_scan, false}, {"limit", read_limit, false}, {"after", read_cursor, false}}},
+    {"ATTACHMENT", ROLE_AGENT, TAIL_NONE, ACTION_COUNT,
+     "select complaintd.api_attachment($1, $2::integer, $3::uuid, $4::integer, coalesce($5::integer, " MAX_PIECE_TEXT "))", {NULL},
+     {{"ref", read_ref, true}, {"n", read_n, false}, {"message", read_message, false}, {"offset", read_offset, false}, {"length", read_piece, false}}},
     {"EXPLAIN", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select complaintd.api_explain($1)", {NULL},
      {{"ref", read_ref, true}}},
     {"ACK", ROLE_AGENT, TAIL_ACTION, ACTION_ACK,
@@ -168,6 +226,15 @@ static const struct case_command commands[] = {
      "select complaintd.api_resolve($1, $2, $3, $4, $5, $6, $7::text[], $8::text[], $9::integer)", {NULL},
      {{"ref", read_ref, true}, {"outcome", read_outcome, true}, {"cause", read_text, false},
       {"remedy", read_text, false}, {"note", read_text, false}}},
+    {"MERGE", ROLE_AGENT, TAIL_MERGE, ACTION_MERGE,
+     "select complaintd.api_merge($1, $2, $3, $4::text[], $5::text[])", {NULL},
+     {{"ref", read_ref, true}, {"into", read_ref, true}}},
+    {"SPLIT", ROLE_AGENT, TAIL_SPLIT, ACTION_SPLIT,
+     "select complaintd.api_split($1, $2::uuid, coalesce($3::boolean, false), $4, $5, $6, $7::text[], $8,"
+     " $9::double precision * interval '1 second')",
+     {NULL},
+     {{"ref", read_ref, true}, {"message", read_message, true}, {"later", read_bool, false},
+      {"category", read_category, false}, {"team", read_team, false}}},
     {"STATS", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select complaintd.api_stats()", {NULL},
      {{NULL, NULL, false}}},
 };
@@ -225,24 +292,29 @@ static int read_args(const struct case_command *cmd, const struct config *c, jso
     return 0;
 }
 
-static void add_tail(const struct case_command *cmd, const struct request *rq, struct case_query *q)
+static void add_tail(const struct case_command *cmd, const struct config *c, const struct request *rq,
+                     struct case_query *q)
 {
-    char from[LIFECYCLE_ARRAY_SIZE], to[LIFECYCLE_ARRAY_SIZE];
-    switch (cmd->tail) {
-    case TAIL_NONE:
+    char from[LIFECYCLE_ARRAY_SIZE], to[LIFECYCLE_ARRAY_SIZE], ref[REF_TEXT_SIZE];
+    if (cmd->tail == TAIL_NONE)
         return;
-    case TAIL_FULL:
+    if (cmd->tail == TAIL_FULL) {
         q->params[q->nparams++] = cd_strdup(rq->role >= ROLE_AGENT ? "true" : "false");
         return;
-    case TAIL_ACTION:
-        lifecycle_arrays(cmd->action, from, to);
-        q->params[q->nparams++] = cd_strdup(rq->actor);
-        q->params[q->nparams++] = cd_strdup(from);
-        q->params[q->nparams++] = cd_strdup(to);
-        q->params[q->nparams++] = cd_asprintf("%u", lifecycle_stops(cmd->action));
-        q->write = true;
+    }
+    lifecycle_arrays(cmd->action, from, to);
+    q->write = true;
+    q->params[q->nparams++] = cd_strdup(rq->actor);
+    q->params[q->nparams++] = cd_strdup(from);
+    if (cmd->tail == TAIL_SPLIT) { /* the reference of the new complaint, and how long its acknowledgement is tried */
+        ref_new(ref);
+        q->params[q->nparams++] = cd_strdup(ref);
+        q->params[q->nparams++] = cd_asprintf("%lld", (long long)(c->notify_statutory_life_us / CD_SEC(1)));
         return;
     }
+    q->params[q->nparams++] = cd_strdup(to);
+    if (cmd->tail == TAIL_ACTION)
+        q->params[q->nparams++] = cd_asprintf("%u", lifecycle_stops(cmd->action));
 }
 
 int cases_prepare(const struct config *c, const struct request *rq, struct case_query *ret, struct reply *err)
@@ -262,7 +334,7 @@ int cases_prepare(const struct config *c, const struct request *rq, struct case_
         case_query_free(&q);
         return r;
     }
-    add_tail(cmd, rq, &q);
+    add_tail(cmd, c, rq, &q);
     *ret = q;
     return 0;
 }
@@ -340,6 +412,10 @@ void cases_finish(const struct request *rq, const char *const *rows, size_t nrow
     }
     if (strcmp(rq->verb, "LIST") == 0) {
         finish_list(rq, ret);
+        return;
+    }
+    if (strcmp(rq->verb, "ATTACHMENT") == 0 && !json_object_get(rq->args, "n")) {
+        ret->body = json_pack("{s:i}", "rows", (int)nrows);
         return;
     }
     ret->body = json_incref(json_array_get(ret->rows, 0));

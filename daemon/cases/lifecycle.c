@@ -24,6 +24,11 @@ static const struct {
     [ACTION_ACK] = {"ACK", STOP_ACK, {CASE_OPEN, CASE_OPEN, CASE_WAITING, NO, NO}},
     [ACTION_ASSIGN] = {"ASSIGN", STOP_ASSIGN, {CASE_OPEN, CASE_OPEN, CASE_WAITING, NO, NO}},
     [ACTION_RESOLVE] = {"RESOLVE", STOP_RESOLVE, {CASE_RESOLVED, CASE_RESOLVED, CASE_RESOLVED, NO, NO}},
+    /* Possible always: they mend where messages are, not what was done about them. */
+    [ACTION_MERGE] = {"MERGE",
+                      STOP_ACK | STOP_ASSIGN | STOP_REPLY | STOP_RESOLVE,
+                      {CASE_CLOSED, CASE_CLOSED, CASE_CLOSED, CASE_CLOSED, CASE_CLOSED}},
+    [ACTION_SPLIT] = {"SPLIT", 0, {CASE_NEW, CASE_OPEN, CASE_WAITING, CASE_RESOLVED, CASE_CLOSED}},
 };
 
 const char *case_status_name(enum case_status s)

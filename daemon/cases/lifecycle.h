@@ -8,7 +8,7 @@ const char *case_status_name(enum case_status s); /* as in complaints.status */
 int case_status_from_name(const char *s);         /* -1 */
 
 /* What a person does to a complaint; later actions are further rows of the table. */
-enum case_action { ACTION_ACK, ACTION_ASSIGN, ACTION_RESOLVE, ACTION_COUNT };
+enum case_action { ACTION_ACK, ACTION_ASSIGN, ACTION_RESOLVE, ACTION_MERGE, ACTION_SPLIT, ACTION_COUNT };
 const char *case_action_name(enum case_action a); /* the verb: "ACK" */
 
 /* The state after the action, or CD_ECONFLICT where it is not allowed. */

@@ -2,6 +2,7 @@
  * one thread writes. Whether the text is sound (one HELP and TYPE a name, buckets that only grow) is shown by a test that parses it. */
 #include "daemon/core/metrics.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum kind { COUNTER, GAUGE, COUNTER_US, GAUGE_US };
@@ -97,6 +98,34 @@ void metrics_certificate(size_t i, const char *file, int64_t not_after_s)
     cd_assert(i < METRICS_CERTIFICATES);
     certificates[i].file = file;
     certificates[i].not_after_s = not_after_s;
+}
+
+static struct {
+    char name[300];
+    bool up;
+    int64_t n[MR_COUNT];
+} relays[METRICS_RELAYS];
+
+void metrics_relay(size_t i, const char *name)
+{
+    cd_assert(i < METRICS_RELAYS);
+    if (name && strcmp(relays[i].name, name) == 0)
+        return;
+    memset(&relays[i], 0, sizeof relays[i]);
+    snprintf(relays[i].name, sizeof relays[i].name, "%s", name ? name : "");
+    relays[i].up = true;
+}
+
+void metrics_relay_up(size_t i, bool up)
+{
+    cd_assert(i < METRICS_RELAYS);
+    relays[i].up = up;
+}
+
+void metrics_relay_add(size_t i, enum metric_relay what)
+{
+    cd_assert(i < METRICS_RELAYS && what < MR_COUNT);
+    relays[i].n[what]++;
 }
 
 void metrics_name_instance(const char *name)
@@ -215,11 +244,32 @@ static void render_certificates(struct buf *out)
     }
 }
 
+static void render_relay_rows(struct buf *out, const char *name, const char *kind, const char *help, int what)
+{
+    head(out, name, kind, help);
+    for (size_t i = 0; i < METRICS_RELAYS; i++) {
+        if (!relays[i].name[0])
+            continue;
+        buf_printf(out, "%s{relay=\"", name);
+        put_label(out, relays[i].name);
+        buf_printf(out, "\"} %lld\n", what < 0 ? (long long)relays[i].up : (long long)relays[i].n[what]);
+    }
+}
+
+static void render_relays(struct buf *out)
+{
+    render_relay_rows(out, "complaintd_mail_relay_up", "gauge", "0 while a relay counts as down.", -1);
+    render_relay_rows(out, "complaintd_mail_relay_sessions_total", "counter", "Sessions in which a relay was reached.", MR_SESSIONS);
+    render_relay_rows(out, "complaintd_mail_relay_failures_total", "counter", "Sessions in which a relay could not be reached.", MR_FAILURES);
+    render_relay_rows(out, "complaintd_mail_relay_mails_total", "counter", "Mails that a relay took.", MR_MAILS);
+}
+
 void metrics_render(struct buf *out)
 {
     metrics_read_process();
     render_rows(out);
     render_certificates(out);
+    render_relays(out);
     render_histograms(out);
     render_intake(out);
     head(out, "complaintd_build_info", "gauge", "Version and name of this instance.");

@@ -38,6 +38,12 @@ void metrics_accepted(unsigned channel);
  * NULL takes the row away. */
 #define METRICS_CERTIFICATES 8
 void metrics_certificate(size_t i, const char *file, int64_t not_after_s);
+/* complaintd_mail_relay_*: the i-th relay, by its "host:port" (copied). NULL takes the rows away; another name begins at 0. */
+#define METRICS_RELAYS 8
+enum metric_relay { MR_SESSIONS, MR_FAILURES, MR_MAILS, MR_COUNT };
+void metrics_relay(size_t i, const char *name);
+void metrics_relay_up(size_t i, bool up);
+void metrics_relay_add(size_t i, enum metric_relay what);
 /* Label of complaintd_build_info: the instance's name in the configuration; borrowed. */
 void metrics_name_instance(const char *name);
 /* Brings the process_* gauges up to date; a figure that the system does not give keeps its value. */

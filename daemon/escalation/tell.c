@@ -1,10 +1,13 @@
-/* The people of a step. The policy is looked up by its name: a ladder that was changed since the complaint came in is followed as it
+/* The people of a step, and those of a mail that came back. The policy is looked up by its name: a ladder that was changed since the complaint came in is followed as it
  * stands now, level by level. */
 #include "daemon/escalation/tell.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "daemon/core/crypto.h"
+#include "daemon/core/uuid.h"
 
 #define TOLD_LIFE_US CD_HOUR(24)
 
@@ -70,6 +73,37 @@ size_t tell_step(const struct config *c, const struct tell_input *in, struct sto
                 if (!told_already(out, transports[t], to[t]))
                     add(c, in, *ret_step, name, transports[t], to[t], out);
             }
+    }
+    return ways;
+}
+
+/* The address is in the key as a digest: keys become Message-IDs, and what they name is read on the way. */
+size_t tell_undeliverable(const struct config *c, const struct uuid *complaint_id, const char *team, const char *address, const char *error,
+                          struct store_notes *out)
+{
+    const struct contact *who = config_contact(c, team);
+    const char *to[] = {who ? who->mail : "", who ? who->sms : "", who ? who->webhook : ""};
+    char id[UUID_TEXT_SIZE], hex[17];
+    uint8_t digest[SHA256_SIZE];
+    size_t ways = 0;
+    uuid_format(complaint_id, id);
+    sha256(address, strlen(address), digest);
+    hex_encode(digest, 8, hex);
+    for (size_t t = 0; t < ARRAY_LEN(to); t++) {
+        if (!to[t] || !to[t][0])
+            continue;
+        struct store_note *n = store_notes_add(out);
+        json_t *payload = json_pack("{s:s, s:s}", "address", address, "error", error);
+        n->purpose = "undeliverable";
+        n->class = "operational";
+        n->transport = transports[t];
+        n->recipient = cd_strdup(to[t]);
+        n->language = c->default_language;
+        n->payload = payload ? json_dumps(payload, JSON_COMPACT) : cd_strdup("{}");
+        n->life_us = TOLD_LIFE_US;
+        n->key = cd_asprintf("undeliverable.%s.%s.%s.%s", id, hex, team, transports[t]);
+        json_decref(payload);
+        ways++;
     }
     return ways;
 }

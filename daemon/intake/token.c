@@ -11,6 +11,7 @@
 #define REF_TEXT 12
 #define ID_TEXT 26
 #define HEAD 2 /* kind and key */
+#define MAX_FALSE 4 /* in a text: whoever writes more of them does it for the work that they make */
 
 static const char symbols[] = "0123456789abcdefghjkmnpqrstvwxyz";
 static struct token_key keys[TOKEN_MAX_KEYS];
@@ -158,6 +159,7 @@ static bool is_word(char c)
 int token_find(const char *text, struct token *ret)
 {
     int result = CD_ENOTFOUND;
+    unsigned wrong = 0;
     for (const char *p = text; p && *p;) {
         size_t n = 0;
         while (is_word(p[n]))
@@ -165,8 +167,11 @@ int token_find(const char *text, struct token *ret)
         int r = n ? token_read(p, n, ret) : CD_EINVAL;
         if (r == 0)
             return 0;
-        if (r == CD_EPERM)
+        if (r == CD_EPERM) {
             result = CD_EPERM;
+            if (++wrong == MAX_FALSE)
+                return result;
+        }
         p += n ? n : 1;
     }
     return result;

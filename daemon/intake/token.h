@@ -33,5 +33,5 @@ void token_notification(const struct uuid *id, char key, char out[TOKEN_TEXT_SIZ
 /* 0; CD_EINVAL: no token; CD_EPERM: one that no key of ours signed. */
 int token_read(const char *s, size_t n, struct token *ret) CD_MUSTUSE;
 /* The first token in a text, between characters that are no letters or digits, as in "care+TOKEN@example.com" or
- * "ack.TOKEN@example.com". 0; CD_EPERM: only false ones; CD_ENOTFOUND. NULL has none. */
+ * "ack.TOKEN@example.com". 0; CD_EPERM: only false ones, or four of them before it; CD_ENOTFOUND. NULL has none. */
 int token_find(const char *text, struct token *ret) CD_MUSTUSE;

@@ -10,8 +10,10 @@
 #include "daemon/core/err.h"
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
+#include "daemon/intake/token.h"
 #include "daemon/notify/render.h"
 #include "daemon/notify/retry.h"
+#include "daemon/notify/storm.h"
 #include "daemon/store/pg.h"
 
 #define NAME_US CD_SEC(20)          /* after the start: leases of a dead predecessor of the same name are asked for */
@@ -54,14 +56,17 @@ static const struct pg_stmt sql_claim = {
     "with due as materialized (select id from complaintd.notifications where state in ('pending', 'unknown')"
     "   and next_attempt_at <= complaintd.now() order by next_attempt_at limit $1::integer for update skip locked)"
     " update complaintd.notifications n set state = 'sending', attempts = n.attempts + 1, leased_by = $2,"
-    "   lease_until = clock_timestamp() + make_interval(secs => $3::double precision)"
+    "   lease_until = clock_timestamp() + make_interval(secs => $3::double precision),"
+    "   signed_with = case when n.attempts = 0 then $4 else n.signed_with end"
     " from due, complaintd.complaint c left join complaintd.messages m on m.id = c.id left join complaintd.timers t on t.complaint_id = c.id"
     " where n.id = due.id and c.id = n.complaint_id"
     " returning n.id, n.purpose, n.class, n.level, n.transport, n.recipient, n.language, n.payload, n.attempts, n.idempotency_key,"
     "   n.not_after <= complaintd.now(), c.ref, c.desk, c.customer_name, c.category, c.priority, c.team, c.status,"
     "   (extract(epoch from c.received_at) * 1000000)::bigint, (extract(epoch from t.first_response_due) * 1000000)::bigint,"
-    "   m.subject, left(m.body, 400), m.message_id, c.id, (extract(epoch from t.acknowledge_due) * 1000000)::bigint,"
-    "   (extract(epoch from t.resolve_due) * 1000000)::bigint"};
+    "   m.subject, case when n.purpose <> 'acknowledgement' and complaintd.scan_of(c) = 'quarantined'"
+    "     then '(quarantined: not shown outside the system)' else left(m.body, 400) end, m.message_id, c.id,"
+    "   (extract(epoch from t.acknowledge_due) * 1000000)::bigint,"
+    "   (extract(epoch from t.resolve_due) * 1000000)::bigint, n.signed_with, m.in_reply_to"};
 
 static const struct pg_stmt sql_record = {
     "record", "select complaintd.notification_outcome(u.id, $5, u.attempt, u.state, u.error, make_interval(secs => u.again / 1000000.0))"
@@ -92,7 +97,7 @@ static const struct pg_stmt sql_gauges = {
     "   where state in ('pending', 'unknown') and next_attempt_at <= complaintd.now() order by next_attempt_at limit 1),"
     " (select count(*) from (select from complaintd.pending limit 10000) p)"};
 
-static const struct pg_stmt *const statements[] = {&sql_claim, &sql_record, &sql_release, &sql_gauges, NULL};
+static const struct pg_stmt *const statements[] = {&sql_claim, &sql_record, &sql_release, &sql_gauges, &storm_stmt, NULL};
 
 static void arm(struct outbox *o, int64_t us)
 {
@@ -276,6 +281,7 @@ static void send_claim(struct outbox *o)
 {
     struct pg_params p;
     char secs[24];
+    const char key[] = {token_key_current(), '\0'};
     size_t room = o->cfg->notify_batch > o->nflights ? o->cfg->notify_batch - o->nflights : 0;
     if (!room)
         return;
@@ -284,6 +290,7 @@ static void send_claim(struct outbox *o)
     pg_param_int(&p, (int64_t)room);
     pg_param_text(&p, o->holder);
     pg_param_text(&p, secs);
+    pg_param_text(&p, key[0] ? key : NULL);
     o->claiming = true;
     o->more = false;
     pg_begin(o->pg, &o->claim, on_claimed);
@@ -342,6 +349,7 @@ static void on_gauges(struct pg_unit *u, enum pg_status s)
     metrics_set(M_OUTBOX_DUE, pg_i64(u->result[0], 0, 0, 0));
     metrics_set(M_OUTBOX_OLDEST_US, pg_i64(u->result[0], 0, 1, 0));
     metrics_set(M_PENDING, pg_i64(u->result[0], 0, 2, 0));
+    storm_take(o->cfg, u->result[1]);
 }
 
 static void send_gauges(struct outbox *o)
@@ -350,6 +358,7 @@ static void send_gauges(struct outbox *o)
     o->next_gauges_us = clock_mono_us() + GAUGES_EVERY_US;
     pg_begin(o->pg, &o->gauges, on_gauges);
     pg_step(o->pg, &sql_gauges, NULL);
+    storm_ask(o->cfg, o->pg);
     pg_send(o->pg);
 }
 

@@ -6,6 +6,7 @@
 
 #include "daemon/core/clock.h"
 #include "daemon/core/err.h"
+#include "daemon/intake/token.h"
 #include "daemon/notify/template.h"
 #include "daemon/store/pg.h"
 
@@ -79,6 +80,50 @@ static void webhook_json(const struct config *c, bool sandbox, const PGresult *r
     x->out.json = buf_str(&x->json);
 }
 
+/* The desk's address with the token as its tag, where the mail that comes to it is still the desk's; otherwise the address as it is. */
+static void reply_address(const struct config *c, const struct cfg_desk *desk, const char *token, struct buf *out)
+{
+    const char *address = config_desk_address(desk), *at = address ? strrchr(address, '@') : NULL;
+    if (!at)
+        return;
+    size_t local = (size_t)(at - address);
+    if (token[0] && c->mail_tag_separator && *c->mail_tag_separator && local + 1 + strlen(token) <= MAIL_LOCAL_MAX) {
+        buf_printf(out, "%.*s%c%s%s", (int)local, address, *c->mail_tag_separator, token, at);
+        if (config_desk_by_address(c, buf_str(out)) == desk)
+            return;
+        buf_reset(out);
+    }
+    buf_append_str(out, address);
+}
+
+/* What makes the mails of a complaint one thread in every reader, and brings the answers back to it: for the customer it hangs on the
+ * customer's own mail; for our people on a name of the complaint that no mail has, but all of theirs refer to. The token stands in the
+ * reply address and in the Message-ID; both stay the same when the mail is sent again (CC_SIGNED_WITH). */
+static void name_mail(const struct config *c, const struct cfg_desk *desk, const PGresult *r, int row, struct rendered *x)
+{
+    const char *key = pg_text(r, row, CC_SIGNED_WITH), *ref = pg_text(r, row, CC_REF), *answered = pg_text(r, row, CC_MESSAGE_ID);
+    char token[TOKEN_TEXT_SIZE] = "";
+    if (key && ref)
+        token_complaint(ref, key[0], token);
+    if (desk)
+        reply_address(c, desk, token, &x->reply_to);
+    x->out.reply_to = x->reply_to.len ? buf_str(&x->reply_to) : NULL;
+    if (token[0]) { /* without one the key alone makes the Message-ID */
+        buf_printf(&x->message_id, "%.150s.%s", or_empty(x->out.idempotency_key), token);
+        x->out.message_id = buf_str(&x->message_id);
+    }
+    if (!x->out.automatic) {
+        buf_printf(&x->root, "case.%s@%s", or_empty(pg_text(r, row, CC_COMPLAINT)), c->hostname);
+        answered = buf_str(&x->root);
+    } else if (answered && pg_text(r, row, CC_IN_REPLY_TO)) {
+        strlist_add(&x->references, pg_text(r, row, CC_IN_REPLY_TO));
+    }
+    x->out.in_reply_to = answered;
+    if (answered)
+        strlist_add(&x->references, answered);
+    x->out.references = &x->references;
+}
+
 static int text_message(const struct config *c, bool sandbox, const PGresult *r, int row, const json_t *payload, struct rendered *x,
                         const char **why)
 {
@@ -100,7 +145,8 @@ static int text_message(const struct config *c, bool sandbox, const PGresult *r,
         {"category", pg_text(r, row, CC_CATEGORY)}, {"priority", pg_text(r, row, CC_PRIORITY)}, {"team", pg_text(r, row, CC_TEAM)},
         {"level", pg_text(r, row, CC_LEVEL)},       {"desk", pg_text(r, row, CC_DESK)},        {"received", received},
         {"excerpt", pg_text(r, row, CC_EXCERPT)},   {"status", pg_text(r, row, CC_STATUS)},    {"deadline", deadline},
-        {"hostname", c->hostname},
+        {"hostname", c->hostname},                  {"address", json_string_value(json_object_get(payload, "address"))},
+        {"error", json_string_value(json_object_get(payload, "error"))},
     };
     bool mail = strcmp(transport, "mail") == 0;
     if (sandbox && mail) /* the SMS channel marks its texts itself */
@@ -110,11 +156,30 @@ static int text_message(const struct config *c, bool sandbox, const PGresult *r,
     template_render(t->text, false, vars, ARRAY_LEN(vars), &x->text);
     x->out.subject = buf_str(&x->subject);
     x->out.text = buf_str(&x->text);
+    x->out.language = t->language;
     if (desk && desk->from[0])
         x->out.from = desk->from;
-    if (mail && x->out.automatic && desk) /* answers to staff mail are not read yet */
-        x->out.reply_to = config_desk_address(desk);
+    if (mail)
+        name_mail(c, desk, r, row, x);
     return 0;
+}
+
+/* "care+TOKEN@example.com": what comes back to it names this notification. NULL where that cannot be: no address of the desk's own, no tags,
+ * no keys, too long a name; or no mail is taken in, so that nobody would read it. */
+static const char *signed_path(const struct config *c, const PGresult *r, int row, struct rendered *x)
+{
+    const struct cfg_desk *desk = config_desk(c, pg_text(r, row, CC_DESK));
+    const char *address = desk ? config_desk_address(desk) : NULL, *at = address ? strrchr(address, '@') : NULL;
+    const char *key = pg_text(r, row, CC_SIGNED_WITH);
+    char token[TOKEN_TEXT_SIZE];
+    token_notification(&x->out.id, key ? key[0] : '\0', token);
+    if (!at || !token[0] || !c->mail_tag_separator[0] || !config_takes_mail(c))
+        return NULL;
+    size_t local = (size_t)(at - address) + 1 + strlen(token);
+    if (local > MAIL_LOCAL_MAX || local + strlen(at) >= sizeof x->path)
+        return NULL;
+    snprintf(x->path, sizeof x->path, "%.*s%c%s%s", (int)(at - address), address, c->mail_tag_separator[0], token, at);
+    return x->path;
 }
 
 int render_row(const struct config *c, bool sandbox, const PGresult *r, int row, struct rendered *ret, const char **why)
@@ -126,19 +191,24 @@ int render_row(const struct config *c, bool sandbox, const PGresult *r, int row,
     buf_init(&ret->subject, CD_KIB(4));
     buf_init(&ret->text, TEXT_CAP);
     buf_init(&ret->json, TEXT_CAP);
+    buf_init(&ret->message_id, CD_KIB(1));
+    buf_init(&ret->reply_to, CD_KIB(1));
+    buf_init(&ret->root, CD_KIB(1));
     *why = NULL;
     ret->out.recipient = pg_text(r, row, CC_RECIPIENT);
     ret->out.idempotency_key = pg_text(r, row, CC_KEY);
     ret->out.desk = pg_text(r, row, CC_DESK);
     ret->out.sandbox = sandbox;
     ret->out.automatic = str_eq(pg_text(r, row, CC_PURPOSE), "acknowledgement");
-    if (ret->out.automatic)
-        ret->out.in_reply_to = pg_text(r, row, CC_MESSAGE_ID);
     if (transport < 0 || pg_uuid(r, row, CC_ID, &ret->out.id) < 0) {
         *why = "unknown transport";
         result = CD_EINVAL;
     } else {
         ret->out.transport = (enum transport)transport;
+        if (transport == TR_MAIL) {
+            ret->out.envelope_from = signed_path(c, r, row, ret);
+            ret->out.hops = (unsigned)json_integer_value(json_object_get(payload, "hops")) + 1;
+        }
         if (transport == TR_WEBHOOK)
             webhook_json(c, sandbox, r, row, payload, ret);
         else
@@ -153,4 +223,8 @@ void rendered_free(struct rendered *r)
     buf_free(&r->subject);
     buf_free(&r->text);
     buf_free(&r->json);
+    buf_free(&r->message_id);
+    buf_free(&r->reply_to);
+    buf_free(&r->root);
+    strlist_free(&r->references);
 }

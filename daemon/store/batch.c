@@ -39,7 +39,10 @@ static void kick(struct batch *b);
 static size_t item_bytes(const struct store_item *it)
 {
     size_t n = it->env->raw.len + 1500;
-    return it->rec && it->rec->text ? n + strlen(it->rec->text) : n;
+    const char *texts[] = {it->rec ? it->rec->text : NULL, it->rec ? it->rec->text_new : NULL, it->rec ? it->rec->text_quoted : NULL};
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        n += texts[i] ? strlen(texts[i]) : 0;
+    return n;
 }
 
 static struct run *next_run(struct batch *b)
@@ -54,6 +57,7 @@ static struct run *next_run(struct batch *b)
         return NULL;
     r = cd_alloc(sizeof *r);
     r->batch = b;
+    r->cfg = b->cfg;
     r->kind = run_kind_of(first);
     size_t bytes = 0, max = first->alone ? 1 : CD_MIN(b->cfg->database_batch_rows, (uint64_t)RUN_MAX);
     while ((it = TAILQ_FIRST(&b->waiting)) && run_kind_of(it) == r->kind && r->n < max && (r->n == 0 || !it->alone) &&
@@ -160,6 +164,7 @@ static void split(struct run *r)
     struct run *second = cd_alloc(sizeof *second);
     size_t half = r->n / 2;
     second->batch = b;
+    second->cfg = r->cfg;
     second->kind = r->kind;
     second->sent_us = r->sent_us;
     second->n = r->n - half;

@@ -5,12 +5,14 @@
 
 void store_item_clear(struct store_item *it)
 {
-    char **owned[] = {&it->policy_version, &it->tags, &it->desks, &it->decision, &it->event, &it->handle, &it->steps, &it->recipients, &it->attachments};
+    char **owned[] = {&it->policy_version, &it->tags, &it->desks, &it->decision, &it->event, &it->handle, &it->steps, &it->recipients, &it->attachments,
+                      &it->bounce, &it->answered, &it->scan_detail};
     for (size_t i = 0; i < ARRAY_LEN(owned); i++) {
         free(*owned[i]);
         *owned[i] = NULL;
     }
     store_notes_free(&it->notes);
+    store_notes_free(&it->tasks);
 }
 
 struct store_note *store_notes_add(struct store_notes *l)

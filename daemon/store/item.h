@@ -80,7 +80,20 @@ struct store_item {
     struct store_notes notes; /* the acknowledgement, and what those steps tell; owned */
     /* the recipients of the message as an array literal, owned */
     char *recipients;
+    /* a report about a notification of ours */
+    struct uuid bounce_of;    /* nil: none */
+    char *bounce;             /* JSON, owned: final, hard, status, reason, error (schema: bounce_received) */
+    struct store_notes tasks; /* told to people once for the complaint and the address; owned */
+    int64_t task_delay_us;
+    bool automatic;           /* counts for the breaker */
+    /* addresses */
+    char *answered;           /* "mail:…" of a known customer who is answered automatically, owned; NULL: none */
+    bool reached;             /* `handle` is marked as unreachable, and wrote: the mark goes */
     char *attachments;        /* JSON array, owned; NULL: none */
+    /* what checkers said of it (daemon/scan); NULL: nobody was asked */
+    const char *scan;         /* "clean", "unscanned", … */
+    char *scan_detail;        /* JSON, owned */
+    int64_t rescan_us;        /* it is checked again so much later; 0: not */
     /* the store's */
     bool duplicate;
     unsigned attempts;

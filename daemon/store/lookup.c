@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "daemon/core/clock.h"
+#include "daemon/core/metrics.h"
 #include "daemon/store/pg.h"
 
 #define MAX_REQUESTS 200
@@ -13,7 +14,7 @@
 
 TAILQ_HEAD(request_list, lookup_request);
 
-enum asked_for { ASKED_RECEIPTS, ASKED_CUSTOMERS, ASKED_KEYS, ASKED_REFS, ASKED_IDS, ASKED_THREADS, ASKED_COUNT };
+enum asked_for { ASKED_RECEIPTS, ASKED_CUSTOMERS, ASKED_KEYS, ASKED_REFS, ASKED_IDS, ASKED_THREADS, ASKED_TOLD, ASKED_TOLD_KEYS, ASKED_COUNT };
 
 struct round {
     struct pg_unit unit;
@@ -35,17 +36,17 @@ static const struct pg_stmt sql_receipts = {
     "receipts", "select encode(ukey, 'hex'), id, outcome = 'pending' from complaintd.receipts where ukey = any($1::bytea[])"};
 
 static const struct pg_stmt sql_customers = {
-    "customers", "select h.handle, c.id, to_json(c.flags), c.language from complaintd.customer_handles h"
-                 " join complaintd.customers c on c.id = h.customer_id where h.handle = any($1::text[])"};
+    "customers", "select h.handle, c.id, to_json(c.flags), c.language, a.state, a.status, (a.answers * 1000)::bigint,"
+                 "  (extract(epoch from least(complaintd.now() - a.answered_at, interval '2 days')) * 1000000)::bigint"
+                 " from complaintd.customer_handles h join complaintd.customers c on c.id = h.customer_id"
+                 " left join complaintd.addresses a on a.address = h.handle where h.handle = any($1::text[])"};
 
-#define CANDIDATE_COLUMNS                                                                                                                  \
-    "c.id, c.ref, c.status = 'closed', (extract(epoch from c.closed_at) * 1000000)::bigint,"                                               \
-    " complaintd.participants(c)"
+#define CANDIDATE_COLUMNS "c.id, c.ref, c.status, (extract(epoch from c.closed_at) * 1000000)::bigint, complaintd.thread_state(c)"
 
 /* Most mails begin a thread: whether a key is known is asked for all of them, whose complaint it is only for those that have one. */
 static const struct pg_stmt sql_keys = {"keys", "select encode(key, 'hex') from complaintd.thread_keys where key = any($1::bytea[])"};
 
-/* A row a complaint with all the keys that lead to it: who takes part in one may be long to say. */
+/* A row a complaint with all the keys that lead to it: who takes part in one may be long to say. What was merged into another leads there. */
 static const struct pg_stmt sql_threads = {
     "threads", "select f.keys, " CANDIDATE_COLUMNS " from (select coalesce(o.merged_into, o.id) as id, string_agg(encode(k.key, 'hex'), '') as keys"
                "   from complaintd.thread_keys k join complaintd.complaint o on o.id = k.complaint_id"
@@ -61,28 +62,52 @@ static const struct pg_stmt sql_refs = {
 static const struct pg_stmt sql_ids = {"ids", "select f.id, " CANDIDATE_COLUMNS " from complaintd.complaint f"
                                               " join complaintd.complaint c on c.id = coalesce(f.merged_into, f.id) where f.id = any($1::uuid[])"};
 
-static const struct pg_stmt *const statements[] = {&sql_receipts, &sql_customers, &sql_keys, &sql_refs, &sql_ids, &sql_threads, NULL}; /* by asked_for */
+/* What automatic mails speak of; by the id in a token, or by a key of ours, which says whose complaint it is. */
+#define TOLD_COLUMNS "n.id, c.id, c.ref, n.purpose, n.recipient, c.team"
+#define TOLD_COMPLAINT " join complaintd.complaint o on o.id = n.complaint_id join complaintd.complaint c on c.id = coalesce(o.merged_into, o.id)"
+
+static const struct pg_stmt sql_told = {
+    "told", "select n.id, " TOLD_COLUMNS " from complaintd.notifications n" TOLD_COMPLAINT " where n.id = any($1::uuid[])"};
+
+static const struct pg_stmt sql_told_keys = {
+    "told_keys", "select k.key, " TOLD_COLUMNS " from unnest($1::text[]) as k(key) join complaintd.notifications n"
+                 " on n.complaint_id = split_part(k.key, '.', 2)::uuid and n.idempotency_key = k.key" TOLD_COMPLAINT};
+
+static const struct pg_stmt *const statements[] = {&sql_receipts, &sql_customers, &sql_keys, &sql_refs, &sql_ids, &sql_threads, &sql_told,
+                                                   &sql_told_keys, NULL}; /* by asked_for */
 
 void lookup_clear(struct lookup_request *q)
 {
     strlist_free(&q->customer_flags);
     free(q->customer_language);
     q->customer_language = NULL;
+    free(q->address_state);
+    free(q->address_status);
+    q->address_state = q->address_status = NULL;
+    q->answers = 0;
+    free(q->told.purpose);
+    free(q->told.recipient);
+    free(q->told.team);
+    q->told = (struct lookup_notification){0};
     for (size_t i = 0; i < q->ncandidates; i++)
-        strlist_free(&q->candidates[i].participants);
+        thread_candidate_clear(&q->candidates[i]);
     q->ncandidates = 0;
     q->customer_found = q->receipt_found = q->in_thread = q->threads_asked = false;
     memset(q->key_known, 0, sizeof q->key_known);
 }
 
-static void add_strings(struct strlist *l, const char *json)
+static void add_strings(struct strlist *l, const json_t *a)
 {
-    json_t *a = json ? json_loads(json, 0, NULL) : NULL, *s;
+    json_t *s;
     size_t i;
     json_array_foreach(a, i, s)
         if (json_is_string(s))
             strlist_add(l, json_string_value(s));
-    json_decref(a);
+}
+
+static json_t *read_json(const char *text)
+{
+    return text ? json_loads(text, 0, NULL) : NULL;
 }
 
 static void take_receipts(struct round *r, const PGresult *res)
@@ -111,8 +136,14 @@ static void take_customers(struct round *r, const PGresult *res)
             if (q->customer_found || !str_eq(q->handle, PQgetvalue(res, row, 0)) || pg_uuid(res, row, 1, &q->customer_id) < 0)
                 continue;
             q->customer_found = true;
-            add_strings(&q->customer_flags, pg_text(res, row, 2));
+            json_t *flags = read_json(pg_text(res, row, 2));
+            add_strings(&q->customer_flags, flags);
+            json_decref(flags);
             q->customer_language = cd_strdup(pg_text(res, row, 3));
+            q->address_state = cd_strdup(pg_text(res, row, 4));
+            q->address_status = cd_strdup(pg_text(res, row, 5));
+            q->answers = pg_i64(res, row, 6, 0);
+            q->answered_ago_us = pg_i64(res, row, 7, CD_HOUR(48));
         }
 }
 
@@ -126,28 +157,44 @@ static struct thread_candidate *weakest(struct lookup_request *q, enum thread_ev
     return w;
 }
 
-static void add_candidate(struct lookup_request *q, enum thread_evidence e, const PGresult *res, int row)
+static void fill_candidate(struct thread_candidate *c, enum thread_evidence e, const PGresult *res, int row)
+{
+    const char *status = pg_text(res, row, 3);
+    json_t *state = read_json(pg_text(res, row, 5));
+    c->evidence = e;
+    snprintf(c->ref, sizeof c->ref, "%s", pg_text(res, row, 2));
+    c->closed = str_eq(status, "closed");
+    c->done = c->closed || str_eq(status, "resolved");
+    c->closed_at_us = pg_i64(res, row, 4, 0);
+    c->last_us = json_integer_value(json_object_get(state, "last"));
+    add_strings(&c->participants, json_object_get(state, "who"));
+    add_strings(&c->subjects, json_object_get(state, "subjects"));
+    json_decref(state);
+}
+
+/* NULL: there is no room for it among stronger ones. */
+static struct thread_candidate *add_candidate(struct lookup_request *q, enum thread_evidence e, const PGresult *res, int row)
 {
     struct uuid id;
     struct thread_candidate *c = NULL;
     if (pg_uuid(res, row, 1, &id) < 0)
-        return;
+        return NULL;
     for (size_t i = 0; i < q->ncandidates; i++)
         if (uuid_equal(&q->candidates[i].complaint_id, &id)) {
             q->candidates[i].evidence = CD_MIN(q->candidates[i].evidence, e); /* the order of the enum is that of strength */
-            return;
+            return &q->candidates[i];
         }
-    if (q->ncandidates < LOOKUP_MAX_CANDIDATES)
+    if (q->ncandidates < LOOKUP_MAX_CANDIDATES) {
         c = &q->candidates[q->ncandidates++];
-    else if ((c = weakest(q, e)))
-        strlist_free(&c->participants);
-    else
-        return;
-    *c = (struct thread_candidate){.evidence = e, .complaint_id = id};
-    snprintf(c->ref, sizeof c->ref, "%s", pg_text(res, row, 2));
-    c->closed = str_eq(pg_text(res, row, 3), "t");
-    c->closed_at_us = pg_i64(res, row, 4, 0);
-    add_strings(&c->participants, pg_text(res, row, 5));
+    } else {
+        metrics_inc(M_THREAD_CANDIDATES);
+        if (!(c = weakest(q, e)))
+            return NULL;
+        thread_candidate_clear(c);
+    }
+    *c = (struct thread_candidate){.complaint_id = id};
+    fill_candidate(c, e, res, row);
+    return c;
 }
 
 struct asked {
@@ -236,9 +283,12 @@ static void take_refs(struct round *r, const PGresult *res)
 {
     for (int row = 0; row < PQntuples(res); row++)
         for (size_t i = 0; i < r->n; i++)
-            for (size_t k = 0; k < r->q[i]->nrefs; k++)
-                if (str_eq(r->q[i]->refs[k], PQgetvalue(res, row, 0)))
-                    add_candidate(r->q[i], TE_REFERENCE_NUMBER, res, row);
+            for (size_t k = 0; k < r->q[i]->nrefs; k++) {
+                const struct lookup_ref *ref = &r->q[i]->refs[k];
+                struct thread_candidate *c = str_eq(ref->ref, PQgetvalue(res, row, 0)) ? add_candidate(r->q[i], ref->evidence, res, row) : NULL;
+                if (c && ref->in_subject)
+                    c->named = true;
+            }
 }
 
 static void take_ids(struct round *r, const PGresult *res)
@@ -254,13 +304,45 @@ static void take_ids(struct round *r, const PGresult *res)
     }
 }
 
+static void take_notification(struct lookup_request *q, const PGresult *res, int row)
+{
+    struct lookup_notification *t = &q->told;
+    const char *ref = pg_text(res, row, 3);
+    if (t->found || pg_uuid(res, row, 1, &t->id) < 0 || pg_uuid(res, row, 2, &t->complaint_id) < 0)
+        return;
+    t->found = true;
+    snprintf(t->ref, sizeof t->ref, "%s", ref ? ref : "");
+    t->purpose = cd_strdup(pg_text(res, row, 4));
+    t->recipient = cd_strdup(pg_text(res, row, 5));
+    t->team = cd_strdup(pg_text(res, row, 6));
+}
+
+static void take_told(struct round *r, const PGresult *res)
+{
+    for (int row = 0; row < PQntuples(res); row++) {
+        struct uuid id;
+        for (size_t i = 0; pg_uuid(res, row, 0, &id) == 0 && i < r->n; i++)
+            if (r->q[i]->told_id && uuid_equal(r->q[i]->told_id, &id))
+                take_notification(r->q[i], res, row);
+    }
+}
+
+static void take_told_keys(struct round *r, const PGresult *res)
+{
+    for (int row = 0; row < PQntuples(res); row++)
+        for (size_t i = 0; i < r->n; i++)
+            if (str_eq(r->q[i]->told_key, PQgetvalue(res, row, 0)))
+                take_notification(r->q[i], res, row);
+}
+
 static void kick(struct lookup *l);
 
 static void on_unit(struct pg_unit *u, enum pg_status s)
 {
     struct round *r = (struct round *)u;
     struct lookup *l = r->l;
-    static void (*const take[])(struct round *, const PGresult *) = {take_receipts, take_customers, take_keys, take_refs, take_ids, take_threads};
+    static void (*const take[])(struct round *, const PGresult *) = {take_receipts, take_customers, take_keys, take_refs, take_ids, take_threads,
+                                                               take_told, take_told_keys};
     for (size_t i = 0; s == PG_OK && i < ASKED_COUNT; i++)
         if (r->at[i] >= 0)
             take[i](r, u->result[r->at[i]]);
@@ -279,7 +361,7 @@ static void on_unit(struct pg_unit *u, enum pg_status s)
 
 static void send_round(struct lookup *l, struct round *r)
 {
-    static const enum pg_oid types[ASKED_COUNT] = {PG_BYTEA, PG_TEXT, PG_BYTEA, PG_TEXT, PG_UUID, PG_BYTEA};
+    static const enum pg_oid types[ASKED_COUNT] = {PG_BYTEA, PG_TEXT, PG_BYTEA, PG_TEXT, PG_UUID, PG_BYTEA, PG_UUID, PG_TEXT};
     struct pg_params p[ASKED_COUNT];
     int steps = 0;
     for (size_t i = 0; i < ASKED_COUNT; i++) {
@@ -299,9 +381,13 @@ static void send_round(struct lookup *l, struct round *r)
         for (size_t j = 0; j < q->nkeys; j++)
             pg_el_bytes(&p[ASKED_KEYS], q->keys[j], LEDGER_KEY_SIZE);
         for (size_t j = 0; j < q->nrefs; j++)
-            pg_el_text(&p[ASKED_REFS], q->refs[j]);
+            pg_el_text(&p[ASKED_REFS], q->refs[j].ref);
         for (size_t j = 0; j < q->nids; j++)
             pg_el_uuid(&p[ASKED_IDS], &q->ids[j]);
+        if (q->told_id)
+            pg_el_uuid(&p[ASKED_TOLD], q->told_id);
+        if (q->told_key)
+            pg_el_text(&p[ASKED_TOLD_KEYS], q->told_key);
     }
     pg_begin(l->pg, &r->unit, on_unit);
     for (size_t i = 0; i < ASKED_COUNT; i++) {

@@ -9,6 +9,21 @@
 
 #define LOOKUP_MAX_CANDIDATES 8
 #define LOOKUP_MAX_KEYS 66
+
+/* A notification of ours that an automatic mail speaks of. Texts are owned. */
+struct lookup_notification {
+    bool found;
+    struct uuid id, complaint_id; /* the complaint that it leads to now */
+    char ref[REF_TEXT_SIZE];
+    char *purpose, *recipient, *team;
+};
+
+/* A reference that somebody wrote or that a token holds. */
+struct lookup_ref {
+    char ref[REF_TEXT_SIZE];
+    enum thread_evidence evidence;
+    bool in_subject;
+};
 struct lookup_request {
     TAILQ_ENTRY(lookup_request) entry;
     void (*done)(struct lookup_request *q, bool ok); /* once, never from inside lookup_put */
@@ -18,10 +33,12 @@ struct lookup_request {
     const uint8_t (*keys)[LEDGER_KEY_SIZE];
     const enum thread_evidence *key_evidence;
     size_t nkeys;
-    const char (*refs)[REF_TEXT_SIZE];
+    const struct lookup_ref *refs;
     size_t nrefs;
     const struct uuid *ids; /* of complaints whose messages of ours are answered */
     size_t nids;
+    const struct uuid *told_id; /* of a notification, or NULL */
+    const char *told_key;       /* of one whose idempotency key is WORD.COMPLAINT…, or NULL */
     /* found; freed by lookup_clear */
     bool in_thread, threads_asked; /* private */
     bool receipt_found;
@@ -31,6 +48,9 @@ struct lookup_request {
     struct uuid customer_id;
     struct strlist customer_flags;
     char *customer_language;
+    char *address_state, *address_status; /* of `handle`, when mail to it came back (schema: addresses); NULL otherwise */
+    int64_t answers, answered_ago_us;     /* automatic answers that it got, in thousandths, as of so long ago */
+    struct lookup_notification told;
     bool key_known[LOOKUP_MAX_KEYS]; /* keys[i] belongs to a complaint already */
     struct thread_candidate candidates[LOOKUP_MAX_CANDIDATES]; /* each complaint once, with its strongest evidence */
     size_t ncandidates;

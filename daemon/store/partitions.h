@@ -1,5 +1,5 @@
 #pragma once
-/* Partitions of messages and events, made before they are needed (schema/0001_base.sql, make_partitions): at start and once an hour,
+/* Partitions of messages and events, made before they are needed (make_partitions in schema): at start and once an hour,
  * on a connection that is open only for that. What stands in a default partition is an alarm: event, gauge. */
 #include <event2/event.h>
 

@@ -2,8 +2,11 @@
  * what only some items have. Parameters are built, copied to the connection's buffer and freed one statement at a time. */
 #include "daemon/store/run.h"
 
+#include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "config/config.h"
 #include "daemon/store/batch_sql.h"
 #include "daemon/store/tables.h"
 
@@ -32,9 +35,29 @@ static bool is_new(const struct store_item *it)
     return it->is_new;
 }
 
+static bool is_bounce(const struct store_item *it)
+{
+    return !uuid_is_nil(&it->bounce_of);
+}
+
 static bool is_attached(const struct store_item *it)
 {
-    return !it->is_new && !uuid_is_nil(&it->complaint_id);
+    return !it->is_new && !uuid_is_nil(&it->complaint_id) && !is_bounce(it);
+}
+
+static bool is_automatic(const struct store_item *it)
+{
+    return it->automatic;
+}
+
+static bool is_answered(const struct store_item *it)
+{
+    return it->answered != NULL;
+}
+
+static bool is_reached(const struct store_item *it)
+{
+    return it->reached;
 }
 
 static bool has_new_handle(const struct store_item *it)
@@ -45,6 +68,11 @@ static bool has_new_handle(const struct store_item *it)
 static bool has_attachments(const struct store_item *it)
 {
     return it->attachments != NULL;
+}
+
+static bool has_scan(const struct store_item *it)
+{
+    return it->scan != NULL;
 }
 
 static bool has_links(const struct store_item *it)
@@ -182,6 +210,80 @@ static void step_attach(struct pg *pg, const struct run *r, struct pg_params *p)
     pg_step(pg, &batch_sql_attach, p);
 }
 
+/* ---- what comes back ---- */
+
+static char *tasks_json(const struct store_notes *l)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < l->n; i++) {
+        const struct store_note *n = &l->v[i];
+        char id[UUID_TEXT_SIZE];
+        uuid_format(&n->id, id);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:s}", "id", id, "purpose", n->purpose, "class", n->class,
+                                              "transport", n->transport, "recipient", n->recipient, "language", n->language, "payload",
+                                              json_loads(n->payload, 0, NULL), "life", (json_int_t)(n->life_us / CD_SEC(1)), "key", n->key));
+    }
+    char *text = json_dumps(list, JSON_COMPACT);
+    json_decref(list);
+    return text;
+}
+
+static void step_bounces(struct pg *pg, const struct run *r, struct pg_params *p)
+{
+    const struct store_item *it;
+#define COLUMN(type, add)                                                                                                                  \
+    pg_array_begin(p, type);                                                                                                               \
+    EACH(r, it, is_bounce) add;                                                                                                            \
+    pg_array_end(p);
+    COLUMN(PG_UUID, pg_el_uuid(p, &it->bounce_of))
+    COLUMN(PG_UUID, pg_el_uuid(p, &it->complaint_id))
+    COLUMN(PG_UUID, pg_el_uuid(p, &it->env->id))
+    COLUMN(PG_TIMESTAMPTZ, pg_el_time(p, it->env->received_at_us))
+    COLUMN(PG_TEXT, pg_el_text(p, it->actor))
+    COLUMN(PG_TEXT, pg_el_text(p, it->event_kind))
+    COLUMN(PG_TEXT, pg_el_text(p, it->event))
+    COLUMN(PG_TEXT, pg_el_text(p, it->bounce))
+    pg_array_begin(p, PG_TEXT);
+    EACH(r, it, is_bounce) {
+        char *tasks = tasks_json(&it->tasks);
+        pg_el_text(p, tasks);
+        free(tasks);
+    }
+    pg_array_end(p);
+    COLUMN(PG_INT4, pg_el_int4(p, (int32_t)(it->task_delay_us / 1000)))
+#undef COLUMN
+    pg_step(pg, &batch_sql_bounces, p);
+}
+
+static void step_automatic(struct pg *pg, const struct run *r, struct pg_params *p)
+{
+    char secs[32];
+    snprintf(secs, sizeof secs, "%.3f", (double)r->cfg->loops_storm_window_us / 1e6);
+    pg_param_int(p, (int64_t)count_if(r, is_automatic));
+    pg_param_int(p, (int64_t)r->cfg->loops_storm_mails);
+    pg_param_text(p, secs);
+    pg_step(pg, &batch_sql_automatic, p);
+}
+
+static void step_answered(struct pg *pg, const struct run *r, struct pg_params *p)
+{
+    const struct store_item *it;
+    pg_array_begin(p, PG_TEXT);
+    EACH(r, it, is_answered) pg_el_text(p, it->answered);
+    pg_array_end(p);
+    pg_param_int(p, (int64_t)r->cfg->loops_answers_per_address);
+    pg_step(pg, &batch_sql_answered, p);
+}
+
+static void step_reached(struct pg *pg, const struct run *r, struct pg_params *p)
+{
+    const struct store_item *it;
+    pg_array_begin(p, PG_TEXT);
+    EACH(r, it, is_reached) pg_el_text(p, it->handle);
+    pg_array_end(p);
+    pg_step(pg, &batch_sql_reached, p);
+}
+
 static void step_attachments(struct pg *pg, const struct run *r, struct pg_params *p)
 {
     const struct store_item *it;
@@ -263,13 +365,18 @@ static void write_store(const struct run *r, struct pg *pg)
     insert_customers(r, pg);
     insert_all(r, pg, TABLE_KEYS, is_any, key_count, by_key);
     insert_all(r, pg, TABLE_COMPLAINT, is_new, NULL, NULL);
-    insert_all(r, pg, TABLE_MESSAGES, is_any, NULL, NULL);
+    insert_all(r, pg, TABLE_MESSAGE, is_any, NULL, NULL);
+    insert_all(r, pg, TABLE_SCANS, has_scan, NULL, NULL);
     insert_all(r, pg, TABLE_EVENT, is_new, NULL, NULL);
     insert_all(r, pg, TABLE_TIMERS, is_new, NULL, NULL);
     insert_all(r, pg, TABLE_NOTIFICATIONS, is_any, note_count, NULL);
+    step(pg, r, is_answered, step_answered);
+    step(pg, r, is_reached, step_reached);
+    step(pg, r, is_bounce, step_bounces);
     step(pg, r, is_attached, step_attach);
     step(pg, r, has_attachments, step_attachments);
     step(pg, r, has_links, step_links);
+    step(pg, r, is_automatic, step_automatic); /* last: all instances wait for this row */
 }
 
 void run_write(const struct run *r, struct pg *pg)

@@ -16,6 +16,7 @@ struct run {
     TAILQ_ENTRY(run) entry;
     struct pg_unit unit;
     struct batch *batch;
+    const struct config *cfg; /* borrowed */
     struct store_item *items[RUN_MAX];
     size_t n;
     enum run_kind kind;

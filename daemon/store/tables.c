@@ -57,10 +57,23 @@ GETTER(sender) { pg_el_text(p, it->rec->email ? it->rec->email : it->rec->phone 
 GETTER(recipients) { pg_el_text(p, it->recipients); }
 GETTER(subject) { pg_el_text(p, it->rec->subject); }
 GETTER(body) { pg_el_text(p, it->rec->text); }
+GETTER(text_new) { pg_el_text(p, it->rec->text_new); } /* NULL where it is the body, as the view `messages` knows */
+GETTER(text_quoted) { pg_el_text(p, it->rec->text_quoted); }
 GETTER(message_id) { pg_el_text(p, it->rec->message_id); }
 GETTER(in_reply_to) { pg_el_text(p, it->rec->in_reply_to); }
 GETTER(sent_at) { pg_el_time(p, it->rec->sent_at_us); }
+GETTER(charset_note) { pg_el_text(p, it->rec->charset_note); }
+GETTER(security) { pg_el_text(p, it->rec->security); }
 GETTER(raw) { pg_el_bytes(p, it->env->raw.data, it->env->raw.len); }
+GETTER(scan) { pg_el_text(p, it->scan); }
+GETTER(scan_detail) { pg_el_text(p, it->scan_detail); }
+GETTER(rescan_ms)
+{
+    if (it->rescan_us)
+        pg_el_int4(p, (int32_t)(it->rescan_us / CD_MSEC(1)));
+    else
+        pg_el_null(p);
+}
 GETTER(acknowledge_due) { pg_el_time(p, it->due_us[0]); }
 GETTER(first_response_due) { pg_el_time(p, it->due_us[1]); }
 GETTER(resolve_due) { pg_el_time(p, it->due_us[2]); }
@@ -119,11 +132,16 @@ static const struct column complaint[] = {
     COL(customer_email, TEXT, customer_email), COL(customer_phone, TEXT, customer_phone), COL(received_at, TIMESTAMPTZ, received_at),
     COL(escalation_level, INT4, told_level), COL(degraded, BOOL, degraded), COL(decision, TEXT, decision),
 };
-static const struct column messages[] = {
+static const struct column message[] = {
     COL(id, UUID, id), COL(complaint_id, UUID, complaint_id), COL(channel, TEXT, channel), COL(desk, TEXT, first_desk), COL(class, TEXT, class),
     COL(sender, TEXT, sender), EXPR(recipients, "recipients::text[]", TEXT, recipients), COL(subject, TEXT, subject), COL(body, TEXT, body),
-    COL(message_id, TEXT, message_id), COL(in_reply_to, TEXT, in_reply_to), COL(received_at, TIMESTAMPTZ, received_at),
-    COL(sent_at, TIMESTAMPTZ, sent_at), COL(raw, BYTEA, raw), COL(digest, BYTEA, digest),
+    COL(text_new, TEXT, text_new), COL(text_quoted, TEXT, text_quoted), COL(message_id, TEXT, message_id), COL(in_reply_to, TEXT, in_reply_to),
+    COL(received_at, TIMESTAMPTZ, received_at), COL(sent_at, TIMESTAMPTZ, sent_at), COL(raw, BYTEA, raw), COL(digest, BYTEA, digest),
+    COL(charset_note, TEXT, charset_note), COL(security, TEXT, security),
+};
+static const struct column scans[] = {
+    COL(message_id, UUID, id), COL(verdict, TEXT, scan), COL(detail, TEXT, scan_detail), COL(scanned_at, TIMESTAMPTZ, received_at),
+    EXPR(next_attempt_at, "clock_timestamp() + next_attempt_at * interval '1 millisecond'", INT4, rescan_ms),
 };
 static const struct column event[] = {
     COL(id, UUID, id), COL(complaint_id, UUID, id), CONSTANT(seq, "1"), COL(at, TIMESTAMPTZ, received_at), COL(actor, TEXT, actor),
@@ -155,7 +173,8 @@ static const struct table_spec {
     TABLE(TABLE_CUSTOMERS, customers, "customers"),
     TABLE(TABLE_KEYS, thread_keys, "thread_keys"),
     TABLE(TABLE_COMPLAINT, complaint, "complaint"),
-    TABLE(TABLE_MESSAGES, messages, "messages"),
+    TABLE(TABLE_MESSAGE, message, "message"),
+    TABLE(TABLE_SCANS, scans, "scans"),
     TABLE(TABLE_EVENT, event, "event"),
     TABLE(TABLE_TIMERS, timers, "timers"),
     TABLE(TABLE_NOTIFICATIONS, notifications, "notifications"),

@@ -20,7 +20,8 @@ struct matcher;
 /* From the serialized form; CD_EINVAL when it is not one of this version and CPU. */
 int matcher_new(const void *p, size_t n, struct matcher **ret) CD_MUSTUSE;
 void matcher_free(struct matcher **m);
-/* Adds the hits in subject and text to the record, each pattern once a field. At most match_bytes of the text are looked at. */
+/* Adds the hits in subject and text to the record, each pattern once a field. Of a text that was separated, what is new is matched and
+ * what is quoted is not. At most match_bytes of the text are looked at. */
 void matcher_run(struct matcher *m, struct record *r, size_t match_bytes);
 /* The folded form, UTF-8, free it. */
 CD_MUSTUSE char *match_fold(const char *s, size_t n, size_t *ret_n);

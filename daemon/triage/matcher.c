@@ -207,6 +207,7 @@ void matcher_run(struct matcher *m, struct record *r, size_t match_bytes)
 {
     if (r->subject)
         scan_field(m, r, MF_SUBJECT, r->subject, match_bytes);
-    if (r->text)
-        scan_field(m, r, MF_TEXT, r->text, match_bytes);
+    const char *text = r->text_new ? r->text_new : r->text; /* what is quoted was matched when it was written */
+    if (text)
+        scan_field(m, r, MF_TEXT, text, match_bytes);
 }

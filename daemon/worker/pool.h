@@ -48,7 +48,7 @@ struct process {
     size_t sent;                /* bytes of its frame that have left */
     bool send_blocked;
     struct buf in;
-    int64_t started_us, head_since_us; /* monotonic */
+    int64_t started_us, head_since_us, clock_since_us; /* monotonic; the last: what the deadline counts from */
     int64_t backoff_us, reap_wait_us;
     bool useful; /* has finished a job */
     bool timed_out;

@@ -67,13 +67,15 @@ static bool take_frame(struct process *p, const struct frame_header *h, const ui
     if (!j || (h->flags & ~FRAME_MORE))
         return false;
     if (h->flags & FRAME_MORE) {
+        if (p->pool->o.deadline_a_part && j == TAILQ_FIRST(&p->jobs))
+            p->clock_since_us = clock_mono_us();
         pool_answer(p->pool, h->job, WORKER_PART, data, h->length);
         return true;
     }
     if (j == TAILQ_FIRST(&p->jobs)) {
         int64_t now = clock_mono_us();
         metrics_observe(p->pool->o.job_seconds, now - p->head_since_us);
-        p->head_since_us = now;
+        p->head_since_us = p->clock_since_us = now;
     }
     TAILQ_REMOVE(&p->jobs, j, link);
     p->njobs--;
@@ -268,7 +270,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         pool_feed(p->pool);
         if (TAILQ_EMPTY(&p->jobs))
             return;
-        left = p->head_since_us + p->pool->o.deadline_us - clock_mono_us();
+        left = p->clock_since_us + p->pool->o.deadline_us - clock_mono_us();
         if (left <= 0)
             process_fail(p, "deadline", WORKER_TIMEOUT);
         else

@@ -16,7 +16,7 @@
 void process_give(struct process *p, struct worker_job *j)
 {
     if (TAILQ_EMPTY(&p->jobs)) {
-        p->head_since_us = clock_mono_us();
+        p->head_since_us = p->clock_since_us = clock_mono_us();
         /* Armed only when it is not: the callback looks at the head's own time. */
         if (p->pool->o.deadline_us > 0 && !evtimer_pending(p->timer, NULL))
             process_arm(p, p->pool->o.deadline_us);

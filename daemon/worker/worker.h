@@ -25,6 +25,7 @@ struct worker_pool_options {
     unsigned max_queued;       /* jobs waiting for a process; beyond, worker_pool_send gives CD_ELIMIT */
     enum histogram job_seconds; /* H_NONE: not measured */
     int64_t deadline_us;       /* from the moment a job is the first of its process; then SIGKILL */
+    bool deadline_a_part;      /* …, or from its last partial answer: for jobs of several things, each with its time */
     int config_fd;             /* inherited by each process as descriptor 4; -1: none. Rewound by the reader. */
     worker_answer answer;
     void *arg;

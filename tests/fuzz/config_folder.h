@@ -30,6 +30,8 @@ static const struct config_part {
     {"templates/acknowledgement.sms.en.txt", "Complaint {{ref}}.\n"},
     {"templates/escalation.mail.en.txt", "Subject: {{ref}} is late\n\nLevel {{level}}\n"},
     {"templates/escalation.sms.en.txt", "{{ref}} level {{level}}\n"},
+    {"templates/undeliverable.mail.en.txt", "Subject: {{ref}} came back\n\n{{address}}: {{error}}\n"},
+    {"templates/undeliverable.sms.en.txt", "{{ref}}: {{address}} came back\n"},
 };
 
 CD_UNUSED static void config_put(const char *name, const void *text, size_t n)

@@ -7,6 +7,7 @@ import re
 import select
 import socket
 import threading
+import struct
 import time
 import zipfile
 
@@ -222,6 +223,18 @@ def attached(kind, data):
     )
 
 
+def winmail(*attributes):
+    """A TNEF stream of these (level, type, bytes)."""
+    parts = [struct.pack("<BII", level, kind, len(data)) + data + struct.pack("<H", sum(data) & 0xFFFF) for level, kind, data in attributes]
+    return struct.pack("<IH", 0x223E9F78, 1) + b"".join(parts)
+
+
+def growing_rtf():
+    """A property of compressed RTF: each two bytes become seventeen, as often as the format allows."""
+    packed = struct.pack("<IIII", 0, 0xFFFFFFFF, 0x75465A4C, 0) + (b"\xff" + b"\x00\x0f" * 8) * 29000
+    return struct.pack("<IIII", 1, 0x10090102, 1, len(packed)) + packed
+
+
 def bombs():
     """name: (the mail behind its first fields, whether it must be marked as not decoded in full)."""
     parameters = folded([b"p%d=v" % i for i in range(50000)], b"; ")
@@ -241,6 +254,12 @@ def bombs():
             inside + b"Content-Type: message/rfc822\r\n\r\nFrom: a@b.example\r\nTo: " + addresses + b"\r\n\r\ntext\r\n--q--\r\n", True),
         "gzip": (attached(b"application/gzip", gzip.compress(bytes(32 << 20))), False),
         "zip in zip": (attached(b"application/zip", zip_in_zip()), False),
+        "20 k members": (attached(b"application/ms-tnef", winmail(*[(2, 0x00069002, bytes(14)), (2, 0x0006800F, b"x")] * 20000)), True),
+        "100 k properties": (
+            attached(b"application/ms-tnef", winmail((1, 0x00069003, struct.pack("<I", 100000) + struct.pack("<II", 0x0E210003, 1) * 100000))), True),
+        "RTF that grows": (attached(b"application/ms-tnef", winmail((1, 0x00069003, growing_rtf()))), False),
+        "50 k lines of a calendar": (
+            inside + b"Content-Type: text/calendar\r\n\r\nBEGIN:VEVENT\r\n" + b"ATTENDEE:mailto:a@b.example\r\n" * 50000 + b"--q--\r\n", True),
     }
 
 

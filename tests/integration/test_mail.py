@@ -1,5 +1,6 @@
 """Mail in, decoded, stored, acknowledged; what the SMTP dialogue promises."""
 import hashlib
+import re
 import secrets
 
 import letters
@@ -49,7 +50,7 @@ def test_plain_mail_is_stored_before_250_and_acknowledged(box):
     kinds = {r["kind"] for r in box.db.rows("select kind from deadlines where complaint_id = %s", c["id"])}
     assert kinds == {"acknowledge", "first-response", "resolve"}
     ack = acknowledgement(box, sender)
-    assert ack["Return-Path"] == "<>"
+    assert re.fullmatch(r"<care\+n[0-9a-z]{43}@example\.com>", ack["Return-Path"]), "what comes back to it names the notification"
     assert ack["Auto-Submitted"] == "auto-replied"
     assert f"<{mark}@client.example>" in (ack["In-Reply-To"] or "")
     assert c["ref"] in ack["Subject"] + ack.get_content()
@@ -67,6 +68,45 @@ def test_chinese_mail_in_gb18030(box):
     ack = acknowledgement(box, sender)
     text = ack["Subject"] + ack.get_content()
     assert c["ref"] in text and any("\u4e00" <= ch <= "\u9fff" for ch in text), "answered in Chinese"
+
+
+OUR_ANSWER = """On Mon, 2 Nov 2026 at 09:15, Care Desk <care@example.com> wrote:
+
+> You were charged twice for one order, and the refund is on its way.
+> As to your package: it was delayed.
+>
+> On Sun, 1 Nov 2026, at 20:00, Ann Example wrote:
+>> You charged me twice for one order. Please refund."""
+
+
+def test_what_is_quoted_triggers_no_rule(box):
+    """The reply is about a delay; billing stands in what it quotes alone, which is kept."""
+    mark, sender = letters.mark(), address()
+    new = f"My package is delayed by a week and nobody knows where it is. {mark}"
+    raw = letters.mail("Re: A matter", f"{new}\n\nSent from my iPhone\n\n{OUR_ANSWER}", sender=f"Ann Example <{sender}>")
+    assert box.mail(raw, sender)[0] == 250
+    c = box.complaint_of(mark)
+    assert c["category"] == "delivery", c["decision"]
+    m = box.db.row("select body, text_new, text_quoted from messages where id = %s", c["id"])
+    assert m["text_new"] == new
+    assert m["body"].startswith(new) and m["body"].endswith("Please refund.")
+    assert m["text_quoted"] == f"Sent from my iPhone\n\n{OUR_ANSWER}"
+    assert "charged me twice" not in str(c["decision"])
+    shown = box.ctl("show", c["ref"]).stdout
+    assert new in shown and "charged" not in shown
+    assert f"… {m['text_quoted'].count(chr(10)) + 1} quoted lines, --full shows them" in shown
+    assert "You charged me twice" in box.ctl("show", c["ref"], "--full").stdout
+    with box.line("admin") as line:
+        (seen,) = line.ok("SHOW", ref=c["ref"])["messages"]
+    assert seen["text_new"] == new and seen["quoted_lines"] == m["text_quoted"].count("\n") + 1
+    # the same words, said by the sender
+    mark, sender = letters.mark(), address()
+    assert box.mail(letters.mail("A matter", f"You charged me twice for one order. Please refund. {mark}", sender=sender), sender)[0] == 250
+    c = box.complaint_of(mark)
+    assert c["category"] == "billing"
+    m = box.db.row("select body, text_new, text_quoted from messages where id = %s", c["id"])
+    assert m["text_new"] == m["body"] and m["text_quoted"] is None
+    assert box.db.value("select text_new from message where id = %s", c["id"]) is None, "a text stands once"
 
 
 def test_html_only_mail_with_a_picture(box):

@@ -1,6 +1,7 @@
 """tools/model-check finds what it is for: each test breaks one thing in a sound sandbox and reads what is said of it."""
 import json
 import os
+import re
 import urllib.parse
 
 import pytest
@@ -150,6 +151,21 @@ def test_what_reached_nobody(sound):
         f.write(json.dumps({"headers": {"idempotency-key": "of-nobody"}}) + "\n")
     sound.finds("called sent, not received", "mail", options=sent(sound))
     sound.finds("no notification speaks of it", "of-nobody", options=sent(sound))
+
+
+def test_what_was_sent_again_under_another_name(sound):
+    """As after a change of keys that a second attempt did not ignore."""
+    new = sound.box.path(os.path.join("outbox", "mail", "new"))
+    texts = []
+    for name in os.listdir(new):
+        with open(os.path.join(new, name), encoding="utf-8") as f:
+            texts.append(f.read())
+    text = next(t for t in texts if "Message-ID: <ack." in t)
+    again = re.sub(r"(Message-ID: <ack\.[0-9a-f-]+\.c)(.)", lambda m: m[1] + ("a" if m[2] != "a" else "b"), text, count=1, flags=re.I)
+    assert again != text
+    with open(os.path.join(new, "again"), "w", encoding="utf-8") as f:
+        f.write(again)
+    sound.finds("sent again under another Message-ID", "ack.", options=sent(sound))
 
 
 def test_usage(tmp_path):

@@ -9,7 +9,7 @@ import letters
 from model import wait_for
 from test_threads import send
 
-TABLES = {"messages": "id", "event": "complaint_id"}
+TABLES = {"message": "id", "event": "complaint_id"}
 
 
 def partitions(box, table):
@@ -55,15 +55,15 @@ def test_the_net_is_emptied_or_alarms(make_box):
             f"{year}-03-31T23:59:59.999Z",
             str(year),
         )
-    assert box.db.value("select count(*) from messages_default") == 2
+    assert box.db.value("select count(*) from message_default") == 2
     box.db.execute(f"drop table {month('event', 2)}")
     start_again(box)
     wait_for(lambda: "store.partition-default" in box.log(), 20, "the alarm")
     assert "rows=1 " in box.log().split("store.partition-default")[1].splitlines()[0] + " "
     assert "store.partitions-made" in box.log()
     wait_for(lambda: box.metric("complaintd_store_default_partition_rows") == 1, 10)
-    assert box.db.row("select body from messages_2022_03") == {"body": "2022"}
-    assert box.db.row("select id from messages_default")["id"] == strays[1970]
+    assert box.db.row("select body from message_2022_03") == {"body": "2022"}
+    assert box.db.row("select id from message_default")["id"] == strays[1970]
     assert month("event", 2) in partitions(box, "event")
     # more than may be moved at once stays where it is, until somebody says how many
     low = "select complaintd.uuid_at('2023-01-01Z')"
@@ -73,14 +73,14 @@ def test_the_net_is_emptied_or_alarms(make_box):
     )
     assert box.db.row("select * from complaintd.make_partitions(2, 10)") == {"made": 0, "left_over": 12, "missing": 1}
     assert box.db.row("select * from complaintd.make_partitions(2, 11)") == {"made": 1, "left_over": 1, "missing": 0}
-    assert box.db.value("select count(*) from messages_2023_01") == 11
+    assert box.db.value("select count(*) from message_2023_01") == 11
     assert box.db.row("select * from complaintd.make_partitions(2)") == {"made": 0, "left_over": 1, "missing": 0}
 
 
 def test_a_reader_that_takes_long_does_not_hold_up_intake(make_box):
     """A report that has all partitions locked: none is attached meanwhile, and mails go on being stored."""
     box = make_box()
-    box.db.execute(f"drop table {month('messages', 2)}")
+    box.db.execute(f"drop table {month('message', 2)}")
     box.db.connection.autocommit = False
     with box.db.connection.cursor() as cursor:
         cursor.execute("select count(*) from complaintd.messages")
@@ -109,7 +109,7 @@ def opened(box, sql):
         plans = "\n".join(db.notices)
         cursor.execute("reset all")
     lines = [x for x in plans.splitlines() if "never executed" not in x]
-    return set(re.findall(r" on ((?:messages|event)_(?:\d{4}_\d\d|default))", "\n".join(lines)))
+    return set(re.findall(r" on ((?:message|event)_(?:\d{4}_\d\d|default))", "\n".join(lines)))
 
 
 def test_a_look_up_opens_one_partition(make_box):
@@ -126,14 +126,14 @@ def test_a_look_up_opens_one_partition(make_box):
     send(box, mark, "one@shop.example", first)
     send(box, other, "one@shop.example", None, [("In-Reply-To", f"<{first}>")], "Re: A matter")
     c = box.complaint_of(mark)
-    assert len(partitions(box, "messages")) == 29
-    month_of = box.db.value("select tableoid::regclass::text from messages where id = %s", c["id"])
-    later = {p for p in partitions(box, "messages") if p >= month_of}  # those to come are empty
-    assert opened(box, f"select complaintd.participants(c) from complaintd.complaint c where id = '{c['id']}'") <= later
+    assert len(partitions(box, "message")) == 29
+    month_of = box.db.value("select tableoid::regclass::text from message where id = %s", c["id"])
+    later = {p for p in partitions(box, "message") if p >= month_of}  # those to come are empty
+    assert opened(box, f"select complaintd.thread_state(c) from complaintd.complaint c where id = '{c['id']}'") <= later
     assert opened(box, f"select complaintd.api_messages('{c['id']}')") <= later
     assert opened(box, f"prepare v as select subject from complaintd.complaints where id = $1; execute v('{c['id']}')") == {month_of}
     events = opened(box, f"prepare e as select * from complaintd.events where complaint_id = $1; execute e('{c['id']}')")
-    assert events == {month_of.replace("messages", "event")}
+    assert events == {month_of.replace("message", "event")}
     box.db.connection.autocommit = False
     written = opened(box, f"select complaintd.add_event('{c['id']}', 'system', 'test', '{{}}')")
     box.db.connection.rollback()
@@ -150,10 +150,10 @@ def test_a_message_older_than_its_complaint_is_found(box):
     box.db.execute("insert into messages (id, complaint_id, direction, channel, class, sender, received_at)"
                    " values (%s, %s, 'in', 'mail', 'person', 'first@shop.example', now())", old, c["id"])
     try:
-        assert "first@shop.example" not in box.db.value("select complaintd.participants(c) from complaint c where id = %s", c["id"])
+        assert "first@shop.example" not in box.db.value("select complaintd.thread_state(c) from complaint c where id = %s", c["id"])["who"]
         box.db.value("select complaintd.attach_message(%s, %s, now(), 'mail', 'message-received', '{}')", c["id"], old)
         assert box.db.value("select first_id from complaint where id = %s", c["id"]) == old
-        assert "first@shop.example" in box.db.value("select complaintd.participants(c) from complaint c where id = %s", c["id"])
+        assert "first@shop.example" in box.db.value("select complaintd.thread_state(c) from complaint c where id = %s", c["id"])["who"]
         with box.line("admin") as line:
             assert old in json.dumps(line.ok("SHOW", ref=c["ref"]))
     finally:  # its receipt was never written

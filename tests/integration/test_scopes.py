@@ -62,6 +62,11 @@ TABLE = [
     ("EXPLAIN", {}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
     ("ACK", {}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
     ("ASSIGN", {"assignee": "li"}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
+    ("ATTACHMENT", {}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
+    # of the message that opened it: a conflict, for who may see it
+    ("SPLIT", {"message": "first"}, ("forbidden",) * 2, ("conflict", "not-found"), ("conflict", "not-found"), ("conflict",) * 2, ("conflict",) * 2),
+    # into another one of the same desk
+    ("MERGE", {"into": "another"}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
     ("RESOLVE", {"outcome": "upheld"}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
 ]
 
@@ -72,11 +77,24 @@ def test_verbs_that_name_a_complaint(box, row):
     for client, pair in zip(NAMES, wanted):
         for desk, code in zip(("care", "shop"), pair):
             ref = ask(box, "admin-all", "SUBMIT", key=letters.mark(), text="late", desk=desk)[1]["ref"]
+            given = dict(args)
+            if "into" in given:
+                given["into"] = ask(box, "admin-all", "SUBMIT", key=letters.mark(), text="late", desk=desk)[1]["ref"]
+            if "message" in given:
+                given["message"] = str(box.db.value("select id from complaints where ref = %s", ref))
             before = box.db.row("select status, assignee, acked_by, outcome from complaints where ref = %s", ref)
-            got, body, _ = ask(box, client, verb, ref=ref, **args)
+            got, body, _ = ask(box, client, verb, ref=ref, **given)
             assert got == code, (client, verb, desk, body)
             if code != "OK":  # and nothing was changed
                 assert box.db.row("select status, assignee, acked_by, outcome from complaints where ref = %s", ref) == before
+
+
+def test_nothing_is_merged_into_what_one_may_not_see(box):
+    care, shop = (ask(box, "admin-all", "SUBMIT", key=letters.mark(), text="late", desk=d)[1]["ref"] for d in ("care", "shop"))
+    assert ask(box, "agent-care", "MERGE", ref=care, into=shop)[0] == "not-found"
+    assert ask(box, "agent-both", "MERGE", ref=care, into=shop)[0] == "OK"
+    assert ask(box, "agent-care", "SHOW", ref=care)[0] == "OK"  # it is of its desk still, and so is what it became part of
+    assert ask(box, "agent-care", "SHOW", ref=shop)[0] == "OK"
 
 
 def test_every_verb_of_the_table_is_one_of_the_daemon(box):
@@ -97,10 +115,12 @@ def test_submit_list_stats_clock(box):
         assert ask(box, client, "SUBMIT", key=letters.mark(), text="late", desk=desk)[0] == code, (client, desk)
     ref = ask(box, "agent-care", "SUBMIT", key=letters.mark(), text="late")[1]["ref"]
     assert box.db.value("select desk from complaints where ref = %s", ref) == "care"
-    for client, desks in (("agent-care", {"care"}), ("agent-both", {"care", "shop"}), ("admin-all", {"care", "shop"})):
-        assert {r["desk"] for r in ask(box, client, "LIST", limit=500)[2]} == desks
-    assert ask(box, "agent-care", "LIST", desk="shop")[2] == []
-    of_care = box.db.value("select count(*) from complaints where desk = 'care' and status in ('new', 'open', 'waiting')")
+    for client, desks in (("agent-care", ["care"]), ("agent-both", ["care", "shop"]), ("admin-all", ["care", "shop"])):
+        theirs = {r["ref"] for r in box.db.rows("select ref from complaints where desks && %s", desks)}
+        assert {r["ref"] for r in ask(box, client, "LIST", limit=500)[2]} == theirs
+    of_both = box.db.value("select count(*) from complaints where desks @> array['care', 'shop']")  # what was merged
+    assert len(ask(box, "agent-care", "LIST", desk="shop")[2]) == of_both
+    of_care = box.db.value("select count(*) from complaints where 'care' = any (desks) and status in ('new', 'open', 'waiting')")
     of_all = box.db.value("select count(*) from complaints where status in ('new', 'open', 'waiting')")
     assert of_care < of_all
     body = ask(box, "agent-care", "STATS")[1]

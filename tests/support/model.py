@@ -303,13 +303,21 @@ def received(directory):
 
 
 def message_id_of(key):
-    """What an idempotency key is in a Message-ID, in front of the @."""
+    """What an idempotency key is in a Message-ID, in front of the @ and of the complaint's token."""
     return re.sub(r"[<>]", "", key).split("@")[0]
+
+
+def without_token(message_id):
+    return re.sub(r"\.c[0-9a-z]{29}$", "", message_id.split("@")[0])
 
 
 def check_sent(db, directory, result):
     mails, hooks, texts = received(directory)
-    by_id = {m.split("@")[0]: n for m, n in mails.items()}
+    by_id = collections.Counter()
+    for m, n in mails.items():
+        if without_token(m) in by_id:
+            result.wrong("sent again under another Message-ID", m)
+        by_id[without_token(m)] += n
     known_ids, known_hooks, sent_texts, all_texts = set(), set(), collections.Counter(), collections.Counter()
     for row in db.rows("select id, transport, recipient, state, idempotency_key as key from notifications"):
         was_sent = row["state"] in ("sent", "delivered")

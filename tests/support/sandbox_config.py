@@ -89,6 +89,7 @@ def generated(box):
             "listen": [f"127.0.0.1:{p['smtp']}"],
             "lmtp_listen": ["unix:" + box.lmtp_socket()],
             "relay": {"host": "127.0.0.1", "port": p["sink_smtp"], "tls": "none"},
+            "relays": [],  # nothing leaves a sandbox but to its sink
         },
         "http": {"listen": [f"127.0.0.1:{p['http']}"]},
         "metrics": {"listen": [f"127.0.0.1:{p['metrics']}"]},

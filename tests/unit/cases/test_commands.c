@@ -12,7 +12,10 @@
 
 static char billing[] = "billing";
 static struct cfg_team teams[] = {{.name = billing}};
-static const struct config cfg = {.teams = teams, .nteams = 1};
+static struct cfg_category categories[] = {{.name = billing}};
+static const struct config cfg = {
+    .teams = teams, .nteams = 1, .categories = categories, .ncategories = 1, .notify_statutory_life_us = CD_HOUR(1)};
+#define MESSAGE "0198f3a2-1111-7222-8333-444455556666"
 static char ref[REF_TEXT_SIZE];
 
 static int make_ref(void **state CD_UNUSED)
@@ -58,6 +61,12 @@ static void faults_of_the_caller(void **state CD_UNUSED)
     refused("SHOW", ROLE_AGENT, "{\"ref\":7}", CD_EINVAL, "bad-argument", "ref");
     refused("SHOW", ROLE_AGENT, "{\"ref\":\"C-1234\"}", CD_EINVAL, "not-found", "ref");
     refused("SHOW", ROLE_AGENT, "{\"ref\":\"%s\",\"x\":1}", CD_EINVAL, "bad-argument", "x");
+    refused("ATTACHMENT", ROLE_INTAKE, "{\"ref\":\"%s\"}", CD_EPERM, "forbidden", NULL);
+    refused("ATTACHMENT", ROLE_AGENT, "{\"ref\":\"%s\",\"n\":0}", CD_EINVAL, "bad-argument", "n");
+    refused("ATTACHMENT", ROLE_AGENT, "{\"ref\":\"%s\",\"n\":\"1\"}", CD_EINVAL, "bad-argument", "n");
+    refused("ATTACHMENT", ROLE_AGENT, "{\"ref\":\"%s\",\"n\":1,\"length\":131073}", CD_EINVAL, "bad-argument", "length");
+    refused("ATTACHMENT", ROLE_AGENT, "{\"ref\":\"%s\",\"n\":1,\"offset\":-1}", CD_EINVAL, "bad-argument", "offset");
+    refused("ATTACHMENT", ROLE_AGENT, "{\"ref\":\"%s\",\"n\":1,\"message\":\"me\"}", CD_EINVAL, "bad-argument", "message");
     refused("LIST", ROLE_AGENT, "{\"status\":\"old\"}", CD_EINVAL, "bad-argument", "status");
     refused("LIST", ROLE_AGENT, "{\"priority\":\"urgent\"}", CD_EINVAL, "bad-argument", "priority");
     refused("LIST", ROLE_AGENT, "{\"overdue\":\"yes\"}", CD_EINVAL, "bad-argument", "overdue");
@@ -72,6 +81,13 @@ static void faults_of_the_caller(void **state CD_UNUSED)
     refused("RESOLVE", ROLE_AGENT, "{\"ref\":\"%s\"}", CD_EINVAL, "bad-argument", "outcome");
     refused("RESOLVE", ROLE_AGENT, "{\"ref\":\"%s\",\"outcome\":\"fine\"}", CD_EINVAL, "bad-argument",
             "outcome");
+    refused("MERGE", ROLE_INTAKE, "{\"ref\":\"%s\",\"into\":\"C-0000-0000-0012\"}", CD_EPERM, "forbidden", NULL);
+    refused("MERGE", ROLE_AGENT, "{\"ref\":\"%s\"}", CD_EINVAL, "bad-argument", "into");
+    refused("MERGE", ROLE_AGENT, "{\"ref\":\"%s\",\"into\":\"C-0000-0000-0013\"}", CD_EINVAL, "not-found", "into");
+    refused("SPLIT", ROLE_AGENT, "{\"ref\":\"%s\"}", CD_EINVAL, "bad-argument", "message");
+    refused("SPLIT", ROLE_AGENT, "{\"ref\":\"%s\",\"message\":\"7\"}", CD_EINVAL, "bad-argument", "message");
+    refused("SPLIT", ROLE_AGENT, "{\"ref\":\"%s\",\"message\":\"" MESSAGE "\",\"category\":\"x\"}", CD_EINVAL, "bad-argument", "category");
+    refused("SPLIT", ROLE_AGENT, "{\"ref\":\"%s\",\"message\":\"" MESSAGE "\",\"later\":1}", CD_EINVAL, "bad-argument", "later");
     char text[40000] = "{\"ref\":\"%s\",\"outcome\":\"upheld\",\"cause\":\"";
     size_t n = strlen(text);
     memset(text + n, 'x', 20001);
@@ -96,6 +112,26 @@ static void expect_params(const struct case_query *q, int n, const char *const *
 }
 #define PARAMS(q, ...)                                                                                       \
     expect_params(q, (int)ARRAY_LEN(((const char *const[]){__VA_ARGS__})), (const char *const[]){__VA_ARGS__})
+
+static void mending_statements(void **state CD_UNUSED)
+{
+    struct case_query q;
+    struct reply err;
+    char made[REF_TEXT_SIZE];
+
+    assert_int_equal(prepare("MERGE", ROLE_AGENT, "{\"ref\":\"%s\",\"into\":\"c000000000012\"}", &q, &err), 0);
+    PARAMS(&q, ref, "C-0000-0000-0012", "wei", "{new,open,waiting,resolved,closed}",
+           "{closed,closed,closed,closed,closed}");
+    assert_true(q.write);
+    case_query_free(&q);
+    assert_int_equal(prepare("SPLIT", ROLE_AGENT, "{\"ref\":\"%s\",\"message\":\"" MESSAGE "\",\"later\":true}", &q, &err), 0);
+    assert_int_equal(q.nparams, 9);
+    assert_int_equal(ref_parse(q.params[7], strlen(q.params[7]), made), 0); /* a new one each time */
+    assert_string_not_equal(made, ref);
+    PARAMS(&q, ref, MESSAGE, "true", NULL, NULL, "wei", "{new,open,waiting,resolved,closed}", made, "3600");
+    assert_true(q.write);
+    case_query_free(&q);
+}
 
 static void statements(void **state CD_UNUSED)
 {
@@ -133,9 +169,14 @@ static void statements(void **state CD_UNUSED)
                 "{\"overdue\":true,\"limit\":2,\"after\":\"0192A000-0000-7000-8000-000000000001\"}", &q,
                 &err),
         0);
-    PARAMS(&q, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "true", NULL, "2",
+    PARAMS(&q, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "true", NULL, NULL, "2",
            "0192a000-0000-7000-8000-000000000001");
     case_query_free(&q);
+    assert_int_equal(prepare("LIST", ROLE_AGENT, "{\"scan\":\"quarantined\"}", &q, &err), 0);
+    PARAMS(&q, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "quarantined", NULL, NULL);
+    case_query_free(&q);
+    refused("LIST", ROLE_AGENT, "{\"scan\":\"dirty\"}", CD_EINVAL, "bad-argument", "scan");
+    refused("LIST", ROLE_AGENT, "{\"scan\":1}", CD_EINVAL, "bad-argument", "scan");
     assert_int_equal(prepare("STATS", ROLE_AGENT, "{}", &q, &err), 0);
     assert_int_equal(q.nparams, 0);
     case_query_free(&q);
@@ -223,7 +264,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(faults_of_the_caller),
-        cmocka_unit_test(statements),
+        cmocka_unit_test(statements), cmocka_unit_test(mending_statements),
         cmocka_unit_test(replies),
         cmocka_unit_test(errors_of_the_database),
         cmocka_unit_test(answers_that_cannot_be_read),

@@ -10,11 +10,12 @@
 #include "daemon/cases/lifecycle.h"
 #include "daemon/core/err.h"
 
-static const char matrix[] = "new ACK open\nnew ASSIGN open\nnew RESOLVE resolved\n"
-                             "open ACK open\nopen ASSIGN open\nopen RESOLVE resolved\n"
-                             "waiting ACK waiting\nwaiting ASSIGN waiting\nwaiting RESOLVE resolved\n"
-                             "resolved ACK -\nresolved ASSIGN -\nresolved RESOLVE -\n"
-                             "closed ACK -\nclosed ASSIGN -\nclosed RESOLVE -\n";
+static const char matrix[] =
+    "new ACK open\nnew ASSIGN open\nnew RESOLVE resolved\nnew MERGE closed\nnew SPLIT new\n"
+    "open ACK open\nopen ASSIGN open\nopen RESOLVE resolved\nopen MERGE closed\nopen SPLIT open\n"
+    "waiting ACK waiting\nwaiting ASSIGN waiting\nwaiting RESOLVE resolved\nwaiting MERGE closed\nwaiting SPLIT waiting\n"
+    "resolved ACK -\nresolved ASSIGN -\nresolved RESOLVE -\nresolved MERGE closed\nresolved SPLIT resolved\n"
+    "closed ACK -\nclosed ASSIGN -\nclosed RESOLVE -\nclosed MERGE closed\nclosed SPLIT closed\n";
 
 static void the_whole_matrix(void **state CD_UNUSED)
 {
@@ -39,6 +40,9 @@ static void arrays_for_the_database(void **state CD_UNUSED)
     assert_string_equal(to, "{open,open,waiting}");
     lifecycle_arrays(ACTION_RESOLVE, from, to);
     assert_string_equal(to, "{resolved,resolved,resolved}");
+    lifecycle_arrays(ACTION_MERGE, from, to);
+    assert_string_equal(from, "{new,open,waiting,resolved,closed}");
+    assert_string_equal(to, "{closed,closed,closed,closed,closed}");
 }
 
 static void names_and_bits(void **state CD_UNUSED)
@@ -50,6 +54,8 @@ static void names_and_bits(void **state CD_UNUSED)
     assert_int_equal(lifecycle_stops(ACTION_ACK), STOP_ACK);
     assert_int_equal(lifecycle_stops(ACTION_ASSIGN), STOP_ASSIGN);
     assert_int_equal(lifecycle_stops(ACTION_RESOLVE), STOP_RESOLVE);
+    assert_int_equal(lifecycle_stops(ACTION_MERGE), STOP_ACK | STOP_ASSIGN | STOP_REPLY | STOP_RESOLVE);
+    assert_int_equal(lifecycle_stops(ACTION_SPLIT), 0);
     assert_true(case_outcome_known("not-a-complaint"));
     assert_false(case_outcome_known("unknown"));
 }

@@ -403,7 +403,7 @@ static void test_templates(void **state CD_UNUSED)
                 "`Subject: …` and an empty line\n"
                 "templates/acknowledgement.sms.zh.txt:1:1: the template has no text: write some\n"
                 "templates/acknowledgment.sms.en.txt:1:1: the name begins with an unknown purpose: write "
-                "acknowledgement or escalation\n"
+                "acknowledgement, escalation or undeliverable\n"
                 "templates/escalation.fax.en.txt:1:1: the name has an unknown transport: write mail or sms\n"
                 "templates/escalation.mail.en.txt:1:1: the reference is never told: write {{ref}} somewhere\n"
                 "templates/escalation.mail.en.txt:1:10: unknown placeholder '{{reff}}': write {{ref}}\n"
@@ -434,7 +434,11 @@ static void test_templates_missing(void **state CD_UNUSED)
                   "c.yaml:7:12: there is no template for escalation by mail in the default language: write "
                   "the file escalation.mail.zh.txt\n"
                   "c.yaml:7:12: there is no template for escalation by sms in the default language: write "
-                  "the file escalation.sms.zh.txt\n");
+                  "the file escalation.sms.zh.txt\n"
+                  "c.yaml:7:12: there is no template for undeliverable by mail in the default language: write "
+                  "the file undeliverable.mail.zh.txt\n"
+                  "c.yaml:7:12: there is no template for undeliverable by sms in the default language: write "
+                  "the file undeliverable.sms.zh.txt\n");
     assert_faults("templates: nowhere\n", "c.yaml:1:12: folder nowhere can't be read (No such file or "
                                           "directory): name the folder that holds the templates\n");
 }
@@ -454,8 +458,8 @@ static void test_general(void **state CD_UNUSED)
         "c.yaml:2:11: mail.from is missing: write below `mail:` a line such as from: complaints@example.com\n"
         "c.yaml:3:16: mail.max_message is bigger than intake.max_bytes, no such mail would ever be taken: "
         "write a smaller one\n"
-        "c.yaml:4:42: mail.relay.user has no password: write password_file: PATH beside it\n"
-        "c.yaml:4:42: the relay's password would cross the network in clear: write tls: starttls\n"
+        "c.yaml:4:42: mail.relay has a user but no password: write password_file: PATH beside it\n"
+        "c.yaml:4:42: the password for mail.relay would cross the network in clear: write tls: starttls\n"
         "c.yaml:4:54: none.pem can't be read: name a file of certificates (PEM)\n"
         "c.yaml:5:22: notify.retry_base is longer than notify.retry_max: write a shorter one\n"
         "c.yaml:6:9: 'nothing/*.yaml' in rules finds no file: write the path of a file, relative to this "
@@ -471,7 +475,7 @@ static void test_general(void **state CD_UNUSED)
     assert_faults("intake: {tight_at: 96}\n",
                   "c.yaml:1:20: intake.tight_at must be under intake.shed_at: write a number under 95\n");
     assert_faults("mail: {relay: {password: p}}\n",
-                  "c.yaml:1:26: mail.relay.password has no user: write user: NAME beside it\n");
+                  "c.yaml:1:26: mail.relay has a password but no user: write user: NAME beside it\n");
 }
 
 /* What is in the files is the daemon's to judge, again and again. */

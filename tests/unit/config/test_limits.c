@@ -26,6 +26,33 @@ static void put_buf(const char *name, struct buf *b)
     buf_free(b);
 }
 
+/* Where checkers are (config/checks.c). */
+static void test_scan(void **state CD_UNUSED)
+{
+    static const struct {
+        const char *text;
+        int column;
+        const char *fault;
+    } bad[] = {
+        {"scan: {rspamd: {url: \"http://mail.example:11333\"}}\n", 22, "neither http:// to this host nor https://"},
+        {"scan: {rspamd: {url: \"ftp://127.0.0.1\"}}\n", 22, "neither http:// to this host nor https://"},
+        {"scan: {rspamd: {url: \"https://\"}}\n", 22, "neither http:// to this host nor https://"},
+        {"scan: {rspamd: {url: \"http://127.0.0.1:11333/\"}}\n", 22, "ends with a slash"},
+        {"scan: {clamd: {address: [\"127.0.0.1:3310\", \"127.0.0.1:3311\"]}}\n", 44, "is one address"},
+        {"scan: {clamd: {address: [clamd.example]}}\n", 26, "write a numeric address and a port"},
+        {"scan: {authserv_from: [10.0.0.0/8]}\n", 23, "no effect without scan.trusted_authserv_ids"},
+        {"scan: {in_flight: 65}\n", 19, "64"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct faults f = {0};
+        put_bytes("c.yaml", bad[i].text, strlen(bad[i].text));
+        load_bad(&f);
+        if (!has_fault(&f, 1, bad[i].column, bad[i].fault))
+            fail_msg("%s: %d:%d %s", bad[i].text, f.v[0].line, f.v[0].column, f.v[0].text);
+        faults_free(&f);
+    }
+}
+
 static void test_file_size(void **state CD_UNUSED)
 {
     struct buf b;
@@ -282,6 +309,7 @@ static void test_garbage(void **state CD_UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        T(test_scan),
         T(test_file_size),
         T(test_rules),
         T(test_depth_and_nodes),

@@ -27,7 +27,7 @@ static void check_row(const struct option *o)
         fail_msg("%s: a number neither required nor with a default", o->path);
     if ((o->flags & OPT_REQUIRED) && o->def)
         fail_msg("%s: required, so its default is never used", o->path);
-    if (o->type == OPT_LISTEN && (o->flags & OPT_RELOAD))
+    if (o->type == OPT_LISTEN && (o->flags & OPT_RELOAD) && !(o->flags & OPT_PEER))
         fail_msg("%s: a socket is made from it, no reload can take it over", o->path);
 }
 

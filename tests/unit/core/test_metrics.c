@@ -188,7 +188,7 @@ static void histograms_add_up(void **state)
     size_t inf = 0, histograms = 0;
     for (size_t i = 0; i < nfamilies; i++)
         histograms += strcmp(families[i].type, "histogram") == 0;
-    assert_int_equal(histograms, 5);
+    assert_int_equal(histograms, 6);
     double before = -1, below = 0;
     for (size_t i = 0; i < nseries; i++) {
         const struct series *s = &series[i];

@@ -9,7 +9,14 @@
 #include "ctl/commands.c"
 #include "ctl/print.c"
 #include "ctl/print_event.c"
+#include "ctl/print_thread.c"
+#include "ctl/print_attachments.c"
 #include "ctl/text.c"
+
+int run_attachment(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
+{
+    return EXIT_DONE;
+}
 
 int run_migrate(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
 {
@@ -122,6 +129,9 @@ static void command_lines_become_requests(void **state CD_UNUSED)
                    "{\"assignee\":\"wei\",\"ref\":\"C-1\",\"team\":\"billing\"}");
     expect_request("resolve C-1 --outcome upheld --cause=a=b", "RESOLVE",
                    "{\"cause\":\"a=b\",\"outcome\":\"upheld\",\"ref\":\"C-1\"}");
+    expect_request("merge C-1 C-2", "MERGE", "{\"into\":\"C-2\",\"ref\":\"C-1\"}");
+    expect_request("split C-1 M --later --team billing", "SPLIT",
+                   "{\"later\":true,\"message\":\"M\",\"ref\":\"C-1\",\"team\":\"billing\"}");
     expect_request("clock", "CLOCK", "{}");
     expect_request("clock show", "CLOCK", "{}");
     expect_request("clock advance 3d", "CLOCK", "{\"advance\":\"3d\"}");
@@ -202,6 +212,9 @@ static void printing_bears_any_object(void **state CD_UNUSED)
         "{\"ref\":\"C-1\",\"deadlines\":[{\"due_at\":\"x\"}],\"notifications\":[{}],\"notes\":[{}],\"links\":"
         "[{}],"
         "\"decision\":{\"rules\":[{\"words\":[1]},3],\"thread\":{\"a\":1}},\"acknowledgement\":{}}",
+        "{\"messages\":[1,{},{\"thread\":[7,{}]},{\"message\":\"m\",\"at\":\"x\",\"thread\":[{\"score\":\"x\",\"points\":[]}]}]}",
+        "{\"decision\":{\"thread\":[{\"evidence\":\"in-reply-to\",\"ref\":\"C-1\",\"score\":28,\"points\":{\"evidence\":80,"
+        "\"drift\":-40,\"age\":-12},\"drift\":100,\"age\":7344000,\"verdict\":\"another matter\",\"sender\":\"unknown\"}]}}",
         "{\"open\":{\"total\":1,\"by_team\":{\"a\":2}},\"now\":\"2026-11-23T02:00:00+00:00\"}",
     };
     struct buf out;
@@ -220,7 +233,33 @@ static void printing_bears_any_object(void **state CD_UNUSED)
     }
     assert_false(out.failed);
     assert_non_null(strstr(buf_str(&out), "2026-11-23 02:00:00Z"));
+    assert_non_null(strstr(buf_str(&out), "80 -40 drift -12 age"));
+    assert_non_null(strstr(buf_str(&out), "another matter"));
     buf_free(&out);
+}
+
+static void quoted_text_is_folded(void **state CD_UNUSED)
+{
+    struct answer a = {.ok = true,
+                       .body = json_loads("{\"messages\":[{\"body\":\"Still broken.\\n\\n> old\\n> words\",\"text_new\":\"Still "
+                                          "broken.\",\"quoted_lines\":2},{\"body\":\"> all\",\"text_new\":\"\",\"quoted_lines\":1},"
+                                          "{\"body\":\"Nothing quoted.\"}]}",
+                                          0, NULL)};
+    struct buf out;
+    assert_non_null(a.body);
+    buf_init(&out, CD_KIB(16));
+    print_show(&a, &out);
+    assert_non_null(strstr(buf_str(&out), "  Still broken.\n  \xe2\x80\xa6 2 quoted lines, --full shows them\n"));
+    assert_non_null(strstr(buf_str(&out), "  \xe2\x80\xa6 1 quoted line, --full shows it\n"));
+    assert_non_null(strstr(buf_str(&out), "  Nothing quoted.\n"));
+    assert_null(strstr(buf_str(&out), "old"));
+    a.full = true;
+    buf_reset(&out);
+    print_show(&a, &out);
+    assert_non_null(strstr(buf_str(&out), "  > words\n"));
+    assert_null(strstr(buf_str(&out), "--full"));
+    buf_free(&out);
+    json_decref(a.body);
 }
 
 int main(void)
@@ -230,7 +269,7 @@ int main(void)
         cmocka_unit_test(tables_align_wide_characters),  cmocka_unit_test(colour_only_when_wanted),
         cmocka_unit_test(command_lines_become_requests), cmocka_unit_test(wrong_command_lines),
         cmocka_unit_test(every_command_is_whole),        cmocka_unit_test(a_row_of_an_event),
-        cmocka_unit_test(printing_bears_any_object),
+        cmocka_unit_test(printing_bears_any_object), cmocka_unit_test(quoted_text_is_folded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

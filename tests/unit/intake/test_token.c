@@ -92,6 +92,23 @@ static void found_in_addresses_and_ids(void **state)
     assert_int_equal(token_find(text, &t), CD_ENOTFOUND);
 }
 
+/* Each false one costs a signature: after four of them no more is read of the text. */
+static void false_ones_are_not_tried_for_ever(void **state)
+{
+    char good[TOKEN_TEXT_SIZE], wrong[TOKEN_TEXT_SIZE], text[600] = "";
+    struct token t;
+    (void)state;
+    token_complaint("C-7KQ2-M9D4-T0XY", '\0', good);
+    snprintf(wrong, sizeof wrong, "%s", good);
+    wrong[29] = good[29] == '0' ? '1' : '0';
+    for (int i = 0; i < 5; i++) {
+        size_t n = strlen(text);
+        snprintf(text + n, sizeof text - n, "%s", good);
+        assert_int_equal(token_find(text, &t), i < 4 ? 0 : CD_EPERM);
+        snprintf(text + n, sizeof text - n, "%s.", wrong);
+    }
+}
+
 static void keys_rotate(void **state)
 {
     const struct token_key both[] = {new_key, old_key}, only[] = {new_key};
@@ -136,6 +153,7 @@ int main(void)
         cmocka_unit_test_setup(every_changed_symbol_is_noticed, use_keys),
         cmocka_unit_test_setup(case_does_not_matter, use_keys),
         cmocka_unit_test_setup(found_in_addresses_and_ids, use_keys),
+        cmocka_unit_test_setup(false_ones_are_not_tried_for_ever, use_keys),
         cmocka_unit_test_setup(keys_rotate, use_keys),
         cmocka_unit_test_setup(without_keys_nothing_is_signed, use_keys),
     };

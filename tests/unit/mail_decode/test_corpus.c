@@ -134,8 +134,8 @@ static void every_mail(void **state CD_UNUSED)
     static const struct {
         const char *name;
         unsigned subjects, senders, bounces; /* least shares in per cent */
-    } groups[] = {{"hunnysoft", 98, 100, 0}, {"ruby-mail", 90, 95, 0}, {"php-imap", 90, 0, 0},
-                  {"php-mime", 90, 0, 0},    {"sisimai", 0, 0, 95},    {"mailcore", 0, 0, 0},
+    } groups[] = {{"hunnysoft", 100, 100, 0}, {"ruby-mail", 95, 95, 0}, {"php-imap", 100, 0, 0},
+                  {"php-mime", 100, 0, 0},    {"sisimai", 0, 0, 95},    {"mailcore", 0, 0, 0},
                   {"mimekit", 0, 0, 0},      {"jsmime", 0, 0, 0},      {"rt", 0, 0, 0}};
     char *root = corpus();
     if (!root) {
@@ -186,8 +186,52 @@ static void pairs_of_charsets(void **state CD_UNUSED)
     free(root);
 }
 
-int main(void)
+/* ---- for tests/integration/test_corpus_facts.py ---- */
+
+static json_t *text_or_null(const char *s)
 {
+    return s ? json_string(s) : json_null();
+}
+
+static json_t *attachments_of(const struct record *r)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < r->nattachments; i++) {
+        const struct attachment *a = &r->attachments[i];
+        char hex[2 * SHA256_SIZE + 1];
+        hex_encode(a->sha256, SHA256_SIZE, hex);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:o, s:o}", "filename", a->filename, "type", a->content_type, "kind",
+                                              attachment_kind_name(a->kind), "size", (json_int_t)a->size_bytes, "offset", (json_int_t)a->offset,
+                                              "length", (json_int_t)a->length, "encoding", a->encoding, "sha256", hex, "magic",
+                                              text_or_null(a->magic_type), "member", text_or_null(a->inner)));
+    }
+    return list;
+}
+
+/* A line of JSON for each file: what the decoder makes of it. */
+static int dump(char **paths)
+{
+    if (mail_decode_prepare() < 0)
+        return 1;
+    for (; *paths; paths++) {
+        struct decoded d = decode_file(*paths);
+        json_t *o = json_pack("{s:s, s:o, s:o, s:s, s:s, s:b, s:b, s:o, s:o, s:s, s:o}", "path", *paths, "email", text_or_null(d.r->email), "name",
+                              text_or_null(d.r->name), "subject", d.r->subject, "text", d.r->text, "html_only", (d.r->flags & REC_HTML_ONLY) != 0,
+                              "degraded", (d.r->flags & REC_DEGRADED) != 0, "charset_note", text_or_null(d.r->charset_note), "security",
+                              text_or_null(d.r->security), "class", message_class_name(d.r->cls), "attachments", attachments_of(d.r));
+        char *line = json_dumps(o, JSON_COMPACT);
+        puts(line);
+        free(line);
+        json_decref(o);
+        done(&d);
+    }
+    return 0;
+}
+
+int main(int argc CD_UNUSED, char **argv)
+{
+    if (argv[1] && str_eq(argv[1], "--dump"))
+        return dump(argv + 2);
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_mail), cmocka_unit_test(pairs_of_charsets)};
     return cmocka_run_group_tests(tests, prepare, NULL);
 }

@@ -2,6 +2,8 @@
  * forwards, classes. */
 #include "fixture.h"
 
+#include "channels/mail/content.h"
+
 #include <gmime/gmime.h>
 
 #define FROM "From: Anna Schmidt <Anna@Example.NET>\r\n"
@@ -181,6 +183,11 @@ static void several_texts(void **state CD_UNUSED)
 
 /* ---- attachments ---- */
 
+static void append_to(void *arg, const void *p, size_t n)
+{
+    buf_append(arg, p, n);
+}
+
 /* Decodes the slice of the raw message as the front would and compares length and digest. */
 static void check_slice(const struct decoded *d, const struct attachment *a)
 {
@@ -194,6 +201,12 @@ static void check_slice(const struct decoded *d, const struct attachment *a)
     if (kind == GMIME_CONTENT_ENCODING_BASE64 || kind == GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE) {
         g_mime_encoding_init_decode(&enc, kind);
         n = g_mime_encoding_step(&enc, in, a->length, out);
+    } else if (kind == GMIME_CONTENT_ENCODING_UUENCODE) { /* GMime's decoder takes the line "begin" for data */
+        struct buf own;
+        buf_init(&own, a->length + 64);
+        content_decode(a->encoding, in, a->length, append_to, &own);
+        memcpy(out, buf_str(&own), n = own.len);
+        buf_free(&own);
     } else {
         memcpy(out, in, n);
     }
@@ -281,6 +294,41 @@ static void long_and_odd_names(void **state CD_UNUSED)
     buf_free(&raw);
 }
 
+static void dos_paths(void **state CD_UNUSED)
+{
+    struct decoded d = decode(FROM "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: image/png; name=\"C:\\TEMP\\nsmail.png\"\r\n\r\nx\r\n"
+                                   "--b\r\nContent-Type: image/png\r\nContent-Disposition: attachment; filename=\"d:\\my \\files\\a \\b.png\"\r\n\r\nx\r\n"
+                                   "--b\r\nContent-Type: image/png; name=\"say \\\"hi\\\".png\"\r\n\r\nx\r\n--b--\r\n");
+    assert_string_equal(d.r->attachments[0].filename, "nsmail.png");
+    assert_string_equal(d.r->attachments[1].filename, "b.png");
+    assert_string_equal(d.r->attachments[2].filename, "say \"hi\".png");
+    done(&d);
+}
+
+/* Written into the text by old programs; what only looks so stays text. */
+static void uuencoded_in_the_text(void **state CD_UNUSED)
+{
+    struct decoded d = decode(FROM "Subject: s\r\n\r\nLook at this:\r\nbegin 644 ../a photo.png\r\n#86)C\r\n`\r\nend\r\nand this\r\nbegin 0644 b\r\n"
+                                   "$86)C9```\r\n \r\nend\r\nBye.\r\n");
+    assert_string_equal(d.r->text, "Look at this:\nand this\nBye.");
+    assert_int_equal(d.r->nattachments, 2);
+    assert_string_equal(d.r->attachments[0].filename, "a photo.png");
+    assert_string_equal(d.r->attachments[0].content_type, "image/png");
+    assert_string_equal(d.r->attachments[0].encoding, "x-uuencode");
+    assert_int_equal(d.r->attachments[0].size_bytes, 3);
+    assert_int_equal(d.r->attachments[1].size_bytes, 4);
+    uint8_t sha[SHA256_SIZE];
+    sha256("abc", 3, sha);
+    assert_memory_equal(sha, d.r->attachments[0].sha256, sizeof sha);
+    check_slice(&d, &d.r->attachments[0]);
+    check_slice(&d, &d.r->attachments[1]);
+    done(&d);
+    d = decode(FROM "\r\nbegin 644 reading\r\nthe manual\r\nend\r\nbegin 7 x\r\nbegin 644 never-ends\r\n#86)C\r\n");
+    assert_int_equal(d.r->nattachments, 0);
+    assert_non_null(strstr(d.r->text, "the manual\nend\nbegin 7 x\nbegin 644 never-ends\n#86)C"));
+    done(&d);
+}
+
 /* ---- messages inside ---- */
 
 static void forwards(void **state CD_UNUSED)
@@ -297,8 +345,13 @@ static void forwards(void **state CD_UNUSED)
     assert_ptr_equal(strstr(t, "Please look."), t);
     assert_non_null(strstr(t, "From: Bob <bob@example.org>\nSubject: caf\xc3\xa9\n\nInner text."));
     assert_non_null(strstr(t, "Subject: deepest\n\nDeepest text."));
-    assert_int_equal(d.r->nattachments, 1);
+    assert_int_equal(d.r->nattachments, 2); /* the forwarded mail, and the picture in it */
     check_slice(&d, &d.r->attachments[0]);
+    check_slice(&d, &d.r->attachments[1]);
+    assert_int_equal(d.r->attachments[0].kind, AT_MESSAGE);
+    const char *mail = (const char *)d.e->raw.data + d.r->attachments[0].offset;
+    assert_true(strncmp(mail, "From: Bob", 9) == 0);
+    assert_true(strncmp(mail + d.r->attachments[0].length, "\r\n--m--", 7) == 0);
     assert_string_equal(d.r->subject, "Fwd");
     done(&d);
 }
@@ -409,7 +462,7 @@ int main(void)
         cmocka_unit_test(photo),
         cmocka_unit_test(places_in_a_mended_mail),
         cmocka_unit_test(long_and_odd_names),
-        cmocka_unit_test(forwards),
+        cmocka_unit_test(dos_paths), cmocka_unit_test(uuencoded_in_the_text), cmocka_unit_test(forwards),
         cmocka_unit_test(encoded_forward),
         cmocka_unit_test(classes),
         cmocka_unit_test(languages),

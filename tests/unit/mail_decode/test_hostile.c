@@ -359,6 +359,32 @@ static void twisted_fields(void **state CD_UNUSED)
     }
 }
 
+/* At the budget all is read; over it the field ends before the parameter that is too many, and the mail is read on. */
+static void parameters(void **state CD_UNUSED)
+{
+    static const struct {
+        const char *between;
+        int n;
+        bool over;
+    } v[] = {{"; a%d=b", SCAN_MAX_PARAMS - 1, false}, {";\r\n a%d=b", SCAN_MAX_PARAMS - 1, false}, {"; a%d=b", SCAN_MAX_PARAMS, true},
+             {";\r\n a%d=b", 50000, true}, {"; a%d=b", 50000, true}};
+    for (size_t i = 0; i < ARRAY_LEN(v); i++) {
+        struct buf raw = begin();
+        buf_append_str(&raw, FROM "Content-Type: text/plain; charset=iso-8859-2");
+        for (int k = 0; k < v[i].n; k++)
+            buf_printf(&raw, v[i].between[1] == ' ' ? "; a%d=b" : ";\r\n a%d=b", k);
+        buf_append_str(&raw, "\r\nSubject: kettle\r\n\r\nThe \xb3 kettle burns.\r\n");
+        struct decoded d = decode_buf(&raw);
+        if (v[i].over)
+            degraded_because(&d, "more than 100 parameters");
+        else
+            assert_false(d.r->flags & REC_DEGRADED);
+        assert_string_equal(d.r->subject, "kettle");
+        assert_string_equal(d.r->text, "The \xc5\x82 kettle burns.");
+        done(&d);
+    }
+}
+
 static void text_over_the_cap(void **state CD_UNUSED)
 {
     static const char *const types[] = {"text/plain", "text/html", "text/plain; charset=iso-8859-1",
@@ -433,7 +459,7 @@ int main(void)
         cmocka_unit_test(many_headers),
         cmocka_unit_test(header_without_end),
         cmocka_unit_test(twisted_fields),
-        cmocka_unit_test(text_over_the_cap),
+        cmocka_unit_test(parameters), cmocka_unit_test(text_over_the_cap),
         cmocka_unit_test(encoded_messages_in_each_other),
         cmocka_unit_test(binary_rubbish),
     };

@@ -39,6 +39,13 @@ static void lists_and_tables(void **state CD_UNUSED)
     check("<ul><li>a<li>b<ul><li>c</ul></ul>d", "- a\n- b\n  - c\n\nd");
     check("<ol><li>a</li><li></li><li>c</li></ol>", "1. a\n3. c");
     check("<table><tr><td>a</td><td>b</td></tr><tr><td>c<td>d</table>e", "a\tb\nc\td\ne");
+    /* paragraphs that only wrap what is in a cell, as Word and Outlook write them */
+    check("<table><tr><td><p>Order</p></td><td><p>4711</p></td></tr><tr><td><div>Paid</div><td><div>yes</div></table><p>Bye", "Order\t4711\nPaid\tyes\n\nBye");
+    check("<table><tr><td>a</td><td><p></p></td><td><p>c</p></td></tr></table>", "a\tc");
+    check("<table><tr><td><p>one</p><p>two</p></td><td><p>three</p></td></tr></table>", "one\n\ntwo\n\nthree");
+    check("<table><tr><td><p>A paragraph in a column of its own that goes on and on, so that nobody would want to have another one in the "
+          "same line with it.</p></td><td><p>next</p></td></tr></table>",
+          "A paragraph in a column of its own that goes on and on, so that nobody would want to have another one in the same line with it.\n\nnext");
     check("<table><tr><td></td><td><table><tr><td>in</td></tr></table></td></tr></table>", "in");
 }
 
@@ -62,7 +69,16 @@ static void left_out(void **state CD_UNUSED)
     check("a<!-- <p>b</p> --><!--[if mso]>c<![endif]-->d", "ad");
     check("<div style='display:block'>a</div>", "a");
     check("<div style='display:none'>a<br>b<img src=x></p></b></td>c</div>d", "d");
+    check("<!VR>a<!EVR>b<![if !vml]>c<![endif]>d<!>e", "abcd<!>e");
+    check("<script>if (a <!b>) x();</script>seen <!DOCTYPE html>too", "seen too");
+    check("<div style='max-height:0px; overflow:hidden; mso-hide:none'>preview</div>a<div style='OPACITY : 0'>b</div>", "a");
+    check("<div style='height:0;overflow:visible'>a</div><div style='max-height:0.5em;overflow:hidden'>b</div><p style='opacity:0.9'>c</p>", "a\nb\n\nc");
+    check("<span style='text-indent:-9999px'>off</span><i style='font-size:0'>x<b>y</b></i>z", "z");
+    /* columns of a template: the size is said again inside */
+    check("<td style='font-size:0px'>hidden<div style='font-size:13px'>seen <b>too</b></div>hidden</td>", "seen too");
+    check("<div style='font-size:0;font-size:12px'>a</div>", "a");
     /* nothing else is there: then it is shown */
+    check("<p style='font-size:0'>All of it.</p>", "All of it.");
     check("<body style='display:none'>The kettle burns.</body>", "The kettle burns.");
     check("<script>x</script>", "");
 }

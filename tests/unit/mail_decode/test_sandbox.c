@@ -2,6 +2,7 @@
  * Each test runs in a child that prepares itself, shuts itself in and answers by its exit status; nothing is
  * loaded before in the parent. */
 #include "fixture.h"
+#include "tnef_maker.h"
 
 #include <errno.h>
 #include <seccomp.h>
@@ -145,6 +146,34 @@ static int big_ones(void)
     return good ? 0 : 101;
 }
 
+/* What the libraries for attachments do without files: a picture, a calendar, winmail.dat and a signed part. */
+static int attachments(void)
+{
+    struct buf raw, t;
+    tnef_begin(&t);
+    tnef_attribute(&t, 1, TNEF_BODY, "in winmail", 11);
+    tnef_member(&t, "a.pdf", "%PDF-1.4\n", 9);
+    char *b64 = base64_encode(t.data, t.len);
+    buf_init(&raw, CD_MIB(1));
+    buf_printf(&raw,
+               "From: a@example.net\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: application/ms-tnef\r\n"
+               "Content-Transfer-Encoding: base64\r\n\r\n%s\r\n--x\r\nContent-Type: image/jpeg\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+               "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ\r\n--x\r\nContent-Type: application/octet-stream\r\n\r\n"
+               "{\"json\": [1, 2]}\r\n--x\r\nContent-Type: application/x-zip\r\n\r\nPK\003\004\024\r\n--x\r\nContent-Type: text/calendar\r\n\r\n"
+               "BEGIN:VEVENT\r\nSUMMARY:visit\r\nEND:VEVENT\r\n--x\r\nContent-Type: application/pkcs7-mime; smime-type=signed-data\r\n"
+               "Content-Transfer-Encoding: base64\r\n\r\nMAsGCSqGSIb3DQEHAg==\r\n--x--\r\n",
+               b64);
+    struct record *r = decode_quietly(&raw);
+    bool good = r && r->nattachments == 7 && str_eq(r->attachments[1].magic_type, "application/pdf") && str_eq(r->attachments[1].inner, "tnef:1") &&
+                str_eq(r->attachments[2].magic_type, "image/png") && r->attachments[3].magic_type && str_eq(r->security, "smime-signed") &&
+                str_starts(r->text, "in winmail") && strstr(r->text, "Summary: visit");
+    record_free(&r);
+    buf_free(&raw);
+    buf_free(&t);
+    free(b64);
+    return good ? 0 : 102;
+}
+
 static int in_child(bool (*lock)(void), int (*work)(void))
 {
     int status = 0;
@@ -166,6 +195,7 @@ static void charsets_without_files(void **state CD_UNUSED)
 {
     assert_int_equal(in_child(close_files, all_charsets), 0);
     assert_int_equal(in_child(close_files, unknown_charset), 0);
+    assert_int_equal(in_child(close_files, attachments), 0);
 }
 
 static void under_the_real_filter(void **state CD_UNUSED)
@@ -174,6 +204,7 @@ static void under_the_real_filter(void **state CD_UNUSED)
         skip(); /* the sanitizer's own calls do not pass; release builds run this */
     assert_int_equal(in_child(real_lock_in, all_charsets), 0);
     assert_int_equal(in_child(real_lock_in, unknown_charset), 0);
+    assert_int_equal(in_child(real_lock_in, attachments), 0);
     assert_int_equal(in_child(real_lock_in, big_ones), 0);
 }
 

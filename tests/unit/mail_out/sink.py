@@ -2,7 +2,7 @@
 
 sink.py MODE DIR: prints its port, keeps each accepted message in DIR (N.eml, first line the envelope as JSON), and
 runs until its standard input ends. MODE: plain, tls (STARTTLS required, certificate DIR/cert.pem for localhost),
-inject (text behind the answer to STARTTLS), auth (user "u", password "p"), mute (never a greeting), away (421 as
+expired (likewise, but its time is over), inject (text behind the answer to STARTTLS), auth (user "u", password "p"), mute (never a greeting), away (421 as
 greeting).
 """
 import asyncio
@@ -19,6 +19,7 @@ from aiosmtpd.smtp import SMTP, AuthResult
 MODE, DIR = sys.argv[1], sys.argv[2]
 CERT, KEY = os.path.join(DIR, "cert.pem"), os.path.join(DIR, "key.pem")
 count = 0
+names = []  # that clients asked for in their handshakes
 logging.disable(logging.CRITICAL)
 warnings.simplefilter("ignore")
 
@@ -28,6 +29,7 @@ class Handler:
         if address.startswith("badsender"):
             return "550 5.1.8 sender refused"
         envelope.mail_from = address
+        self.utf8 = "SMTPUTF8" in options
         return "250 2.1.0 ok"
 
     async def handle_RCPT(self, server, session, envelope, address, options):
@@ -55,11 +57,12 @@ class Handler:
             return "250 never seen"
         count += 1
         note = {"from": envelope.mail_from, "to": envelope.rcpt_tos, "helo": session.host_name,
-                "tls": bool(session.ssl), "auth": session.authenticated}
+                "tls": bool(session.ssl), "auth": session.authenticated, "utf8": self.utf8}
         if session.ssl:
+            note["sni"] = names[-1] if names else None
             note["version"] = server.transport.get_extra_info("ssl_object").version()
         with open(os.path.join(DIR, f"{count}.tmp"), "wb") as f:
-            f.write(json.dumps(note).encode() + b"\n" + envelope.original_content)
+            f.write(json.dumps(note, ensure_ascii=False).encode() + b"\n" + envelope.original_content)
         os.rename(os.path.join(DIR, f"{count}.tmp"), os.path.join(DIR, f"{count}.eml"))
         return "250 2.0.0 kept"
 
@@ -70,11 +73,19 @@ def authenticate(server, session, envelope, mechanism, data):
 
 
 def make_context():
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", KEY, "-out", CERT,
-                    "-days", "2", "-subj", "/CN=sink", "-addext", "subjectAltName=DNS:localhost"],
-                   check=True, capture_output=True)
+    make = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-keyout", KEY, "-subj", "/CN=sink"]
+    if MODE == "expired":
+        subprocess.run([*make, "-out", CERT + ".csr"], check=True, capture_output=True)
+        with open(CERT + ".ext", "w", encoding="ascii") as f:
+            f.write("subjectAltName=DNS:localhost\n")
+        subprocess.run(["openssl", "x509", "-req", "-in", CERT + ".csr", "-signkey", KEY, "-out", CERT, "-days", "-1",
+                        "-extfile", CERT + ".ext"], check=True, capture_output=True)
+    else:
+        subprocess.run([*make, "-x509", "-out", CERT, "-days", "2", "-addext", "subjectAltName=DNS:localhost"],
+                       check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERT, KEY)
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
     return context
 
 
@@ -107,9 +118,9 @@ async def silent(reader, writer, greeting):
 
 async def main():
     loop = asyncio.get_running_loop()
-    context = make_context() if MODE in ("tls", "inject") else None
-    options = {"hostname": "sink", "enable_SMTPUTF8": False}
-    if MODE == "tls":
+    context = make_context() if MODE in ("tls", "expired", "inject") else None
+    options = {"hostname": "sink", "enable_SMTPUTF8": True}
+    if MODE in ("tls", "expired"):
         options.update(tls_context=context, require_starttls=True)
     if MODE == "auth":
         options.update(auth_require_tls=False, auth_required=True, authenticator=authenticate)

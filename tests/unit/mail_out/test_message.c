@@ -56,7 +56,7 @@ static void plain(void **state)
                            "Auto-Submitted: auto-generated\r\n"
                            "X-Complaintd-Instance: main\r\n"
                            "MIME-Version: 1.0\r\n"
-                           "Content-Type: text/plain; charset=UTF-8\r\n"
+                           "Content-Type: text/plain; charset=UTF-8; format=flowed; delsp=no\r\n"
                            "Content-Transfer-Encoding: quoted-printable\r\n"
                            "\r\n"
                            "Dear Ann,\r\n"
@@ -117,21 +117,137 @@ static void quoted_printable(void **state)
 
     (void)state;
     m.text = ".\nFrom here\ntrailing \ntab\t\na=b caf\xc3\xa9\r\ncr\rlf\n"
-             "a line that is longer than seventy-six characters and therefore has to be broken softly, is it "
-             "not?\n"
+             "https://example.com/a-word-that-is-longer-than-a-line-may-be-and-has-to-be-broken-softly-is-it-not\n"
              "no end";
     CD_CLEANUP_FREE char *s = build(&m);
     const char *body = strstr(s, "\r\n\r\n") + 4;
     assert_string_equal(body,
                         "=2E\r\n"
-                        "=46rom here\r\n"
-                        "trailing=20\r\n"
+                        " From here\r\n"
+                        "trailing\r\n"
                         "tab=09\r\n"
                         "a=3Db caf=C3=A9\r\n"
                         "cr=0Dlf\r\n"
-                        "a line that is longer than seventy-six characters and therefore has to be b=\r\n"
-                        "roken softly, is it not?\r\n"
+                        "https://example.com/a-word-that-is-longer-than-a-line-may-be-and-has-to-be-=\r\n"
+                        "broken-softly-is-it-not\r\n"
                         "no end\r\n");
+}
+
+/* ---- format=flowed ---- */
+
+/* What a reader that knows the format makes of it (RFC 3676 4.1 to 4.5, DelSp=no, no quoting). */
+static char *unflow(const char *s)
+{
+    struct buf b;
+
+    buf_init(&b, CD_MIB(1));
+    while (*s) {
+        size_t n = strcspn(s, "\n");
+        const char *line = *s == ' ' ? s + 1 : s;
+        size_t len = (size_t)(s + n - line);
+        bool flowed = len && line[len - 1] == ' ' && !(len == 3 && memcmp(line, "-- ", 3) == 0);
+        assert_true(*s != '>');
+        buf_append(&b, line, len);
+        if (!flowed)
+            buf_append_char(&b, '\n');
+        s += n + 1;
+    }
+    return buf_steal(&b);
+}
+
+static char *flow(const char *text)
+{
+    struct buf b;
+
+    buf_init(&b, CD_MIB(1));
+    mail_flow_text(&b, text);
+    assert_false(b.failed);
+    char *s = buf_steal(&b);
+    return s ? s : cd_strdup("");
+}
+
+static void flowed_lines(void **state)
+{
+    static const struct {
+        const char *text, *flowed;
+    } cases[] = {
+        {"", ""},
+        {"\n", "\n"},
+        {"one\ntwo", "one\ntwo\n"},
+        {"a line with its end  \nnext\n", "a line with its end\nnext\n"},
+        {"   \n", "\n"},
+        {"    indented\n> quoted\n>\nFrom me\nFromage\n", "     indented\n > quoted\n >\n From me\nFromage\n"},
+        {"bye\n-- \nus\n", "bye\n-- \nus\n"},
+        {"A line of seventy-eight columns is left as it is, since mail allows that much!",
+         "A line of seventy-eight columns is left as it is, since mail allows that much!\n"},
+        {"A line of more than seventy-eight columns is broken behind the last of the spaces within seventy-two",
+         "A line of more than seventy-eight columns is broken behind the last of \nthe spaces within seventy-two\n"},
+        {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa > b From c",
+         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa \n > b From c\n"},
+        /* the mark of a signature is never made by breaking */
+        {"-- aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+         "-- aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n"},
+        /* no space, no break: wide characters count as two, and the Latin words among them give a place */
+        {"您的投诉已收到，我们会安排人员阅读并核实您反映的情况，最迟于两个工作日内与您联系，请保留此编号",
+         "您的投诉已收到，我们会安排人员阅读并核实您反映的情况，最迟于两个工作日内与您联系，请保留此编号\n"},
+        {"我们已于 2026-11-30 14:00 UTC 收到您的投诉，我们会安排人员阅读并核实您反映的情况，最迟于 2026-12-02 与您联系",
+         "我们已于 2026-11-30 14:00 UTC \n收到您的投诉，我们会安排人员阅读并核实您反映的情况，最迟于 2026-12-02 与您联系\n"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CD_CLEANUP_FREE char *s = flow(cases[i].text);
+        assert_string_equal(s, cases[i].flowed);
+    }
+}
+
+/* However a text is built: no line over 78 columns that had a place to break, and readers get back what was
+ * meant but for spaces at the end of a line. */
+static void flowed_texts_come_back(void **state)
+{
+    static const char *const words[] = {"a", "the", ">", "From", "--", " ", "  ", "complaint", "投诉", "é", "\n", "\n\n",
+                                        "https://example.com/a/very/long/address/that/goes/on/and/on"};
+    unsigned seed = 7;
+
+    (void)state;
+    for (int round = 0; round < 2000; round++) {
+        struct buf text, want;
+        buf_init(&text, CD_KIB(64));
+        buf_init(&want, CD_KIB(64));
+        for (int i = 0; i < 60; i++) {
+            seed = seed * 1103515245u + 12345u;
+            buf_printf(&text, "%s%s", words[(seed >> 16) % ARRAY_LEN(words)], seed >> 28 ? " " : "");
+        }
+        for (const char *p = buf_str(&text); *p;) {
+            size_t n = strcspn(p, "\n"), len = n;
+            while (len && p[len - 1] == ' ' && !(n == 3 && memcmp(p, "-- ", 3) == 0))
+                len--;
+            buf_append(&want, p, len);
+            buf_append_char(&want, '\n');
+            p += n + (p[n] == '\n');
+        }
+        CD_CLEANUP_FREE char *flowed = flow(buf_str(&text)), *back = unflow(flowed);
+        assert_string_equal(back ? back : "", buf_str(&want));
+        buf_free(&text);
+        buf_free(&want);
+    }
+}
+
+static void language(void **state)
+{
+    struct outgoing m = plain_message();
+
+    (void)state;
+    m.language = "zh-CN";
+    CD_CLEANUP_FREE char *s = build(&m);
+    assert_non_null(strstr(s, "\r\nContent-Language: zh-CN\r\n"));
+    assert_null(strstr(s, "\nList-"));
+    assert_null(strstr(s, "\nPrecedence"));
+    free(s);
+    m.language = "en\r\nX-Evil: 1";
+    s = build(&m);
+    assert_null(strstr(s, "Content-Language"));
+    assert_null(strstr(s, "X-Evil"));
 }
 
 static void header_injection(void **state)
@@ -194,7 +310,7 @@ static void folding(void **state)
 static void bad_addresses(void **state)
 {
     static const char *const bad[] = {"",      "nobody", "a@b\r\nRCPT TO:<c@d>", "a@b>", "<a@b>",
-                                      "a b@c", "a@b c",  "客@例.example"};
+                                      "a b@c", "a@b c",  "a@\xe2\x80\xa8.example", "a@-例.example", "a@例..example"};
     struct outgoing m = plain_message();
     struct buf b;
 
@@ -210,6 +326,50 @@ static void bad_addresses(void **state)
     m.reply_to = NULL;
     m.from = "x@y\n";
     assert_int_equal(mail_message_build(&cfg, &m, 0, &b), CD_EINVAL);
+    m = plain_message();
+    m.from = "客@x.example"; /* configured, or read from mail: only recipients may be outside ASCII */
+    assert_int_equal(mail_message_build(&cfg, &m, 0, &b), CD_EINVAL);
+    buf_free(&b);
+}
+
+/* A domain outside ASCII has a form within it; a local part has none. */
+static void international_addresses(void **state)
+{
+    static const struct {
+        const char *address, *wire;
+    } cases[] = {
+        {"ann@shop.example", "ann@shop.example"},
+        {"ann@Bücher.example", "ann@xn--bcher-kva.example"},
+        {"ann@bu\xcc\x88"
+         "cher.example",
+         "ann@xn--bcher-kva.example"}, /* not composed */
+        {"ann@例子.中国", "ann@xn--fsqu00a.xn--fiqs8s"},
+        {"ann@straße.example", "ann@xn--strae-oqa.example"}, /* IDNA 2008, not 2003 */
+        {"客户@例子.中国", "客户@xn--fsqu00a.xn--fiqs8s"},
+        {"\"a@b\"@例子.中国", "\"a@b\"@xn--fsqu00a.xn--fiqs8s"},
+        {"a@[192.0.2.1]", "a@[192.0.2.1]"},
+        {"a@\xe2\x98\x83\xe2\x80\x8d.example", NULL}, /* a joiner where none may stand */
+        {"nobody", NULL},
+        {NULL, NULL},
+    };
+    struct outgoing m = plain_message();
+    struct buf b;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CD_CLEANUP_FREE char *s = mail_address_on_wire(cases[i].address);
+        if (!cases[i].wire)
+            assert_null(s);
+        else
+            assert_string_equal(s, cases[i].wire);
+    }
+    m.recipient = "ann@例子.中国";
+    CD_CLEANUP_FREE char *s = build(&m); /* all of it ASCII */
+    assert_non_null(strstr(s, "\r\nTo: ann@xn--fsqu00a.xn--fiqs8s\r\n"));
+    m.recipient = "客户@例子.中国";
+    buf_init(&b, CD_MIB(1));
+    assert_int_equal(mail_message_build(&cfg, &m, 0, &b), 0);
+    assert_non_null(strstr(buf_str(&b), "\r\nTo: 客户@xn--fsqu00a.xn--fiqs8s\r\n"));
     buf_free(&b);
 }
 
@@ -239,25 +399,27 @@ static void hostnames(void **state)
 static void frames(void **state)
 {
     struct out_message v[OUT_BATCH_MAX];
+    size_t relay;
     struct buf b;
 
     (void)state;
     buf_init(&b, CD_KIB(64));
-    job_begin(&b, 2);
+    job_begin(&b, 1, 2);
     job_add(&b, "", "a@b.example", "text", 4);
     job_add(&b, "x@y.example", "c@d.example", "", 0);
-    assert_int_equal(job_read(b.data, b.len, v), 2);
+    assert_int_equal(job_read(b.data, b.len, &relay, v), 2);
+    assert_int_equal(relay, 1);
     assert_string_equal(v[0].from, "");
     assert_string_equal(v[1].rcpt, "c@d.example");
     assert_memory_equal(v[0].text, "text", 4);
     job_free(v);
     for (size_t n = 0; n < b.len; n++) { /* cut anywhere */
-        assert_true(job_read(b.data, n, v) < 0);
+        assert_true(job_read(b.data, n, &relay, v) < 0);
         job_free(v);
     }
     buf_reset(&b);
-    job_begin(&b, OUT_BATCH_MAX + 1);
-    assert_int_equal(job_read(b.data, b.len, v), CD_EINVAL);
+    job_begin(&b, 0, OUT_BATCH_MAX + 1);
+    assert_int_equal(job_read(b.data, b.len, &relay, v), CD_EINVAL);
     job_free(v);
     buf_reset(&b);
     struct part p = {.kind = PART_OUTCOME, .index = 3, .outcome = SEND_RETRY, .detail = (char *)"why"}, q;
@@ -278,10 +440,14 @@ int main(void)
         cmocka_unit_test(all_fields),
         cmocka_unit_test(chinese),
         cmocka_unit_test(quoted_printable),
+        cmocka_unit_test(flowed_lines),
+        cmocka_unit_test(flowed_texts_come_back),
+        cmocka_unit_test(language),
         cmocka_unit_test(header_injection),
         cmocka_unit_test(fake_encoded_words),
         cmocka_unit_test(folding),
         cmocka_unit_test(bad_addresses),
+        cmocka_unit_test(international_addresses),
         cmocka_unit_test(too_large),
         cmocka_unit_test(hostnames),
         cmocka_unit_test(frames),

@@ -238,6 +238,28 @@ static void test_fields(void **state CD_UNUSED)
     fixture_free(&x);
 }
 
+static void test_quoted_text_is_not_matched(void **state CD_UNUSED)
+{
+    struct fixture x;
+    fixture_init(&x);
+    add_group(add_rule(&x, "r"), RF_ANY, "refund", "leaks", NULL);
+    assert_int_equal(fixture_compile(&x), 0);
+    struct record *rec = record_of("Kettle", "It leaks.\n\n> You get a refund.");
+    rec->text_new = cd_strdup("It leaks.");
+    rec->text_quoted = cd_strdup("> You get a refund.");
+    matcher_run(x.m, rec, CD_KIB(32));
+    assert_int_equal(rec->nhits, 1);
+    assert_string_equal(rec->hits[0].word, "leaks");
+    record_free(&rec);
+    rec = record_of("Kettle", "> It leaks: refund.");
+    rec->text_new = cd_strdup(""); /* an answer that says nothing */
+    rec->text_quoted = cd_strdup("> It leaks: refund.");
+    matcher_run(x.m, rec, CD_KIB(32));
+    assert_int_equal(rec->nhits, 0);
+    record_free(&rec);
+    fixture_free(&x);
+}
+
 static void test_no_patterns(void **state CD_UNUSED)
 {
     struct fixture x;
@@ -361,6 +383,7 @@ int main(void)
         cmocka_unit_test(test_regex_refused),
         cmocka_unit_test(test_all_faults),
         cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_quoted_text_is_not_matched),
         cmocka_unit_test(test_no_patterns),
         cmocka_unit_test(test_match_bytes),
         cmocka_unit_test(test_word_limit),

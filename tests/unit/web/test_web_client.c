@@ -307,6 +307,35 @@ static void stop_ends_all(void **state)
     assert_int_equal(t.result.outcome == FETCH_ANSWERED, 0);
 }
 
+/* One that is cancelled ends without a word, and the body that it borrowed may go at once; others go on. */
+static void cancelled(void **state)
+{
+    CD_CLEANUP_FREE char *url = cd_asprintf("http://127.0.0.1:%u/big", t.port);
+    size_t n = CD_MIB(4);
+    char *body = malloc(n);
+    struct http_fetch f = {.url = url, .body = body, .nbody = n, .body_stays = true, .timeout_us = CD_SEC(5)};
+
+    (void)state;
+    memset(body, 'x', n);
+    t.behaviour = HANG;
+    assert_int_equal(web_client_fetch(t.client, &f, on_done, &t), 0);
+    run(CD_MSEC(100));
+    web_client_cancel(t.client, &f); /* nobody's */
+    assert_false(web_client_idle(t.client));
+    web_client_cancel(t.client, &t);
+    assert_true(web_client_idle(t.client));
+    memset(body, 'y', n);
+    free(body);
+    event_base_loop(t.base, EVLOOP_NONBLOCK);
+    assert_int_equal(t.done, 0);
+    f = (struct http_fetch){.url = url, .body = "b", .nbody = 1, .body_stays = true, .timeout_us = CD_MSEC(100)};
+    assert_int_equal(web_client_fetch(t.client, &f, on_done, &t), 0);
+    run(CD_SEC(5));
+    assert_int_equal(t.done, 1);
+    assert_true(t.result.timed_out);
+    assert_int_not_equal(t.result.outcome, FETCH_ANSWERED);
+}
+
 /* ---- webhooks ---- */
 
 static struct send_result outcome;
@@ -392,6 +421,7 @@ int main(void)
         T(refused_urls_and_headers),
         T(limit_and_again),
         T(stop_ends_all),
+        T(cancelled),
         T(webhooks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

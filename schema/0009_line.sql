@@ -49,11 +49,11 @@ declare
     v_id uuid;
     v_scope text[] := complaintd.api_scope();
 begin
-    select c.id into v_id from complaintd.complaint c where c.ref = p_ref;
+    select coalesce(c.merged_into, c.id) into v_id from complaintd.complaint c where c.ref = p_ref;
     if v_id is null then
         select a.complaint_id into v_id from complaintd.ref_aliases a where a.ref = p_ref;
     end if;
-    if v_id is null or (v_scope is not null
+    if v_id is null or (v_scope is not null -- what was merged into another has left that one its desks
                         and not exists (select from complaintd.complaint c where c.id = v_id and c.desks && v_scope)) then
         raise exception 'no complaint has the reference %', p_ref using errcode = 'CD404';
     end if;
@@ -61,7 +61,7 @@ begin
 end $$;
 
 create or replace function complaintd.api_list(p_status text, p_category text, p_priority text, p_team text, p_assignee text, p_channel text,
-                                    p_desk text, p_overdue boolean, p_degraded boolean, p_limit integer, p_after uuid)
+                                    p_desk text, p_overdue boolean, p_degraded boolean, p_scan text, p_limit integer, p_after uuid)
 returns setof jsonb language plpgsql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
@@ -72,7 +72,7 @@ begin
             ''category'', c.category, ''team'', c.team, ''assignee'', c.assignee, ''desk'', c.desk, ''channel'', c.channel,
             ''subject'', left(coalesce(m.subject, ''''), 200), ''customer_name'', c.customer_name, ''received_at'', c.received_at,
             ''due'', d.due, ''overdue'', coalesce(d.due < complaintd.now(), false), ''escalation_level'', c.escalation_level,
-            ''degraded'', c.degraded)
+            ''degraded'', c.degraded, ''scan'', complaintd.scan_of(c))
          from complaintd.complaint c
          left join complaintd.timers t on t.complaint_id = c.id
          cross join lateral (select complaintd.api_next_due(c, t) as due) d
@@ -87,11 +87,14 @@ begin
         || case when p_desk is not null then ' and $7 = any (c.desks)' else '' end
         || case when p_overdue is not null then ' and coalesce(d.due < complaintd.now(), false) = $8' else '' end
         || case when p_degraded is not null then ' and c.degraded = $9' else '' end
-        || case when v_scope is not null then ' and c.desks && $12' else '' end
+        || case when p_scan <> 'clean' then ' and c.id in (select x.complaint_id from complaintd.scans s
+               join complaintd.messages x on x.id = s.message_id where s.verdict <> ''clean'' and s.verdict = $12)' else '' end
+        || case when p_scan is not null then ' and complaintd.scan_of(c) = $12' else '' end
+        || case when v_scope is not null then ' and c.desks && $13' else '' end
         || case when p_after is not null then ' and c.id < $11' else '' end
         || ' order by c.id desc limit $10'
         using p_status, p_category, p_priority, p_team, p_assignee, p_channel, p_desk, p_overdue, p_degraded,
-              coalesce(p_limit, 50), p_after, v_scope;
+              coalesce(p_limit, 50), p_after, p_scan, v_scope;
 end $$;
 
 -- STATS: who has desks of its own is told of theirs, and nothing of what waits to go out.
@@ -99,7 +102,7 @@ create or replace function complaintd.api_stats() returns setof jsonb language s
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
     with scope as materialized (select complaintd.api_scope() as desks),
     o as materialized (
-        select c.status, c.priority, c.category, c.team, c.assignee, c.degraded, c.received_at,
+        select c.status, c.priority, c.category, c.team, c.assignee, c.degraded, c.received_at, coalesce(c.first_id, c.id) as first,
                complaintd.api_next_due(c, t) < (select complaintd.now()) as overdue
         from complaintd.complaint c left join complaintd.timers t on t.complaint_id = c.id
         where c.status <> 'closed' and c.status <> 'resolved'
@@ -112,7 +115,9 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
                      'by_status', complaintd.api_counts(array_agg(o.status)),
                      'by_priority', complaintd.api_counts(array_agg(o.priority)),
                      'by_category', complaintd.api_counts(array_agg(o.category)),
-                     'by_team', complaintd.api_counts(array_agg(o.team))) from o))
+                     'by_team', complaintd.api_counts(array_agg(o.team)))
+                || case when (select s.desks from scope s) is not null then '{}'::jsonb else jsonb_build_object(
+                     'by_scan', complaintd.api_scan_counts((select f.first from o f order by 1 limit 1))) end from o))
         || case when (select s.desks from scope s) is not null then '{}'::jsonb else jsonb_build_object(
         'notifications', (select coalesce(jsonb_object_agg(x.state, x.n), '{}') from
                              (select n.state, count(*) as n from complaintd.notifications n
