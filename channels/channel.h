@@ -27,6 +27,37 @@ struct request {
     enum role role;
     const char *actor; /* client or user name, for the event log */
     struct ack slot;
+    const struct strlist *desks; /* the only ones it may have to do with; NULL or empty: all. Borrowed during the call */
+};
+
+/* ---- events of complaints, as they are committed ---- */
+
+/* A place in the order in which they are given: of the transaction and, within it, of the event. */
+struct feed_place {
+    uint64_t xid;
+    struct uuid id;
+};
+struct feed_event {
+    struct feed_place at;
+    const char *kind;
+    const char *desks; /* of the complaint, a line each */
+    const char *row;   /* a JSON object on one line; its "cursor" is `at` */
+    size_t nrow;
+};
+/* Who wants them. Embedded in what wants them; the feed never frees it, and holds it from feed_add() to feed_remove(). The three
+ * functions are called by the feed and must not call feed_remove(). */
+struct feed_reader {
+    struct feed_place at; /* where it begins, all zero: with the first; then how far it has come */
+    bool from_now;        /* it begins with what is committed from now on */
+    uint64_t until;       /* the transaction that had not begun then; 0: the next look sets it */
+    bool paused;          /* is given nothing, and misses nothing, until feed_resume() */
+    /* The next event; false: no room, the reader is paused and will be given it again. */
+    bool (*give)(struct feed_reader *r, const struct feed_event *e);
+    /* All that was committed when `until` was set was given; called at each look that finds it so. */
+    void (*caught_up)(struct feed_reader *r);
+    void (*refused)(struct feed_reader *r, const char *why); /* its place is none of this database's; paused */
+    TAILQ_ENTRY(feed_reader) link; /* the feed's, like what follows */
+    bool behind, known;
 };
 
 /* ---- HTTP ---- */
@@ -126,6 +157,10 @@ struct channel_host {
     enum gate_mode (*gate)(void *front);
     /* Exactly one on_reply() of the channel in slot.channel follows, never from inside this call. */
     void (*request)(void *front, const struct request *rq);
+    /* The feed of events (daemon/feed.h). Nothing is given from inside these calls. */
+    void (*feed_add)(void *front, struct feed_reader *r);
+    void (*feed_resume)(void *front, struct feed_reader *r);
+    void (*feed_remove)(void *front, struct feed_reader *r);
     /* An outcome of send(); exactly once for each send that returned 0. */
     void (*send_done)(void *front, const struct uuid *id, const struct send_result *r);
     /* Outgoing HTTP on the loop (channels/web); `done` exactly once, never from inside, when 0 is returned. */

@@ -48,7 +48,9 @@ static const char *check_channel(struct submit_check *k CD_UNUSED, const char *v
 
 static const char *check_desk(struct submit_check *k, const char *v)
 {
-    return config_desk(k->cfg, v) ? NULL : "no such desk in the configuration";
+    if (!config_desk(k->cfg, v))
+        return "no such desk in the configuration";
+    return k->scope->n == 0 || strlist_has(k->scope, v) ? NULL : "not one of this client's desks";
 }
 
 static const char *check_category(struct submit_check *k, const char *v)

@@ -15,6 +15,7 @@ const struct cfg_desk *submit_desk(const struct config *c, const json_t *args, c
 struct submit_check {
     const struct config *cfg;
     const struct cfg_desk *desk;
+    const struct strlist *scope; /* the only desks it may submit to; none: all */
     bool keyless; /* the key comes from elsewhere: the object must have none */
     char *phone;  /* E.164, owned; only when the number was given without its country */
     char field[64], message[160];

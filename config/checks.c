@@ -313,7 +313,11 @@ static void check_tls(struct loader *l)
             if (*files[k] && access(files[k], R_OK) != 0)
                 faults_add(l->f, x->mark, "%s can't be read: name a PEM file that the daemon's user may read", files[k]);
     }
-    const char *needs = c->nmail_listen_tls ? "mail.listen_tls" : c->mail_require_tls ? "mail.require_tls" : NULL;
+    const char *needs = c->nmail_listen_tls   ? "mail.listen_tls"
+                        : c->mail_require_tls ? "mail.require_tls"
+                        : c->nline_listen_tls ? "line.listen_tls"
+                        : c->line_require_tls ? "line.require_tls"
+                                              : NULL;
     if (needs && !c->ncertificates && !root_given(l, "tls.certificates"))
         faults_add(l->f, root_mark(l, needs), "%s needs a certificate: write `tls:` with certificates: [{certificate: FILE, key: FILE}]",
                    needs);
@@ -344,8 +348,8 @@ static void check_gate(struct loader *l)
 static void check_listeners(struct loader *l)
 {
     const struct config *c = l->c;
-    const struct listen_addr *all[] = {c->mail_listen, c->mail_listen_tls, c->mail_lmtp_listen, c->http_listen, c->metrics_listen, c->line_listen};
-    const size_t n[] = {c->nmail_listen, c->nmail_listen_tls, c->nmail_lmtp_listen, c->nhttp_listen, c->nmetrics_listen, c->nline_listen};
+    const struct listen_addr *all[] = {c->mail_listen, c->mail_listen_tls, c->mail_lmtp_listen, c->http_listen, c->metrics_listen, c->line_listen, c->line_listen_tls};
+    const size_t n[] = {c->nmail_listen, c->nmail_listen_tls, c->nmail_lmtp_listen, c->nhttp_listen, c->nmetrics_listen, c->nline_listen, c->nline_listen_tls};
     struct strlist seen = {0};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         for (size_t k = 0; k < n[i]; k++) {
@@ -395,23 +399,9 @@ static void check_thread_keys(struct loader *l)
     }
 }
 
-#define TOKEN_BYTES 8
-static void check_clients(struct loader *l)
+static void check_providers(struct loader *l)
 {
     const struct config *c = l->c;
-    for (size_t i = 0; i < c->nclients; i++) {
-        const struct cfg_client *x = &c->clients[i];
-        if (*x->token && strlen(x->token) < TOKEN_BYTES)
-            faults_add(l->f, x->mark,
-                       "the token of client '%s' is short: write at least %d bytes, random ones",
-                       show(x->name), TOKEN_BYTES);
-        for (size_t k = 0; k < i; k++)
-            if (*x->token && str_eq(x->token, c->clients[k].token)) {
-                faults_add(l->f, x->mark, "client '%s' has the token of '%s': write one of its own",
-                           show(x->name), show(c->clients[k].name));
-                break;
-            }
-    }
     for (size_t i = 0; i < c->nsms_providers; i++)
         for (const char *p = c->sms_providers[i].name; *p; p++)
             if (*p & 0x80) {
@@ -430,7 +420,8 @@ void check_general(struct loader *l)
     check_gate(l);
     check_listeners(l);
     check_scan(l);
-    check_clients(l);
+    clients_settle(l);
+    check_providers(l);
     check_thread_keys(l);
     if (c->state_dir[0] != '/' && root_given(l, "state_dir") && !*l->dir)
         faults_add(l->f, root_mark(l, "state_dir"), "state_dir is relative: write an absolute path");

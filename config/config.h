@@ -107,9 +107,13 @@ struct cfg_sms_provider {
     struct mark mark;
 };
 struct cfg_client { /* of the line protocol and web intake */
-    char *name, *token; /* compared by SHA-256 in constant time */
+    char *name;
+    char *token;                /* "" once the configuration is loaded: the digest is what is kept */
+    char *token_hash;           /* 64 hexadecimal digits */
+    uint8_t token_sha256[32];
     enum cfg_role role;
-    char *desk; /* default desk of its submissions */
+    char *desk;            /* default desk of its submissions */
+    struct strlist desks;  /* the only ones it has to do with; none: all */
     struct mark mark;
 };
 
@@ -294,8 +298,13 @@ struct config {
     /* line */
     struct listen_addr *line_listen; /* TCP and unix; a unix listener uses peer credentials: root and the daemon's user are admin */
     size_t nline_listen;
+    struct listen_addr *line_listen_tls;
+    size_t nline_listen_tls;
+    bool line_require_tls;
     uint64_t line_max_line_bytes, line_max_connections, line_max_in_flight;
-    int64_t line_idle_timeout_us;
+    uint64_t line_rate, line_burst; /* requests a second of one client, 0: no limit; requests at once */
+    uint64_t line_max_subscriptions;
+    int64_t line_idle_timeout_us, line_tls_handshake_timeout_us, line_subscribe_poll_us, line_subscribe_heartbeat_us;
     struct cfg_client *clients;
     size_t nclients;
     /* who and what */

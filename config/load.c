@@ -145,7 +145,7 @@ void config_complete(struct loader *l)
                 root_given(l, "triage.fallback_team") ? root_mark(l, "triage.fallback_team")
                                                       : root_mark(l, "desks"));
     for (size_t i = 0; i < c->nclients && c->ndesks; i++)
-        copy_if_empty(&c->clients[i].desk, c->desks[0].name);
+        copy_if_empty(&c->clients[i].desk, c->clients[i].desks.n ? c->clients[i].desks.v[0] : c->desks[0].name);
     for (size_t i = 0; i < c->nsms_providers && c->ndesks; i++)
         copy_if_empty(&c->sms_providers[i].desk, c->desks[0].name);
 }

@@ -215,6 +215,8 @@ void check_names(struct loader *l);
 void check_desks(struct loader *l);
 void check_policies(struct loader *l);
 void check_general(struct loader *l);
+void client_end(struct loader *l, void *item, struct yn node);
+void clients_settle(struct loader *l); /* checks them, and leaves the digests of their tokens alone */
 void check_templates(struct loader *l);
 
 /* ---- texts ---- */

@@ -3,22 +3,6 @@
 
 #include <string.h>
 
-#include "daemon/core/crypto.h"
-
-const struct cfg_client *config_client_by_token(const struct config *c, const char *token)
-{
-    uint8_t given[SHA256_SIZE], wanted[SHA256_SIZE];
-    const struct cfg_client *found = NULL;
-
-    sha256(token, strlen(token), given);
-    for (size_t i = 0; i < c->nclients; i++) {
-        const char *t = c->clients[i].token;
-        sha256(t, strlen(t), wanted);
-        if (equal_ct(given, wanted, sizeof given) && *t)
-            found = &c->clients[i];
-    }
-    return found;
-}
 
 const struct cfg_desk *config_desk(const struct config *c, const char *name)
 {

@@ -158,8 +158,8 @@ static void exchange_files(struct config *live, struct config *fresh)
 /* Listeners and certificates stay, while the file names that their places point to leave with the old values. */
 static void forget_marks(struct config *c)
 {
-    struct listen_addr *all[] = {c->mail_listen, c->mail_listen_tls, c->mail_lmtp_listen, c->http_listen, c->metrics_listen, c->line_listen};
-    const size_t n[] = {c->nmail_listen, c->nmail_listen_tls, c->nmail_lmtp_listen, c->nhttp_listen, c->nmetrics_listen, c->nline_listen};
+    struct listen_addr *all[] = {c->mail_listen, c->mail_listen_tls, c->mail_lmtp_listen, c->http_listen, c->metrics_listen, c->line_listen, c->line_listen_tls};
+    const size_t n[] = {c->nmail_listen, c->nmail_listen_tls, c->nmail_lmtp_listen, c->nhttp_listen, c->nmetrics_listen, c->nline_listen, c->nline_listen_tls};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         for (size_t k = 0; k < n[i]; k++)
             all[i][k].mark = (struct mark){0};

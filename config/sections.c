@@ -114,13 +114,17 @@ const struct section section_webhooks = {
 static const struct option client_options[] = {
     {"name", OPT_NAME, AT(name), .flags = OPT_REQUIRED,
      .doc = "Name in records; part of the key of what it submits."},
-    {"token", OPT_SECRET, AT(token), .flags = OPT_REQUIRED, .doc = "What it shows to be let in."},
+    {"token", OPT_SECRET, AT(token), .doc = "What it shows to be let in; this or token_sha256."},
+    {"token_sha256", OPT_STRING, AT(token_hash),
+     .doc = "SHA-256 of its token in hexadecimal, so that the token stands nowhere; `complaintctl token` makes both."},
     {"role", OPT_CHOICE, AT(role), .def = "intake", .choices = roles, .doc = "What it may do."},
     {"desk", OPT_NAME, AT(desk), .refers = REF_DESK,
-     .doc = "Desk of what it submits; the first desk when not given."},
+     .doc = "Desk of what it submits; the first of its desks, or of all, when not given."},
+    {"desks", OPT_NAMES, AT(desks), .refers = REF_DESK,
+     .doc = "Desks that it has to do with: it submits to them, and sees and changes their complaints alone; all desks when not given."},
     {0},
 };
-const struct section section_clients = {SECTION(struct cfg_client, client_options, "client", REF_NONE, 1000)};
+const struct section section_clients = {SECTION(struct cfg_client, client_options, "client", REF_NONE, 1000), .end = client_end};
 #undef AT
 
 #define AT(f) FIELD(struct cfg_sms_provider, f)

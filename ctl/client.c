@@ -2,79 +2,18 @@
  * take all memory. Faults are told on standard error, once. */
 #include "ctl/client.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "daemon/core/str.h"
 
 #define ANSWER_CAP CD_MIB(80)
 
 struct client {
-    int fd;
+    struct transport *transport;
     struct buf in;
     size_t taken; /* bytes of `in` that are done with */
 };
-
-static struct client *complain(const char *path, const char *why)
-{
-    fprintf(stderr, "complaintctl: cannot connect to %s: %s\n", path, why);
-    fprintf(stderr, "  is complaintd running, and does its line.listen name this socket? (--socket PATH, "
-                    "--config FILE)\n");
-    return NULL;
-}
-
-struct client *client_open(const char *path, int timeout_s)
-{
-    struct sockaddr_un sun = {.sun_family = AF_UNIX};
-    const struct timeval wait = {timeout_s, 0};
-
-    if (strlen(path) >= sizeof sun.sun_path)
-        return complain(path, "the path is too long for a unix socket");
-    memcpy(sun.sun_path, path, strlen(path) + 1);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&sun, sizeof sun) < 0) {
-        const char *why = strerror(errno);
-        if (fd >= 0)
-            close(fd);
-        return complain(path, why);
-    }
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
-    struct client *c = cd_alloc(sizeof *c);
-    c->fd = fd;
-    buf_init(&c->in, ANSWER_CAP);
-    return c;
-}
-
-void client_close(struct client **cp)
-{
-    struct client *c = *cp;
-    if (!c)
-        return;
-    close(c->fd);
-    buf_free(&c->in);
-    free(c);
-    *cp = NULL;
-}
-
-static int send_all(struct client *c, const char *p, size_t n)
-{
-    while (n > 0) {
-        ssize_t r = send(c->fd, p, n, MSG_NOSIGNAL);
-        if (r < 0 && errno == EINTR)
-            continue;
-        if (r <= 0)
-            return -1;
-        p += r;
-        n -= (size_t)r;
-    }
-    return 0;
-}
 
 /* The next line without its LF, valid until the next call; NULL at the end. */
 static char *next_line(struct client *c)
@@ -92,9 +31,7 @@ static char *next_line(struct client *c)
         looked = c->in.len;
         if (buf_reserve(&c->in, CD_KIB(64)) < 0)
             return NULL;
-        ssize_t r = recv(c->fd, c->in.data + c->in.len, CD_KIB(64), 0);
-        if (r < 0 && errno == EINTR)
-            continue;
+        ssize_t r = transport_recv(c->transport, c->in.data + c->in.len, CD_KIB(64));
         if (r <= 0)
             return NULL;
         c->in.len += (size_t)r;
@@ -109,7 +46,7 @@ static int no_answer(void)
     return EXIT_AGAIN;
 }
 
-int client_call(struct client *c, const char *verb, const json_t *args, struct answer *ret)
+int client_stream(struct client *c, const char *verb, const json_t *args, client_row on_row, void *arg, struct answer *ret)
 {
     char *json CD_CLEANUP_FREE = json_dumps(args, JSON_COMPACT);
     char *line CD_CLEANUP_FREE = cd_asprintf("%s %s\n", verb, json ? json : "{}");
@@ -117,15 +54,19 @@ int client_call(struct client *c, const char *verb, const json_t *args, struct a
     *ret = (struct answer){.rows = json_array()};
     /* A daemon that refuses the connection answers before it reads, so a failed send may still have an
      * answer. */
-    (void)send_all(c, line, strlen(line));
+    (void)transport_send(c->transport, line, strlen(line));
     for (char *p; (p = next_line(c));) {
         bool ok = str_starts(p, "OK "), row = str_starts(p, "ROW "), err = str_starts(p, "ERR ");
         json_t *v = ok || row || err ? json_loads(strchr(p, ' ') + 1, 0, NULL) : NULL;
         if (!v)
             break;
         if (row) {
-            json_array_append_new(ret->rows, v);
-            continue;
+            bool go_on = on_row(arg, v);
+            json_decref(v);
+            if (go_on)
+                continue;
+            answer_free(ret);
+            return EXIT_REFUSED;
         }
         ret->ok = ok;
         ret->body = v;
@@ -133,6 +74,59 @@ int client_call(struct client *c, const char *verb, const json_t *args, struct a
     }
     answer_free(ret);
     return no_answer();
+}
+
+static bool keep_row(void *arg, const json_t *row)
+{
+    struct answer *a = arg;
+    json_array_append(a->rows, (json_t *)row);
+    return true;
+}
+
+int client_call(struct client *c, const char *verb, const json_t *args, struct answer *ret)
+{
+    return client_stream(c, verb, args, keep_row, ret, ret);
+}
+
+/* ---- life ---- */
+
+/* STARTTLS: until the server's OK nothing else is said, and what it says behind it is not believed. */
+static bool start_tls(struct client *c, const struct address *a)
+{
+    json_t *none = json_object();
+    struct answer answer = {.ok = false};
+    bool ok = client_call(c, "STARTTLS", none, &answer) == EXIT_DONE && answer.ok;
+    json_decref(none);
+    answer_free(&answer);
+    if (!ok)
+        fprintf(stderr, "complaintctl: the server offers no TLS here\n");
+    else if (c->in.len > c->taken)
+        fprintf(stderr, "complaintctl: something stood behind the answer to STARTTLS: somebody is between the server and here\n");
+    return ok && c->in.len == c->taken && transport_secure(c->transport, a);
+}
+
+struct client *client_open(const struct address *a, int timeout_s)
+{
+    struct transport *t = transport_open(a, timeout_s);
+    if (!t)
+        return NULL;
+    struct client *c = cd_alloc(sizeof *c);
+    c->transport = t;
+    buf_init(&c->in, ANSWER_CAP);
+    if (a->tls == ADDRESS_STARTTLS && !start_tls(c, a))
+        client_close(&c);
+    return c;
+}
+
+void client_close(struct client **cp)
+{
+    struct client *c = *cp;
+    if (!c)
+        return;
+    transport_close(&c->transport);
+    buf_free(&c->in);
+    free(c);
+    *cp = NULL;
 }
 
 void answer_free(struct answer *a)

@@ -58,9 +58,16 @@ const struct ctl_command ctl_commands[] = {
                  {"team", OPTION_TEXT, "TEAM", "that owns it; otherwise that of the old one"}}},
     {.name = "stats", .help = "what is open, overdue and waiting to go out", .verb = "STATS", .usage = "",
      .timeout_s = 60, .print = print_stats},
+    {.name = "subscribe", .help = "events as they happen, until interrupted", .verb = "SUBSCRIBE", .usage = "", .timeout_s = 4000,
+     .stream = true, .print = print_nothing,
+     .options = {{"after", OPTION_TEXT, "CURSOR", "go on after this cursor; 0: from the first event (from now)"},
+                 {"kinds", OPTION_TEXT, "KIND,…", "only these kinds: received, acked, assigned, resolved, …"},
+                 {"desk", OPTION_TEXT, "DESK", "only this desk"},
+                 {"once", OPTION_FLAG, NULL, "end when everything there is was shown"}}},
     {.name = "clock", .help = "service time; 'clock advance 3d' moves it (sandbox only)", .verb = "CLOCK",
      .positional = {"action", "advance"}, .usage = "[show | advance DURATION]", .timeout_s = 1800,
      .print = print_fields},
+    {.name = "token", .help = "a new token for a client, and the hash of it for the configuration", .run = run_token, .usage = ""},
     {.name = "migrate", .help = "bring the database's schema up to date (needs --config)", .run = run_migrate,
      .usage = "", .options = {{"plan", OPTION_FLAG, NULL, "only say what would be done"}}},
     {.name = "help", .help = "this text, or that of one command", .positional = {"command"},
@@ -72,6 +79,12 @@ const size_t ctl_command_count = ARRAY_LEN(ctl_commands);
 static const struct ctl_option global_options[] = {
     {"socket", OPTION_TEXT, "PATH", "the daemon's control socket (/run/complaintd/control.sock)"},
     {"config", OPTION_TEXT, "FILE", "take the socket and the database from this configuration"},
+    {"host", OPTION_TEXT, "HOST", "connect to this host by TCP instead of the socket"},
+    {"port", OPTION_TEXT, "PORT", "its port (7070)"},
+    {"tls", OPTION_FLAG, NULL, "TLS from the first byte (line.listen_tls)"},
+    {"starttls", OPTION_FLAG, NULL, "TLS by STARTTLS (line.listen)"},
+    {"ca-file", OPTION_TEXT, "FILE", "who may have signed the server's certificate (whom this system trusts)"},
+    {"tls-name", OPTION_TEXT, "NAME", "the name that its certificate must carry (HOST)"},
     {"token-file", OPTION_TEXT, "FILE",
      "say AUTH with the token in FILE (users other than root and the daemon's)"},
     {"json", OPTION_FLAG, NULL, "the daemon's answer as JSON"},
@@ -126,6 +139,18 @@ static void set_global(struct ctl_globals *g, const char *name, const char *valu
         g->config = value;
     else if (str_eq(name, "token-file"))
         g->token_file = value;
+    else if (str_eq(name, "host"))
+        g->host = value;
+    else if (str_eq(name, "port"))
+        g->port = value;
+    else if (str_eq(name, "ca-file"))
+        g->ca_file = value;
+    else if (str_eq(name, "tls-name"))
+        g->tls_name = value;
+    else if (str_eq(name, "tls"))
+        g->tls = true;
+    else if (str_eq(name, "starttls"))
+        g->starttls = true;
     else if (str_eq(name, "json"))
         g->json = true;
     else if (str_eq(name, "help"))
@@ -219,6 +244,38 @@ static int fix_clock(struct parse *p)
     return EXIT_DONE;
 }
 
+/* "--kinds a,b --once" are {"kinds":["a","b"],"follow":false}. */
+static int fix_subscribe(struct parse *p)
+{
+    char *kinds CD_CLEANUP_FREE = cd_strdup(json_string_value(json_object_get(p->args, "kinds")));
+    if (kinds) {
+        json_t *list = json_array();
+        char *at = kinds;
+        for (char *one; (one = strsep(&at, ","));)
+            if (*one)
+                json_array_append_new(list, json_string(one));
+        json_object_set_new(p->args, "kinds", list);
+    }
+    if (json_object_del(p->args, "once") == 0)
+        json_object_set_new(p->args, "follow", json_false());
+    return EXIT_DONE;
+}
+
+/* What goes by TCP has a host; what is checked in a certificate needs TLS. */
+static int check_globals(const struct parse *p)
+{
+    const struct ctl_globals *g = p->g;
+    const char *needs_host = g->tls ? "--tls" : g->starttls ? "--starttls" : g->port ? "--port" : NULL;
+    const char *needs_tls = g->ca_file ? "--ca-file" : g->tls_name ? "--tls-name" : NULL;
+    if (needs_host && !g->host)
+        return wrong(p, "needs --host", needs_host);
+    if (g->host && g->socket)
+        return wrong(p, "one of the two", "--host and --socket");
+    if (g->tls && g->starttls)
+        return wrong(p, "one of the two", "--tls and --starttls");
+    return needs_tls && !g->tls && !g->starttls ? wrong(p, "needs --tls or --starttls", needs_tls) : EXIT_DONE;
+}
+
 int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_command **ret_command,
               json_t *args)
 {
@@ -247,7 +304,10 @@ int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_com
         return wrong(&p, "missing", "a command");
     if (p.npositional < p.command->required)
         return wrong(&p, "missing", p.command->usage);
-    return str_eq(p.command->name, "clock") ? fix_clock(&p) : EXIT_DONE;
+    r = check_globals(&p);
+    if (r != EXIT_DONE)
+        return r;
+    return str_eq(p.command->name, "clock") ? fix_clock(&p) : str_eq(p.command->name, "subscribe") ? fix_subscribe(&p) : EXIT_DONE;
 }
 
 /* ---- help ---- */
@@ -273,7 +333,7 @@ void ctl_help(const struct ctl_command *c, struct buf *out)
         return;
     }
     buf_append_str(out,
-                   "usage: complaintctl [--socket PATH | --config FILE] [--json] COMMAND …\n\ncommands:\n");
+                   "usage: complaintctl [--socket PATH | --config FILE | --host HOST …] [--json] COMMAND …\n\ncommands:\n");
     for (size_t i = 0; i < ctl_command_count; i++) {
         char left[64];
         snprintf(left, sizeof left, "%s %s", ctl_commands[i].name, ctl_commands[i].usage);

@@ -16,6 +16,8 @@ struct ctl_option {
 /* Global options. */
 struct ctl_globals {
     const char *socket, *config, *token_file;
+    const char *host, *port, *ca_file, *tls_name; /* TCP instead of the socket */
+    bool tls, starttls;
     bool json, help, version;
 };
 
@@ -26,6 +28,7 @@ struct ctl_command {
     const char *usage;         /* of the positional ones: "REF WHO" */
     unsigned required;         /* how many positional ones must be there */
     int timeout_s;
+    bool stream;               /* rows are printed as they come */
     int (*run)(const struct ctl_globals *g, json_t *args); /* instead of a request */
     void (*print)(const struct answer *a, struct buf *out);
     struct ctl_option options[14];
@@ -56,6 +59,11 @@ void print_threads(const json_t *first, const json_t *messages, struct buf *out)
 void print_stats(const struct answer *a, struct buf *out);
 void print_fields(const struct answer *a, struct buf *out); /* whatever the object holds, a line each */
 
+void print_event(const json_t *row, bool json, struct buf *out); /* a row of SUBSCRIBE */
+void print_nothing(const struct answer *a, struct buf *out);
+
+/* token.c: a new random token and its digest, for the configuration */
+int run_token(const struct ctl_globals *g, json_t *args);
 void print_attachments(const struct answer *a, struct buf *out);
 /* "…, image/png (its bytes are application/zip), inline picture", cleaned */
 void print_attachment_type(const json_t *a, struct buf *out);

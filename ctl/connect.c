@@ -6,6 +6,7 @@
 #include "ctl/commands.h"
 #include "ctl/text.h"
 
+#define DEFAULT_PORT "7070"
 #define DEFAULT_SOCKET "/run/complaintd/control.sock"
 
 /* The path to connect to (free it); NULL when the configuration has a fault or no unix socket (told). */
@@ -69,10 +70,15 @@ static int authenticate(struct client *c, const char *path)
 
 int ctl_connect(const struct ctl_globals *g, int timeout_s, struct client **ret)
 {
-    char *path CD_CLEANUP_FREE = socket_path(g);
-    if (!path)
+    char *path CD_CLEANUP_FREE = g->host ? NULL : socket_path(g);
+    if (!path && !g->host)
         return EXIT_USAGE;
-    struct client *c = client_open(path, timeout_s);
+    const struct address to = {.path = path, .host = g->host, .port = g->port ? g->port : DEFAULT_PORT, .ca_file = g->ca_file,
+                               .tls_name = g->tls_name,
+                               .tls = g->tls        ? ADDRESS_TLS
+                                      : g->starttls ? ADDRESS_STARTTLS
+                                                    : ADDRESS_CLEAR};
+    struct client *c = client_open(&to, timeout_s);
     if (!c)
         return EXIT_NO_DAEMON;
     int r = g->token_file ? authenticate(c, g->token_file) : EXIT_DONE;

@@ -1,5 +1,6 @@
-/* complaintctl: asks the daemon over its control socket, prints the answer for people or as JSON. Exit codes:
+/* complaintctl: asks the daemon over its control socket, or TCP, prints the answer for people or as JSON. Exit codes:
  * client.h. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,6 +24,18 @@ void print_json(const struct answer *a, struct buf *out)
     json_decref(whole);
 }
 
+/* Rows that are shown as they come. Somebody who reads them through a pipe may have had enough. */
+static bool show_row(void *arg, const json_t *row)
+{
+    const struct ctl_globals *g = arg;
+    struct buf out;
+    buf_init(&out, OUTPUT_CAP);
+    print_event(row, g->json, &out);
+    bool ok = fwrite(buf_str(&out), 1, out.len, stdout) == out.len && fflush(stdout) == 0;
+    buf_free(&out);
+    return ok;
+}
+
 static int request(const struct ctl_globals *g, const struct ctl_command *cmd, json_t *args)
 {
     struct client *c = NULL;
@@ -31,14 +44,16 @@ static int request(const struct ctl_globals *g, const struct ctl_command *cmd, j
     json_object_del(args, "full");
     int r = ctl_connect(g, cmd->timeout_s, &c);
     if (r == EXIT_DONE)
-        r = client_call(c, cmd->verb, args, &a);
+        r = cmd->stream ? client_stream(c, cmd->verb, args, show_row, (void *)(uintptr_t)g, &a) : client_call(c, cmd->verb, args, &a);
     client_close(&c);
     if (r != EXIT_DONE)
         return r;
     a.full = full;
     struct buf out;
     buf_init(&out, OUTPUT_CAP);
-    if (g->json)
+    if (g->json && cmd->stream)
+        print_event(a.body, true, &out);
+    else if (g->json)
         print_json(&a, &out);
     else if (a.ok)
         cmd->print(&a, &out);
@@ -76,6 +91,7 @@ int main(int argc, char **argv)
     json_t *args = json_object();
 
     text_init();
+    signal(SIGPIPE, SIG_IGN); /* TLS writes know no MSG_NOSIGNAL */
     int r = ctl_parse(argc - 1, argv + 1, &g, &cmd, args);
     if (r == EXIT_DONE && g.version)
         puts("complaintctl " CD_VERSION);

@@ -19,6 +19,7 @@
 #include "daemon/core/metrics.h"
 #include "daemon/descriptors.h"
 #include "daemon/escalation/scheduler.h"
+#include "daemon/feed.h"
 #include "daemon/intake/gate.h"
 #include "daemon/net/tls.h"
 #include "daemon/notify/outbox.h"
@@ -55,6 +56,7 @@ struct front {
     struct scheduler *scheduler;
     struct outbox *outbox;
     struct requests *requests;
+    struct feed *feed;
     struct tls *tls;
     struct partitions *partitions;
     struct event *signals[3], *tick;
@@ -84,6 +86,21 @@ static enum gate_mode host_gate(void *arg)
 static void host_request(void *arg, const struct request *rq)
 {
     requests_put(((struct front *)arg)->requests, rq);
+}
+
+static void host_feed_add(void *arg, struct feed_reader *r)
+{
+    feed_add(((struct front *)arg)->feed, r);
+}
+
+static void host_feed_resume(void *arg, struct feed_reader *r)
+{
+    feed_resume(((struct front *)arg)->feed, r);
+}
+
+static void host_feed_remove(void *arg, struct feed_reader *r)
+{
+    feed_remove(((struct front *)arg)->feed, r);
 }
 
 static void host_send_done(void *arg, const struct uuid *id, const struct send_result *r)
@@ -293,7 +310,8 @@ static int start(struct front *f)
         return EXIT_CONFIG;
     f->tls = tls_new(f->base, f->cfg);
     f->host = (struct channel_host){.base = f->base, .cfg = f->cfg, .tls = f->tls, .front = f, .submit = host_submit, .ready = host_ready, .gate = host_gate,
-                                    .request = host_request, .send_done = host_send_done, .fetch = host_fetch,
+                                    .request = host_request, .feed_add = host_feed_add, .feed_resume = host_feed_resume,
+                                    .feed_remove = host_feed_remove, .send_done = host_send_done, .fetch = host_fetch,
                                     .http_answer = host_http_answer};
     int r = pipeline_new(f->base, f->cfg, fd, &f->pipeline); /* fd stays open: workers that are started again read it too */
     if (r < 0)
@@ -305,6 +323,7 @@ static int start(struct front *f)
     f->scheduler = scheduler_new(f->base, f->cfg, on_fired, f);
     f->requests = requests_new(f->base, f->cfg,
                                &(struct requests_hooks){.reply = on_reply, .kick = kick, .quiet = quiet, .stats = stats, .arg = f});
+    f->feed = feed_new(f->base, f->cfg);
     f->reload = reload_new(f->base, &(struct reload_options){.path = f->path, .live = f->cfg, .pipeline = f->pipeline,
                                                              .done = on_reloaded, .arg = f});
     start_events(f);
@@ -326,6 +345,7 @@ static void stop(struct front *f)
         if (f->state[i])
             channels[i]->stop(&f->state[i]);
     outbox_free(&f->outbox);
+    feed_free(&f->feed); /* after the channels, whose readers it holds */
     tls_free(&f->tls);
     for (size_t i = 0; i < ARRAY_LEN(f->signals); i++)
         if (f->signals[i])

@@ -21,6 +21,7 @@ struct pending_request {
     struct requests *owner;
     struct request rq; /* verb, args and actor are ours */
     struct case_query query;
+    char *desks; /* the only ones it may have to do with, as an array; NULL: all */
     bool prepared, local;
     struct reply early; /* for requests answered without the database */
 };
@@ -59,12 +60,16 @@ static const struct pg_stmt sql_clock_set = {
     "clock_set", "update complaintd.clock set clock_offset = make_interval(secs => ($1::bigint / 1000000.0) - extract(epoch from clock_timestamp())::float8)"
                  " where sandbox and clock_timestamp() + clock_offset < to_timestamp($1::bigint / 1000000.0)"};
 
-static const struct pg_stmt *const statements[] = {&sql_clock_show, &sql_clock_look, &sql_clock_set, NULL};
+/* Until the end of the transaction; api_scope() in schema/0009_line.sql reads it. */
+static const struct pg_stmt sql_scope = {"scope", "select set_config('complaintd.desks', $1, true)"};
+
+static const struct pg_stmt *const statements[] = {&sql_scope, &sql_clock_show, &sql_clock_look, &sql_clock_set, NULL};
 
 static void free_request(struct pending_request *p)
 {
     p->owner->nopen--;
     case_query_free(&p->query);
+    free(p->desks);
     json_decref(p->rq.args);
     free((char *)p->rq.verb);
     free((char *)p->rq.actor);
@@ -92,16 +97,17 @@ static void on_case(struct pg_unit *u, enum pg_status s)
     struct pending_request *p = (struct pending_request *)((char *)u - offsetof(struct pending_request, unit));
     struct requests *q = p->owner;
     struct reply r = {0};
-    int n = s == PG_OK ? PQntuples(u->result[0]) : 0;
+    const PGresult *result = u->result[p->desks ? 1 : 0];
+    int n = s == PG_OK ? PQntuples(result) : 0;
     const char **rows = cd_alloc((size_t)(n + 1) * sizeof *rows);
     for (int i = 0; i < n; i++)
-        rows[i] = pg_text(u->result[0], i, 0) ? pg_text(u->result[0], i, 0) : "null";
+        rows[i] = pg_text(result, i, 0) ? pg_text(result, i, 0) : "null";
     bool failed = s != PG_OK;
     if (failed && s != PG_LOST && u->sqlstate[0] && strncmp(u->sqlstate, "CD", 2) != 0)
         log_event(LOG_L_ERROR, EV_REQUESTS_FAILED, "verb=%s sqlstate=%s error=%s", p->rq.verb, u->sqlstate, log_text(u->error));
     cases_finish(&p->rq, rows, (size_t)n, failed ? u->sqlstate : NULL, u->error, &r);
     free(rows);
-    if (r.ok && strcmp(p->rq.verb, "STATS") == 0) /* what only this process knows stands beside what the database says */
+    if (r.ok && !p->desks && strcmp(p->rq.verb, "STATS") == 0) /* what only this process knows stands beside what the database says */
         json_object_set_new(r.body, "process", q->h.stats(q->h.arg));
     if (p->query.write && !failed)
         q->h.kick(q->h.arg);
@@ -113,9 +119,14 @@ static void send_case(struct requests *q, struct pending_request *p)
     struct pg_params params;
     struct pg_stmt stmt = {"", p->query.sql};
     pg_params_init(&params, CD_MIB(4));
+    pg_begin(q->pg, &p->unit, on_case);
+    if (p->desks) {
+        pg_param_text(&params, p->desks);
+        pg_step(q->pg, &sql_scope, &params);
+        pg_params_reset(&params);
+    }
     for (int i = 0; i < p->query.nparams; i++)
         pg_param_text(&params, p->query.params[i]);
-    pg_begin(q->pg, &p->unit, on_case);
     pg_step(q->pg, &stmt, &params);
     pg_send(q->pg);
     pg_params_free(&params);
@@ -300,6 +311,19 @@ static void on_ready(void *arg)
     kick(arg);
 }
 
+/* A line each; NULL: all of them. */
+static char *desks_text(const struct strlist *desks)
+{
+    struct buf b;
+    if (!desks || desks->n == 0)
+        return NULL;
+    buf_init(&b, CD_MIB(1));
+    for (size_t i = 0; i < desks->n; i++)
+        buf_printf(&b, "%s%s", i ? "\n" : "", desks->v[i]);
+    cd_assert(!b.failed); /* names are short, and there are at most 1000 */
+    return buf_steal(&b);
+}
+
 void requests_put(struct requests *q, const struct request *rq)
 {
     static const struct timeval now = {0, 0};
@@ -308,6 +332,8 @@ void requests_put(struct requests *q, const struct request *rq)
     p->rq = *rq;
     p->rq.verb = cd_strdup(rq->verb);
     p->rq.actor = cd_strdup(rq->actor);
+    p->desks = desks_text(rq->desks);
+    p->rq.desks = NULL; /* borrowed */
     p->rq.args = rq->args ? json_deep_copy(rq->args) : json_object();
     q->nopen++;
     p->local = strcmp(rq->verb, "CLOCK") == 0;
@@ -317,6 +343,9 @@ void requests_put(struct requests *q, const struct request *rq)
     } else if (p->local && rq->role < ROLE_AGENT) {
         p->local = false;
         reply_set_error(&p->early, "forbidden", "this verb needs another role", NULL, false);
+    } else if (p->local && p->desks) {
+        p->local = false;
+        reply_set_error(&p->early, "forbidden", "the verb concerns all desks, and this client has only some", NULL, false);
     } else if (!p->local) {
         p->prepared = cases_prepare(q->cfg, &p->rq, &p->query, &p->early) == 0;
     }

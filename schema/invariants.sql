@@ -112,6 +112,9 @@ select 'event with a wrong hash', e.complaint_id, e.seq::text
     from complaintd.event e
     where e.hash <> complaintd.event_hash(e.prev_hash, e.id, e.seq, e.at, e.actor, e.kind, e.data)
 union all
+select 'event of a transaction that has not been', e.id, e.xid::text
+    from complaintd.event e where e.xid >= pg_snapshot_xmax(pg_current_snapshot())
+union all
 select 'complaint without events', c.id, c.ref
     from complaintd.complaint c left join complaintd.event e on e.complaint_id = c.id and e.seq = 1 where e.id is null
 union all

@@ -23,6 +23,7 @@
 
 struct listener {
     struct line_state *state;
+    bool tls; /* from the first byte */
     struct evconnlistener *ev;
     struct event *wake; /* after a rest */
     char *unix_path;    /* to be removed at the end */
@@ -34,12 +35,19 @@ struct line_state {
     size_t nlisteners;
 };
 
+static bool is_loopback(const struct sockaddr *sa)
+{
+    if (sa->sa_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)(const void *)sa)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    return sa->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr);
+}
+
 static void on_accept(struct evconnlistener *ev CD_UNUSED, evutil_socket_t fd, struct sockaddr *sa, int len,
                       void *arg)
 {
     struct listener *l = arg;
-    char peer[NI_MAXHOST] = "?";
-    long uid = -1;
+    char text[NI_MAXHOST] = "?";
+    struct line_peer peer = {.text = text, .uid = -1, .tls = l->tls};
 
     if (l->unix_path) {
         struct ucred cred;
@@ -48,12 +56,13 @@ static void on_accept(struct evconnlistener *ev CD_UNUSED, evutil_socket_t fd, s
             close(fd);
             return;
         }
-        uid = (long)cred.uid;
-        snprintf(peer, sizeof peer, "unix:uid=%ld:pid=%ld", uid, (long)cred.pid);
+        peer.uid = (long)cred.uid;
+        snprintf(text, sizeof text, "unix:uid=%ld:pid=%ld", peer.uid, (long)cred.pid);
     } else {
-        (void)getnameinfo(sa, (socklen_t)len, peer, sizeof peer, NULL, 0, NI_NUMERICHOST);
+        (void)getnameinfo(sa, (socklen_t)len, text, sizeof text, NULL, 0, NI_NUMERICHOST);
+        peer.local = is_loopback(sa);
     }
-    (void)line_session_open(&l->state->server, fd, peer, uid);
+    (void)line_session_open(&l->state->server, fd, &peer);
 }
 
 static void on_wake(evutil_socket_t fd CD_UNUSED, short what CD_UNUSED, void *arg)
@@ -160,15 +169,17 @@ static int open_unix(const struct listen_addr *a, const char **what)
     return fd;
 }
 
-static int open_listener(struct line_state *st, const struct listen_addr *a, struct listener *l)
+static int open_listener(struct line_state *st, const struct listen_addr *a, bool tls)
 {
+    struct listener *l = &st->listeners[st->nlisteners++];
     const char *what = "";
     l->state = st;
+    l->tls = tls;
     int fd = a->path ? open_unix(a, &what) : open_tcp(a, &what);
     if (fd < 0) {
         log_event(LOG_L_ERROR, EV_LINE_LISTEN_FAILED, "address=%s step=%s error=%s remedy=%s",
                   log_quote(a->text), what, log_quote(strerror(errno)),
-                  log_quote("free the address or change line.listen"));
+                  log_quote(tls ? "free the address or change line.listen_tls" : "free the address or change line.listen"));
         return CD_EIO;
     }
     l->unix_path = a->path ? cd_strdup(a->path) : NULL;
@@ -181,7 +192,7 @@ static int open_listener(struct line_state *st, const struct listen_addr *a, str
         return CD_ENOMEM;
     }
     evconnlistener_set_error_cb(l->ev, on_accept_error);
-    log_event(LOG_L_NOTICE, EV_LINE_LISTENING, "address=%s", log_quote(a->text));
+    log_event(LOG_L_NOTICE, EV_LINE_LISTENING, "address=%s tls=%s", log_quote(a->text), tls ? "yes" : "no");
     return 0;
 }
 
@@ -227,11 +238,11 @@ static int line_start(const struct channel_host *host, void **ret_state)
         return r;
     }
     ack_register(CH_LINE, line_on_ack, &st->server);
-    st->listeners = cd_alloc((c->nline_listen + 1) * sizeof *st->listeners);
-    for (size_t i = 0; i < c->nline_listen && r == 0; i++) {
-        r = open_listener(st, &c->line_listen[i], &st->listeners[i]);
-        st->nlisteners++;
-    }
+    st->listeners = cd_alloc((c->nline_listen + c->nline_listen_tls + 1) * sizeof *st->listeners);
+    for (size_t i = 0; i < c->nline_listen && r == 0; i++)
+        r = open_listener(st, &c->line_listen[i], false);
+    for (size_t i = 0; i < c->nline_listen_tls && r == 0; i++)
+        r = open_listener(st, &c->line_listen_tls[i], true);
     if (r < 0) {
         void *state = st;
         line_stop(&state);
@@ -254,6 +265,12 @@ static bool line_idle(void *state)
     return st->server.nsessions == 0;
 }
 
+static void line_reloaded(void *state)
+{
+    struct line_state *st = state;
+    line_server_reloaded(&st->server);
+}
+
 static void line_reply(void *state, struct ack slot, const struct reply *r)
 {
     struct line_state *st = state;
@@ -267,6 +284,7 @@ const struct channel channel_line = {
     .drain = line_drain,
     .idle = line_idle,
     .stop = line_stop,
+    .reloaded = line_reloaded,
     .decode = line_decode,
     .on_reply = line_reply,
 };

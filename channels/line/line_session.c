@@ -1,9 +1,7 @@
-/* Sessions: bytes in, lines to the dispatcher, answers out in request order. A session is freed only from its
- * own bufferevent's callbacks, or by drain and stop, never from inside a handler. Outcomes find their slot by
- * {slot, generation}, so that one for a session that has gone is a counted no-op. */
+/* Sessions: bytes in, lines to the dispatcher, answers out in request order. A session is freed only from its own connection's
+ * callbacks, in a turn of its own, or by drain and stop, never from inside a handler. */
 #include "channels/line/line_session.h"
 
-#include <event2/buffer.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -11,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "channels/line/line_subscribe.h"
 #include "channels/line/line_verbs.h"
 #include "daemon/core/clock.h"
 #include "daemon/core/err.h"
@@ -20,147 +19,92 @@
 #define MAX_SLOTS (1u << 20)
 #define TICK_US CD_MSEC(250)
 
-/* ---- slots ---- */
-
-static struct line_slot *slot_new(struct line_session *s)
-{
-    struct line_slot *slot = cd_alloc(sizeof *slot);
-    slot->session = s;
-    buf_init(&slot->text, LINE_MAX_ANSWER);
-    TAILQ_INSERT_TAIL(&s->queue, slot, link);
-    s->nqueue++;
-    return slot;
-}
-
-static void slot_free(struct line_slot *slot)
-{
-    struct line_session *s = slot->session;
-    if (slot->waiting)
-        slots_release(s->server->slots, slot->ack);
-    TAILQ_REMOVE(&s->queue, slot, link);
-    s->nqueue--;
-    buf_free(&slot->text);
-    free(slot);
-}
-
-int line_slot_wait(struct line_slot *slot)
-{
-    int r = slots_take(slot->session->server->slots, slot, &slot->ack);
-    if (r < 0)
-        return r;
-    slot->ack.channel = CH_LINE;
-    slot->waiting = true;
-    return 0;
-}
-
-void line_slot_cancel(struct line_slot *slot)
-{
-    slots_release(slot->session->server->slots, slot->ack);
-    slot->waiting = false;
-}
-
-static void slot_done(struct line_slot *slot)
-{
-    if (slot->text.failed) {
-        buf_reset(&slot->text);
-        json_t *body =
-            line_error_body("too-large", "the answer is over the limit: ask for less", NULL, false);
-        line_put_err(&slot->text, body);
-        json_decref(body);
-    }
-    slot->done = true;
-}
-
-void line_answer_ok(struct line_slot *slot, json_t *body)
-{
-    line_put_ok(&slot->text, body);
-    json_decref(body);
-    slot_done(slot);
-}
-
-void line_answer_err(struct line_slot *slot, const char *code, const char *message, const char *field,
-                     bool retry)
-{
-    json_t *body = line_error_body(code, message, field, retry);
-    metrics_inc(M_LINE_ERRORS);
-    line_put_err(&slot->text, body);
-    json_decref(body);
-    slot_done(slot);
-}
-
 /* ---- sessions ---- */
 
-/* Something was completed, so its time begins anew; the list is in the order of these times. */
-static void touch(struct line_session *s)
+/* The list is in the order of these times. */
+void line_session_touch(struct line_session *s)
 {
     s->since_us = clock_mono_us();
-    s->unsent = evbuffer_get_length(bufferevent_get_output(s->bev));
+    s->sent = s->conn.sent;
     TAILQ_REMOVE(&s->server->sessions, s, link);
     TAILQ_INSERT_TAIL(&s->server->sessions, s, link);
+}
+
+void line_session_wake(struct line_session *s)
+{
+    if (s->woken)
+        return;
+    s->woken = true;
+    TAILQ_INSERT_TAIL(&s->server->woken, s, woken_link);
+    event_active(s->server->wake, EV_TIMEOUT, 0);
+}
+
+/* A peer of a unix socket is who the kernel says, all the time. */
+void line_session_forget(struct line_session *s)
+{
+    line_splitter_free(&s->split);
+    line_splitter_init(&s->split, s->server->host->cfg->line_max_line_bytes);
+    line_principal_set(s, NULL);
 }
 
 static void session_free(struct line_session *s)
 {
     struct line_slot *slot;
+    line_subscription_gone(s);
     while ((slot = TAILQ_FIRST(&s->queue)))
-        slot_free(slot);
+        line_slot_free(slot);
     log_event(LOG_L_DEBUG, EV_LINE_CLOSED, "peer=%s client=%s reason=%s", log_quote(s->peer),
               s->client ? log_quote(s->client) : "-", s->reason ? s->reason : "end");
     TAILQ_REMOVE(&s->server->sessions, s, link);
     if (s->woken)
         TAILQ_REMOVE(&s->server->woken, s, woken_link);
+    line_tls_gone(s);
+    line_rate_leave(s);
     s->server->nsessions--;
     metrics_set(M_LINE_OPEN, (int64_t)s->server->nsessions);
     line_splitter_free(&s->split);
-    bufferevent_free(s->bev);
-    free(s->client);
-    free(s->desk);
+    line_conn_free(&s->conn);
+    line_principal_set(s, NULL);
     free(s);
 }
 
-static void flush(struct line_session *s)
+void line_session_end(struct line_session *s, const char *reason)
 {
-    struct evbuffer *out = bufferevent_get_output(s->bev);
-    struct line_slot *slot;
-    while ((slot = TAILQ_FIRST(&s->queue)) && slot->done) {
-        if (evbuffer_add(out, slot->text.data, slot->text.len) != 0) {
-            s->closing = true;
-            s->reason = "memory";
-        }
-        slot_free(slot);
-    }
+    s->reason = reason;
+    session_free(s);
 }
 
-static bool full(const struct line_session *s)
+bool line_session_full(const struct line_session *s)
 {
-    return s->nqueue >= s->server->host->cfg->line_max_in_flight ||
-           evbuffer_get_length(bufferevent_get_output(s->bev)) > LINE_MAX_UNSENT;
+    return s->nqueue >= s->server->host->cfg->line_max_in_flight || evbuffer_get_length(s->conn.out) > LINE_MAX_UNSENT;
 }
 
 static void take_line(struct line_session *s, const char *p, size_t n)
 {
-    struct line_slot *slot = slot_new(s);
+    line_subscription_end(s); /* the next request ends it, and is answered after it */
+    struct line_slot *slot = line_slot_new(s);
     struct line_request rq;
     struct line_error err;
 
-    touch(s);
+    line_session_touch(s);
+    line_rate_take(s);
     if (line_parse(p, n, &rq, &err) < 0) {
         line_answer_err(slot, err.code, err.message, NULL, false);
         return;
     }
     enum verb_result r = line_dispatch(s, slot, &rq);
-    cd_assert(slot->done == (r == VERB_DONE) && (slot->done || slot->waiting));
+    cd_assert(slot->done == (r == VERB_DONE) && (slot->done || slot->waiting || slot->open));
     line_request_done(&rq);
 }
 
 /* Takes lines until the input is empty or the session may hold no more. */
 static void take_lines(struct line_session *s)
 {
-    struct evbuffer *in = bufferevent_get_input(s->bev);
+    struct evbuffer *in = s->conn.in;
     size_t n;
-    while (!s->closing && (n = evbuffer_get_contiguous_space(in)) > 0) {
-        flush(s);
-        if (full(s))
+    while (!s->closing && !s->starttls && (n = evbuffer_get_contiguous_space(in)) > 0) {
+        line_session_flush(s);
+        if (line_session_full(s) || !line_rate_room(s))
             break;
         const char *line = NULL;
         size_t used = 0, nline = 0;
@@ -170,7 +114,9 @@ static void take_lines(struct line_session *s)
             take_line(s, line, nline);
             break;
         case LINE_TOO_LONG:
-            line_answer_err(slot_new(s), "line-too-long", "the line is over the limit: its rest is skipped",
+            line_subscription_end(s);
+            line_rate_take(s);
+            line_answer_err(line_slot_new(s), "line-too-long", "the line is over the limit: its rest is skipped",
                             NULL, false);
             break;
         case LINE_NEED_MORE:
@@ -180,100 +126,81 @@ static void take_lines(struct line_session *s)
     }
 }
 
-/* Works off what can be worked off and decides what the session listens for. May free it; returns false then.
- */
+/* Works off what can be worked off and decides what the session listens for. May free it; returns false then. */
 static bool session_turn(struct line_session *s)
 {
+    if (s->conn.shaking) {
+        if (s->closing || s->eof)
+            session_free(s);
+        return !(s->closing || s->eof);
+    }
     take_lines(s);
-    flush(s);
-    size_t unsent = evbuffer_get_length(bufferevent_get_output(s->bev));
-    bool no_more_lines = s->closing || (s->eof && evbuffer_get_length(bufferevent_get_input(s->bev)) == 0);
+    if (s->eof && evbuffer_get_length(s->conn.in) == 0)
+        line_subscription_finish(s);
+    line_subscription_turn(s);
+    line_session_flush(s);
+    if (s->starttls && TAILQ_FIRST(&s->queue) == TAILQ_LAST(&s->queue, line_slot_list)) {
+        line_tls_begin(s);
+        if (s->conn.shaking)
+            return true;
+    }
+    size_t unsent = evbuffer_get_length(s->conn.out);
+    bool no_more_lines = s->closing || (s->eof && evbuffer_get_length(s->conn.in) == 0);
     if (no_more_lines && TAILQ_EMPTY(&s->queue) && unsent == 0) {
         session_free(s);
         return false;
     }
-    if (s->closing || s->eof || full(s))
-        bufferevent_disable(s->bev, EV_READ);
-    else
-        bufferevent_enable(s->bev, EV_READ);
+    line_conn_read(&s->conn, !s->closing && !s->eof && !s->starttls && !s->throttled && !line_session_full(s));
     return true;
 }
 
-static void on_read(struct bufferevent *bev CD_UNUSED, void *arg)
+static void on_input(void *arg)
 {
     session_turn(arg);
 }
 
-static void on_write(struct bufferevent *bev CD_UNUSED, void *arg)
+static void on_drained(void *arg)
 {
-    session_turn(arg); /* the output is empty: there is room again, or the session ends */
+    session_turn(arg); /* there is room again, or the session ends */
 }
 
-static void on_event(struct bufferevent *bev CD_UNUSED, short what, void *arg)
+static void on_secured(void *arg)
 {
     struct line_session *s = arg;
-
-    if (!(what & BEV_EVENT_EOF)) {
-        s->reason = "error";
-        session_free(s);
-        return;
-    }
-    s->eof = true;
-    s->reason = "eof";
+    line_tls_secured(s);
     session_turn(s);
 }
 
-/* An outcome has arrived. Only answers leave now: session_turn may submit further requests, which the ack
- * interface forbids inside a call from the store, so that waits for the loop. */
-static void after_outcome(struct line_session *s)
+static void on_ended(void *arg, const char *error)
 {
-    flush(s);
-    touch(s);
-    if (s->woken)
-        return;
-    s->woken = true;
-    TAILQ_INSERT_TAIL(&s->server->woken, s, woken_link);
-    event_active(s->server->wake, EV_TIMEOUT, 0);
-}
+    struct line_session *s = arg;
 
-void line_on_ack(void *server, struct ack a, const struct ack_result *r)
-{
-    struct line_server *srv = server;
-    struct line_slot *slot = slots_get(srv->slots, a);
-    if (!slot || !slot->submit)
-        return;
-    line_slot_cancel(slot);
-    line_answer_submit(slot, r);
-    after_outcome(slot->session);
-}
-
-void line_on_reply(struct line_server *srv, struct ack a, const struct reply *r)
-{
-    struct line_slot *slot = slots_get(srv->slots, a);
-    size_t i;
-    json_t *row;
-
-    if (!slot || slot->submit)
-        return;
-    line_slot_cancel(slot);
-    json_array_foreach(r->rows, i, row)
-        line_put_row(&slot->text, row);
-    if (r->ok) {
-        line_put_ok(&slot->text, r->body);
+    if (s->conn.shaking) {
+        metrics_inc(M_LINE_TLS_FAILED);
+        log_event(LOG_L_INFO, EV_LINE_TLS_FAILED, "peer=%s error=%s", log_quote(s->peer), log_quote(error ? error : "the peer is gone"));
+        line_session_end(s, "handshake");
+    } else if (error) {
+        line_session_end(s, "error");
     } else {
-        metrics_inc(M_LINE_ERRORS);
-        line_put_err(&slot->text, r->body);
+        s->eof = true;
+        s->reason = "eof";
+        session_turn(s);
     }
-    slot_done(slot);
-    after_outcome(slot->session);
 }
+
+static const struct line_conn_events conn_events = {
+    .input = on_input, .drained = on_drained, .secured = on_secured, .ended = on_ended};
 
 static void on_wake(evutil_socket_t fd CD_UNUSED, short what CD_UNUSED, void *arg)
 {
     struct line_server *srv = arg;
+    struct line_session_list all;
     struct line_session *s;
-    while ((s = TAILQ_FIRST(&srv->woken))) {
-        TAILQ_REMOVE(&srv->woken, s, woken_link);
+
+    TAILQ_INIT(&all);
+    TAILQ_CONCAT(&all, &srv->woken, woken_link); /* who is woken meanwhile waits for the next turn */
+    while ((s = TAILQ_FIRST(&all))) {
+        TAILQ_REMOVE(&all, s, woken_link);
         s->woken = false;
         session_turn(s);
     }
@@ -281,27 +208,27 @@ static void on_wake(evutil_socket_t fd CD_UNUSED, short what CD_UNUSED, void *ar
 
 /* ---- deadlines ---- */
 
-/* Its time is up: it completed nothing, whatever bytes came. One that we owe an answer waits for us, and one that reads its answers
- * at a fair speed has as much time again. May free it. */
+/* Its time is up: it completed nothing, whatever bytes came. One that we owe an answer, or keep waiting, waits for us, and one that
+ * reads its answers at a fair speed has as much time again. May free it. */
 static void overdue(struct line_session *s, int64_t limit_us)
 {
-    size_t unsent = evbuffer_get_length(bufferevent_get_output(s->bev));
-    size_t fair = (size_t)(limit_us / CD_SEC(1)) * LINE_MIN_RATE;
+    size_t unsent = evbuffer_get_length(s->conn.out);
+    uint64_t fair = (uint64_t)(limit_us / CD_SEC(1)) * LINE_MIN_RATE, sent = s->conn.sent - s->sent;
+    bool owed = !TAILQ_EMPTY(&s->queue) && (!s->subscription || unsent == 0);
 
-    if (!TAILQ_EMPTY(&s->queue) || (s->unsent > unsent && s->unsent - unsent >= fair)) {
-        touch(s);
+    if (s->conn.shaking || owed || s->throttled || (sent > 0 && sent >= fair)) {
+        line_session_touch(s); /* a handshake has a limit of its own */
         return;
     }
     metrics_inc(M_LINE_TIMEOUT);
     if (unsent || s->closing) {
-        s->reason = "slow-reader";
-        session_free(s);
+        line_session_end(s, "slow-reader");
         return;
     }
-    line_answer_err(slot_new(s), "idle-timeout", "no request was completed for too long: closing", NULL, true);
+    line_answer_err(line_slot_new(s), "idle-timeout", "no request was completed for too long: closing", NULL, true);
     s->closing = true;
     s->reason = "idle";
-    touch(s);
+    line_session_touch(s);
     session_turn(s);
 }
 
@@ -314,6 +241,8 @@ static void on_tick(evutil_socket_t fd CD_UNUSED, short what CD_UNUSED, void *ar
     int64_t now = clock_mono_us();
     struct line_session *s;
 
+    line_tls_overdue(srv);
+    line_subscriptions_tick(srv);
     while ((s = TAILQ_FIRST(&srv->sessions)) && now - s->since_us >= limit_us)
         overdue(s, limit_us);
 }
@@ -330,6 +259,8 @@ int line_server_init(struct line_server *s, const struct channel_host *host)
     s->host = host;
     TAILQ_INIT(&s->sessions);
     TAILQ_INIT(&s->woken);
+    TAILQ_INIT(&s->shaking);
+    s->rates = line_rates_new(s);
     s->slots = slots_new((uint32_t)CD_MAX(1, CD_MIN(max, MAX_SLOTS)));
     s->wake = event_new(host->base, -1, 0, on_wake, s);
     s->tick = event_new(host->base, -1, EV_PERSIST, on_tick, s);
@@ -339,7 +270,8 @@ int line_server_init(struct line_server *s, const struct channel_host *host)
     return CD_ENOMEM;
 }
 
-static void refuse(int fd, const char *why)
+/* In the clear there is a word for it. */
+static void refuse(int fd, bool tls, const char *why)
 {
     struct buf b;
     buf_init(&b, 512);
@@ -347,51 +279,60 @@ static void refuse(int fd, const char *why)
     line_put_err(&b, body);
     json_decref(body);
     metrics_inc(M_LINE_REFUSED);
-    (void)!send(fd, b.data, b.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (!tls)
+        (void)!send(fd, b.data, b.len, MSG_DONTWAIT | MSG_NOSIGNAL);
     buf_free(&b);
     close(fd);
 }
 
-static void set_principal(struct line_session *s, long uid)
-{
-    if (uid < 0 || (uid != 0 && uid != (long)geteuid()))
-        return;
-    s->role = ROLE_ADMIN;
-    s->client = cd_asprintf("@uid%ld", uid); /* no client of the configuration can have this name */
-}
-
-int line_session_open(struct line_server *srv, int fd, const char *peer, long uid)
+int line_session_open(struct line_server *srv, int fd, const struct line_peer *peer)
 {
     const struct config *c = srv->host->cfg;
 
     if (srv->draining || srv->nsessions >= c->line_max_connections) {
-        refuse(fd, srv->draining ? "shutting down" : "too many connections");
+        refuse(fd, peer->tls, srv->draining ? "shutting down" : "too many connections");
         return CD_ELIMIT;
     }
-    struct bufferevent *bev = bufferevent_socket_new(srv->host->base, fd, BEV_OPT_CLOSE_ON_FREE);
-    if (!bev) {
-        refuse(fd, "out of memory");
+    struct line_session *s = cd_alloc(sizeof *s);
+    if (line_conn_init(&s->conn, srv->host->base, fd, &conn_events, s) < 0) {
+        refuse(fd, peer->tls, "out of memory");
+        free(s);
         return CD_ENOMEM;
     }
     int one = 1;
-    if (uid < 0)
+    if (peer->uid < 0)
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    struct line_session *s = cd_alloc(sizeof *s);
     s->server = srv;
-    s->bev = bev;
+    s->unix_socket = peer->uid >= 0;
+    s->local = peer->local || s->unix_socket;
     TAILQ_INIT(&s->queue);
     line_splitter_init(&s->split, c->line_max_line_bytes);
-    (void)snprintf(s->peer, sizeof s->peer, "%s", peer);
-    set_principal(s, uid);
+    (void)snprintf(s->peer, sizeof s->peer, "%s", peer->text);
+    line_principal_of_peer(s, peer->uid);
     TAILQ_INSERT_TAIL(&srv->sessions, s, link);
     srv->nsessions++;
     metrics_inc(M_LINE_CONNECTIONS);
     metrics_set(M_LINE_OPEN, (int64_t)srv->nsessions);
-    bufferevent_setcb(bev, on_read, on_write, on_event, s);
-    bufferevent_setwatermark(bev, EV_READ, 0, CD_KIB(64));
     s->since_us = clock_mono_us();
-    bufferevent_enable(bev, EV_READ | EV_WRITE);
+    if (peer->tls)
+        line_tls_expect(s);
+    else
+        line_conn_read(&s->conn, true);
     return 0;
+}
+
+void line_server_reloaded(struct line_server *srv)
+{
+    struct line_session *s;
+    TAILQ_FOREACH(s, &srv->sessions, link)
+    {
+        if (!s->by_token || s->closing || line_principal_refresh(s))
+            continue;
+        line_subscription_end(s);
+        s->closing = true;
+        s->reason = "revoked";
+        line_session_wake(s);
+    }
 }
 
 void line_server_drain(struct line_server *srv)
@@ -401,6 +342,7 @@ void line_server_drain(struct line_server *srv)
     for (s = TAILQ_FIRST(&srv->sessions); s; s = next) {
         next = TAILQ_NEXT(s, link);
         s->since_us = clock_mono_us(); /* of all, so their order stays */
+        line_subscription_end(s);
         s->closing = true;
         s->reason = "drain";
         session_turn(s);
@@ -414,6 +356,7 @@ void line_server_done(struct line_server *srv)
         s->reason = "stop";
         session_free(s);
     }
+    line_rates_free(&srv->rates);
     slots_free(&srv->slots);
     if (srv->wake)
         event_free(srv->wake);

@@ -47,7 +47,7 @@ enum verb_result line_verb_submit(struct line_session *s, struct line_slot *slot
                                   const struct line_request *rq)
 {
     const struct channel_host *h = s->server->host;
-    struct submit_check k = {.cfg = h->cfg, .desk = submit_desk(h->cfg, rq->args, s->desk)};
+    struct submit_check k = {.cfg = h->cfg, .desk = submit_desk(h->cfg, rq->args, s->desk), .scope = &s->desks};
 
     if (!k.desk) { /* who may come without being named in the configuration finds a daemon without desks as well */
         line_answer_err(slot, "bad-argument", "there is no desk in the configuration", "desk", false);

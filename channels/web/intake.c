@@ -91,7 +91,7 @@ static void hand_over(struct intake *i, const struct http_exchange *x, struct ti
 
 static void submit(struct intake *i, const struct http_exchange *x, struct ticket *t, const json_t *complaint)
 {
-    struct submit_check k = {.cfg = i->host->cfg, .desk = submit_desk(i->host->cfg, complaint, t->desk), .keyless = true};
+    struct submit_check k = {.cfg = i->host->cfg, .desk = submit_desk(i->host->cfg, complaint, t->desk), .scope = &t->desks, .keyless = true};
 
     if (!k.desk)
         problem(i, x->token, API_BAD_ARGUMENT, "there is no desk in the configuration", "desk");
@@ -139,7 +139,8 @@ static void on_show(struct intake *i, const struct http_exchange *x, struct tick
                                                        .args = args,
                                                        .role = ROLE_INTAKE, /* its state only */
                                                        .actor = t->load->client,
-                                                       .slot = x->token});
+                                                       .slot = x->token,
+                                                       .desks = &t->desks});
     json_decref(args);
 }
 

@@ -104,6 +104,8 @@ static struct web_verdict take_in(const struct intake *i, const struct cfg_clien
     t->load = l;
     t->load->requests++;
     t->desk = client->desk && *client->desk ? cd_strdup(client->desk) : NULL;
+    for (size_t k = 0; k < client->desks.n; k++)
+        strlist_add(&t->desks, client->desks.v[k]);
     if (!t->key)
         return no(API_OK, NULL, NULL);
     t->bytes = h->length;
@@ -126,6 +128,7 @@ static void ticket_free(struct ticket *t)
         load_drop(l);
     }
     free(t->desk);
+    strlist_free(&t->desks);
     free(t->key);
     free(t->boundary);
     free(t);

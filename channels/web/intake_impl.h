@@ -19,6 +19,7 @@ struct intake {
 struct ticket {
     struct load *load;
     char *desk;      /* the client's, or NULL */
+    struct strlist desks; /* the only ones it has to do with; none: all */
     char *key;       /* NULL: not a submit */
     char *boundary;  /* NULL: JSON */
     uint64_t bytes;  /* counted as being read */

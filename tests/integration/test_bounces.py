@@ -390,10 +390,10 @@ def test_two_instances_raise_one_alarm(make_box):
     box = make_box(overlay={"loops": {"storm_mails": 20}})
     box.killed = True  # half of the receipts were counted by the other daemon
     c, ack, mail = complain(box, address())
-    with second(box) as (other, _):
+    with second(box) as other:
 
         def send(i):
-            with smtplib.SMTP("127.0.0.1", (box.smtp_port, other)[i % 2], timeout=60) as s:
+            with smtplib.SMTP("127.0.0.1", (box.smtp_port, other.mail)[i % 2], timeout=60) as s:
                 s.sendmail("", [path_of(mail)], dsn(ack["recipient"], returned=mail))
 
         with concurrent.futures.ThreadPoolExecutor(8) as pool:

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import types
 
 import yaml
 
@@ -24,21 +25,22 @@ def free_port():
 
 @contextlib.contextmanager
 def second(box):
-    """Another daemon of another name; its ports for mail and HTTP."""
-    port, http = free_port(), free_port()
+    """Another daemon of another name; its ports."""
+    ports = types.SimpleNamespace(mail=free_port(), http=free_port(), line=free_port())
     with open(box.path("complaintd.yaml"), encoding="utf-8") as f:
         config = yaml.safe_load(f)
     config["instance"] = "second"
     config["state_dir"] = box.path("state2")
     os.mkdir(config["state_dir"])
-    config["mail"].update(listen=[f"127.0.0.1:{port}"], lmtp_listen=[])
-    config["http"]["listen"], config["metrics"]["listen"], config["line"]["listen"] = [f"127.0.0.1:{http}"], [], []
+    config["mail"].update(listen=[f"127.0.0.1:{ports.mail}"], lmtp_listen=[])
+    config["http"]["listen"], config["metrics"]["listen"] = [f"127.0.0.1:{ports.http}"], []
+    config["line"]["listen"] = [f"127.0.0.1:{ports.line}"]
     with open(box.path("second.yaml"), "w", encoding="utf-8") as f:
         yaml.safe_dump(config, f, allow_unicode=True)
     daemon = box.spawn([os.path.join(box.build(), "complaintd"), "--config", box.path("second.yaml")], box.path("second.log"))
     try:
-        wait_for(lambda: processes.http_status(f"http://127.0.0.1:{http}/readyz") == 200, 60, "the second daemon")
-        yield port, http
+        wait_for(lambda: processes.http_status(f"http://127.0.0.1:{ports.http}/readyz") == 200, 60, "the second daemon")
+        yield ports
     finally:
         processes.send_signal(daemon, signal.SIGTERM)
         assert processes.wait_gone([daemon], 20)
@@ -49,13 +51,13 @@ def test_conversations_at_both(make_box):
     box.killed = True  # half of the receipts were counted by the other daemon
     rng = random.Random(78)
     talks = [(letters.mark(), letters.mark(), f"c{i}@shop.example") for i in range(60)]
-    with second(box) as (other, _):
+    with second(box) as other:
         todo = []
         for mail, reply, sender in talks:
             raw = letters.mail("A matter", f"text {mail}", sender=f"A <{sender}>", message_id=f"{mail}@shop.example")
             answer = letters.mail("Re: A matter", f"text {reply}", sender=f"A <{sender}>", message_id=f"{reply}@shop.example",
                                   extra=[("In-Reply-To", f"<{mail}@shop.example>")])
-            four = [(port, sender, x) for port in (box.smtp_port, other) for x in (raw, answer)]
+            four = [(port, sender, x) for port in (box.smtp_port, other.mail) for x in (raw, answer)]
             rng.shuffle(four)
             todo += four
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
@@ -86,17 +88,17 @@ def test_33_duplicate_delivery(make_box):
     def rows(who):
         return box.db.rows("select m.id, m.complaint_id, r.outcome from messages m join receipts r on r.id = m.id where m.sender = %s", who)
 
-    with second(box) as (port, _), concurrent.futures.ThreadPoolExecutor(8) as pool:
-        ways = [(p, mail(f"text {mark}", sender, f"way{i}"), sender) for i, p in enumerate([box.smtp_port, port] * 4)]
+    with second(box) as other, concurrent.futures.ThreadPoolExecutor(8) as pool:
+        ways = [(p, mail(f"text {mark}", sender, f"way{i}"), sender) for i, p in enumerate([box.smtp_port, other.mail] * 4)]
         assert [code for code, _ in pool.map(lambda t: send_mail(*t), ways)] == [250] * 8
-        for p in (box.smtp_port, port):  # the client is gone before its answer, and comes again
+        for p in (box.smtp_port, other.mail):  # the client is gone before its answer, and comes again
             with RawSmtp(p) as s:
                 s.command("EHLO client.example")
                 for line in (f"MAIL FROM:<{sender}>", "RCPT TO:<care@example.com>", "DATA"):
                     s.command(line)
                 s.send(mail(f"later {mark}", sender, "lost").decode() + "\r\n.\r\n")
             assert send_mail(p, mail(f"later {mark}", sender, "again"), sender)[0] == 250
-        assert send_mail(port, mail(f"stolen {mark}", other_sender, "third"), other_sender)[0] == 250
+        assert send_mail(other.mail, mail(f"stolen {mark}", other_sender, "third"), other_sender)[0] == 250
         settle(box.db, 60)
     mine, others = rows(sender), rows(other_sender)
     assert sorted(r["outcome"] for r in mine) == ["follow-up", "new"], "each content once"
@@ -134,11 +136,11 @@ def test_threads_in_any_order_and_twice(make_box):
     box = make_box()
     box.killed = True  # half of the receipts were counted by the other daemon
     threads = [thread_of(rng, rng.randint(2, 6)) for _ in range(rounds)]
-    with second(box) as (other, _), concurrent.futures.ThreadPoolExecutor(16) as pool:
+    with second(box) as other, concurrent.futures.ThreadPoolExecutor(16) as pool:
         for at in range(0, rounds, 20):
             todo = []
             for sender, mails in threads[at : at + 20]:
-                twice = [(rng.choice((box.smtp_port, other)), raw, sender) for _, raw in mails for _ in range(2)]
+                twice = [(rng.choice((box.smtp_port, other.mail)), raw, sender) for _, raw in mails for _ in range(2)]
                 rng.shuffle(twice)
                 todo += twice
             for code in pool.map(lambda t: send_mail(*t)[0], todo):
@@ -172,8 +174,8 @@ def test_the_same_complaints_by_http_at_both(make_box):
         answer = http_request(port, "POST", "/v1/complaints", json.dumps({"text": f"Charged twice {mark}"}).encode(), headers)
         return mark, answer.status, answer.json["ref"]
 
-    with second(box) as (_, http), concurrent.futures.ThreadPoolExecutor(16) as pool:
-        todo = [(port, mark) for mark in marks for port in (box.e["HTTP_PORT"], http) for _ in range(2)]
+    with second(box) as other, concurrent.futures.ThreadPoolExecutor(16) as pool:
+        todo = [(port, mark) for mark in marks for port in (box.e["HTTP_PORT"], other.http) for _ in range(2)]
         answers = list(pool.map(lambda t: send(*t), todo))
     for mark in marks:
         mine = [(status, ref) for m, status, ref in answers if m == mark]

@@ -24,7 +24,7 @@ def described(form):
 def options():
     """path -> (what is said of its value, sentence), of the configuration file itself."""
     part = described("text").split("\n# Files that ")[0]
-    found = {m[1]: (m[2], m[3]) for m in re.finditer(r"(?m)^([a-z_.\[\]]+)\n    (.+)\n    (.+)$", part)}
+    found = {m[1]: (m[2], m[3]) for m in re.finditer(r"(?m)^([a-z0-9_.\[\]]+)\n    (.+)\n    (.+)$", part)}
     assert len(found) > 100
     return found
 
@@ -32,7 +32,7 @@ def options():
 def uncommented(text):
     """The sample with everything that may be added: what stands behind "# " and is a key or an entry of a list."""
     lines = [
-        re.sub(r"^( *)# (?= *(?:[a-z_]+:(?: |$)|- \w+: |- \{))", r"\1", line) for line in text.splitlines()
+        re.sub(r"^( *)# (?= *(?:[a-z0-9_]+:(?: |$)|- \w+: |- \{))", r"\1", line) for line in text.splitlines()
     ]
     return "\n".join(lines)
 

@@ -197,11 +197,24 @@ class LineError(Exception):
 class Line:
     """One connection of the line protocol."""
 
-    def __init__(self, port, token=None):
+    def __init__(self, port, token=None, tls=None, name=None):
+        """`tls`: a context, to begin TLS with the connection; `name`: what the certificate must carry."""
         self.sock = socket.create_connection(("127.0.0.1", int(port)), timeout=TIMEOUT)
-        self.file = self.sock.makefile("rb")
+        self.file = None
+        if tls:
+            self.secure(tls, name)
+        else:
+            self.file = self.sock.makefile("rb")
         if token:
             self.ok("AUTH", token=token)
+
+    def secure(self, tls, name):
+        self.sock = tls.wrap_socket(self.sock, server_hostname=name)
+        self.file = self.sock.makefile("rb")
+
+    def starttls(self, tls, name):
+        assert self.ok("STARTTLS") == {}
+        self.secure(tls, name)
 
     def send(self, verb, args=None):
         self.send_raw(

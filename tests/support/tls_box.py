@@ -1,5 +1,5 @@
 """A sandbox with a certificate of an authority of its own: STARTTLS on smtp_port, TLS from the first byte on tls_port, LMTP by TCP on
-lmtp_port beside the sandbox's socket."""
+lmtp_port beside the sandbox's socket, and the line protocol in TLS on line_tls_port."""
 import os
 import shutil
 import socket
@@ -22,7 +22,7 @@ class TlsBox(Box):
         self.folder = tempfile.mkdtemp(prefix="cdt-tls-", dir="/tmp")
         self.authority = certs.Authority()
         self.ports = processes.PortReservation()
-        self.tls_port, self.lmtp_port = self.ports.take(), self.ports.take()
+        self.tls_port, self.lmtp_port, self.line_tls_port = self.ports.take(), self.ports.take(), self.ports.take()
         self.cert_file, self.key_file = os.path.join(self.folder, "mx.pem"), os.path.join(self.folder, "mx.key")
         self.trust_file = os.path.join(self.folder, "trust.pem")
         certs.put(self.trust_file, self.authority.pem().encode())
@@ -35,6 +35,7 @@ class TlsBox(Box):
                 "tls_handshake_timeout": f"{HANDSHAKE_S}s",
                 **mail,
             },
+            "line": {"listen_tls": [f"127.0.0.1:{self.line_tls_port}"], "tls_handshake_timeout": f"{HANDSHAKE_S}s"},
         }
         super().__init__(build=build, overlay=sandbox_config.merge(ours, overlay or {}))
 

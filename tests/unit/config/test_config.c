@@ -105,13 +105,29 @@ static void test_secrets(void **state CD_UNUSED)
                "  auth_token_file: two-newlines, auth_token_old_file: \"\", from: \"+15005550006\"}]}\n");
     unsetenv("CREDENTIALS_DIRECTORY");
     assert_string_equal(c->database_dsn, "host=db");
-    assert_string_equal(c->clients[0].token, "from-a-credential");
-    assert_string_equal(c->clients[1].token, "in-place-1");
+    assert_ptr_equal(config_client_by_token(c, "from-a-credential"), &c->clients[0]);
+    assert_ptr_equal(config_client_by_token(c, "in-place-1"), &c->clients[1]);
+    assert_null(config_client_by_token(c, "in-place-2"));
+    assert_null(config_client_by_token(c, ""));
+    assert_string_equal(c->clients[1].token, ""); /* the digest is what is kept */
     assert_string_equal(c->sms_providers[0].auth_token, "inner");
     assert_string_equal(c->sms_providers[0].auth_token_old, "");
     assert_string_equal(c->sms_providers[0].provider, "twilio");
     assert_string_equal(c->sms_providers[0].api_url, "https://api.twilio.com");
     assert_string_equal(c->sms_providers[0].desk, "care");
+    config_free(&c);
+}
+
+static void test_clients(void **state CD_UNUSED)
+{
+    struct config *c = load_good(
+        CONFIG "clients:\n"
+               "  - {name: a, token_sha256: F23E14C5C9287B18C9122853F5B9460A7737A56D7E9BA02894181AC6AA889425}\n" /* of sesame1 */
+               "  - {name: b, token: in-place-1, desks: [care]}\n");
+    assert_ptr_equal(config_client_by_token(c, "sesame1"), &c->clients[0]);
+    assert_ptr_equal(config_client_by_token(c, "in-place-1"), &c->clients[1]);
+    assert_int_equal(c->clients[0].desks.n, 0);
+    assert_string_equal(c->clients[1].desk, "care");
     config_free(&c);
 }
 
@@ -309,7 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(test_defaults),        T(test_values),    T(test_completed),
-        T(test_secrets),         T(test_templates), T(test_template_any_language),
+        T(test_secrets), T(test_clients),        T(test_templates), T(test_template_any_language),
         T(test_desk_by_address), T(test_policy),    T(test_rules),
         T(test_names_of_enums),  T(test_sample),    T(test_describe),
     };

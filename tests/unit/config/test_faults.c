@@ -218,7 +218,7 @@ static void test_secrets(void **state CD_UNUSED)
                "  - {name: j, tokn: x}\n",
         "c.yaml:7:20: 'database.dsn' is given in two ways: keep one of database.dsn, database.dsn_file, "
         "database.dsn_credential\n"
-        "c.yaml:9:5: this client has no token: write `token_file: PATH` or `token_credential: NAME`\n"
+        "c.yaml:9:5: this client has no token: write `token_file: PATH`, `token_credential: NAME` or `token_sha256: HEX`\n"
         "c.yaml:10:27: secret file empty is empty: write the secret into it\n"
         "c.yaml:11:27: secret file lines holds several lines or a NUL: write one line\n"
         "c.yaml:12:27: secret file absent can't be read (No such file or directory): make it, readable for "
@@ -229,8 +229,18 @@ static void test_secrets(void **state CD_UNUSED)
         "c.yaml:14:33: '../t' is not the name of a credential: write the name that LoadCredential= gives it\n"
         "c.yaml:15:5: the token of client 'g' is short: write at least 8 bytes, random ones\n"
         "c.yaml:17:5: client 'i' has the token of 'h': write one of its own\n"
-        "c.yaml:18:5: this client has no token: write `token_file: PATH` or `token_credential: NAME`\n"
+        "c.yaml:18:5: this client has no token: write `token_file: PATH`, `token_credential: NAME` or `token_sha256: HEX`\n"
         "c.yaml:18:15: unknown key 'tokn' in this client: write token\n");
+    assert_faults(
+        CONFIG "clients:\n"
+               "  - {name: a, token_sha256: 00ff}\n"
+               "  - {name: b, token_sha256: zz3e14c5c9287b18c9122853f5b9460a7737a56d7e9ba02894181ac6aa889425}\n"
+               "  - {name: c, token: sesame-one, token_sha256: 003e14c5c9287b18c9122853f5b9460a7737a56d7e9ba02894181ac6aa889425}\n"
+               "  - {name: d, token_sha256: 013e14c5c9287b18c9122853f5b9460a7737a56d7e9ba02894181ac6aa889425, desks: [shop]}\n",
+        "c.yaml:8:5: the token_sha256 of client 'a' is not 64 hexadecimal digits: write what complaintctl token prints\n"
+        "c.yaml:9:5: the token_sha256 of client 'b' is not 64 hexadecimal digits: write what complaintctl token prints\n"
+        "c.yaml:10:5: this client has a token and a token_sha256: write one of them\n"
+        "c.yaml:11:103: there is no desk 'shop': add it below `desks:`, or write another\n");
 }
 
 static void test_thread_keys(void **state CD_UNUSED)

@@ -8,6 +8,7 @@
 
 #include "ctl/commands.c"
 #include "ctl/print.c"
+#include "ctl/print_event.c"
 #include "ctl/print_thread.c"
 #include "ctl/print_attachments.c"
 #include "ctl/text.c"
@@ -18,6 +19,11 @@ int run_attachment(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED
 }
 
 int run_migrate(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
+{
+    return EXIT_DONE;
+}
+
+int run_token(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
 {
     return EXIT_DONE;
 }
@@ -129,6 +135,9 @@ static void command_lines_become_requests(void **state CD_UNUSED)
     expect_request("clock", "CLOCK", "{}");
     expect_request("clock show", "CLOCK", "{}");
     expect_request("clock advance 3d", "CLOCK", "{\"advance\":\"3d\"}");
+    expect_request("subscribe --after 0 --kinds received,acked, --once", "SUBSCRIBE",
+                   "{\"after\":\"0\",\"follow\":false,\"kinds\":[\"received\",\"acked\"]}");
+    expect_request("--host h --port 7071 --tls --ca-file f --tls-name n stats", "STATS", "{}");
     expect_request("show -- --json", "SHOW", "{\"ref\":\"--json\"}");
 }
 
@@ -145,6 +154,11 @@ static void wrong_command_lines(void **state CD_UNUSED)
                                         "clock advance",
                                         "clock show 3d",
                                         "clock stop",
+                                        "--port 1 stats",
+                                        "--tls stats",
+                                        "--host h --tls --starttls stats",
+                                        "--host h --socket s stats",
+                                        "--host h --ca-file f stats",
                                         "--socket"};
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         struct ctl_globals g;
@@ -169,6 +183,22 @@ static void every_command_is_whole(void **state CD_UNUSED)
     ctl_help(NULL, &out);
     assert_false(out.failed);
     assert_non_null(strstr(buf_str(&out), "exit status"));
+    buf_free(&out);
+}
+
+static void a_row_of_an_event(void **state CD_UNUSED)
+{
+    struct buf out;
+    buf_init(&out, 1000);
+    json_t *row = json_pack("{s:s, s:s, s:s, s:n}", "cursor", "7:x", "kind", "acked\n", "ref", "C-1", "actor");
+    print_event(row, false, &out);
+    assert_string_equal(buf_str(&out), "-  C-1  acked   -  7:x\n");
+    json_object_del(row, "kind"); /* a heartbeat */
+    print_event(row, false, &out);
+    assert_string_equal(buf_str(&out), "-  C-1  acked   -  7:x\n");
+    print_event(row, true, &out);
+    assert_non_null(strstr(buf_str(&out), "{\"cursor\":\"7:x\","));
+    json_decref(row);
     buf_free(&out);
 }
 
@@ -238,8 +268,8 @@ int main(void)
         cmocka_unit_test(width_counts_columns),          cmocka_unit_test(hostile_text_is_cleaned),
         cmocka_unit_test(tables_align_wide_characters),  cmocka_unit_test(colour_only_when_wanted),
         cmocka_unit_test(command_lines_become_requests), cmocka_unit_test(wrong_command_lines),
-        cmocka_unit_test(every_command_is_whole),        cmocka_unit_test(printing_bears_any_object),
-        cmocka_unit_test(quoted_text_is_folded),
+        cmocka_unit_test(every_command_is_whole),        cmocka_unit_test(a_row_of_an_event),
+        cmocka_unit_test(printing_bears_any_object), cmocka_unit_test(quoted_text_is_folded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

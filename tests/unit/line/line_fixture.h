@@ -35,13 +35,15 @@ static struct {
     struct envelope *envelopes[MAX_KEPT];
     size_t nenvelopes;
     struct kept {
-        char verb[20], actor[40];
+        char verb[20], actor[40], desks[40];
         json_t *args;
         enum role role;
         struct ack slot;
     } requests[MAX_KEPT];
     size_t nrequests;
-    bool full;
+    bool full, local, tls; /* submits are not taken; what new clients are */
+    struct feed_reader *readers[10];
+    size_t nreaders, nresumed;
 } T;
 
 static int fake_submit(void *front CD_UNUSED, struct envelope *e)
@@ -64,9 +66,32 @@ static void fake_request(void *front CD_UNUSED, const struct request *rq)
     struct kept *k = &T.requests[T.nrequests++];
     snprintf(k->verb, sizeof k->verb, "%s", rq->verb);
     snprintf(k->actor, sizeof k->actor, "%s", rq->actor);
+    snprintf(k->desks, sizeof k->desks, "%s", rq->desks && rq->desks->n ? rq->desks->v[0] : "");
     k->args = json_incref(rq->args);
     k->role = rq->role;
     k->slot = rq->slot;
+}
+
+static void fake_feed_add(void *front CD_UNUSED, struct feed_reader *r)
+{
+    assert_true(T.nreaders < ARRAY_LEN(T.readers));
+    T.readers[T.nreaders++] = r;
+}
+
+static void fake_feed_resume(void *front CD_UNUSED, struct feed_reader *r)
+{
+    assert_true(r->paused);
+    r->paused = false;
+    T.nresumed++;
+}
+
+static void fake_feed_remove(void *front CD_UNUSED, struct feed_reader *r)
+{
+    size_t i = 0;
+    while (i < T.nreaders && T.readers[i] != r)
+        i++;
+    assert_true(i < T.nreaders);
+    T.readers[i] = T.readers[--T.nreaders];
 }
 
 static char care[] = "care", shop[] = "shop", country[] = "86", none[] = "", billing[] = "billing";
@@ -99,11 +124,17 @@ static int setup(void **state CD_UNUSED)
                             .line_max_line_bytes = 65536,
                             .line_max_connections = 4,
                             .line_max_in_flight = 8,
+                            .line_max_subscriptions = 2,
+                            .line_tls_handshake_timeout_us = CD_MSEC(400),
+                            .line_subscribe_heartbeat_us = CD_SEC(60),
                             .intake_tight_timeout_us = CD_MSEC(30),
                             .line_idle_timeout_us = CD_SEC(60)};
+    for (size_t i = 0; i < ARRAY_LEN(clients); i++)
+        sha256(clients[i].token, strlen(clients[i].token), clients[i].token_sha256);
     gate_is = GATE_NORMAL;
     T.host = (struct channel_host){
-        .base = T.base, .cfg = &T.cfg, .submit = fake_submit, .ready = fake_ready, .request = fake_request, .gate = fake_gate};
+        .base = T.base, .cfg = &T.cfg, .submit = fake_submit, .ready = fake_ready, .request = fake_request, .gate = fake_gate,
+        .feed_add = fake_feed_add, .feed_resume = fake_feed_resume, .feed_remove = fake_feed_remove};
     assert_int_equal(line_server_init(&T.server, &T.host), 0);
     return 0;
 }
@@ -131,7 +162,7 @@ static int client_open(long uid)
 {
     int fd[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
-    (void)line_session_open(&T.server, fd[0], "test", uid);
+    (void)line_session_open(&T.server, fd[0], &(struct line_peer){.text = "test", .uid = uid, .local = T.local, .tls = T.tls});
     return fd[1];
 }
 

@@ -16,7 +16,7 @@ static void hello_auth_ping_quit(void **state CD_UNUSED)
     expect_code(fd, "LIST {}\n", "forbidden", NULL);
     expect_code(fd, "CLOCK {}\n", "forbidden", NULL);
     expect_code(fd, "FROB {}\n", "unknown-verb", NULL);
-    expect_code(fd, "SUBSCRIBE {}\n", "unknown-verb", NULL);
+    expect_code(fd, "SUBSCRIBE {}\n", "forbidden", NULL);
     expect(fd, "QUIT\nPING\n", "OK {}\n!");
     assert_int_equal(T.server.nsessions, 0);
     close(fd);

@@ -1,0 +1,182 @@
+"""What a client may do: a table of verb by role and by desk, against a daemon with two desks; tokens by their hash; a token that is taken
+away."""
+import hashlib
+import json
+import os
+import re
+import secrets
+import signal
+
+import pytest
+
+import conftest
+import letters
+from box import ROOT, Box
+from clients import Line, LineError
+
+NAMES = ("intake-care", "agent-care", "admin-care", "agent-both", "admin-all")
+TOKENS = {name: secrets.token_urlsafe(32) for name in NAMES}
+
+
+def hashed(name):
+    return hashlib.sha256(TOKENS[name].encode()).hexdigest()
+
+
+def overlay():
+    return {
+        "desks": [{"name": "shop", "addresses": ["shop@example.com"], "default_team": "general", "policy": "standard"}],
+        "clients": [
+            {"name": "intake-care", "role": "intake", "token_sha256": hashed("intake-care"), "desks": ["care"]},
+            {"name": "agent-care", "role": "agent", "token_sha256": hashed("agent-care").upper(), "desks": ["care"]},
+            {"name": "admin-care", "role": "admin", "token_sha256": hashed("admin-care"), "desks": ["care"]},
+            {"name": "agent-both", "role": "agent", "token_sha256": hashed("agent-both"), "desks": ["shop", "care"], "desk": "care"},
+            {"name": "admin-all", "role": "admin", "token_sha256": hashed("admin-all")},
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def module_box():
+    box = Box(overlay=overlay())
+    yield box
+    conftest.finish(box)
+
+
+@pytest.fixture
+def box(module_box):
+    yield module_box
+    conftest.assert_sound(module_box)
+
+
+def ask(box, client, verb, **args):
+    """"OK" or the code of the ERR, and the body."""
+    with Line(box.line_port, TOKENS[client]) as line:
+        word, body, rows = line.request(verb, **args)
+        return ("OK" if word == "OK" else body["code"]), body, rows
+
+
+# verb, arguments beside ref; for each client what it gets on a complaint of its desk "care" and on one of "shop"
+TABLE = [
+    # verb        arguments                    intake-care                   agent-care           admin-care           agent-both      admin-all
+    ("SHOW", {}, ("OK", "not-found"), ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
+    ("EXPLAIN", {}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
+    ("ACK", {}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
+    ("ASSIGN", {"assignee": "li"}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
+    ("ATTACHMENT", {}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
+    # of the message that opened it: a conflict, for who may see it
+    ("SPLIT", {"message": "first"}, ("forbidden",) * 2, ("conflict", "not-found"), ("conflict", "not-found"), ("conflict",) * 2, ("conflict",) * 2),
+    # into another one of the same desk
+    ("MERGE", {"into": "another"}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
+    ("RESOLVE", {"outcome": "upheld"}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
+]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row[0])
+def test_verbs_that_name_a_complaint(box, row):
+    verb, args, *wanted = row
+    for client, pair in zip(NAMES, wanted):
+        for desk, code in zip(("care", "shop"), pair):
+            ref = ask(box, "admin-all", "SUBMIT", key=letters.mark(), text="late", desk=desk)[1]["ref"]
+            given = dict(args)
+            if "into" in given:
+                given["into"] = ask(box, "admin-all", "SUBMIT", key=letters.mark(), text="late", desk=desk)[1]["ref"]
+            if "message" in given:
+                given["message"] = str(box.db.value("select id from complaints where ref = %s", ref))
+            before = box.db.row("select status, assignee, acked_by, outcome from complaints where ref = %s", ref)
+            got, body, _ = ask(box, client, verb, ref=ref, **given)
+            assert got == code, (client, verb, desk, body)
+            if code != "OK":  # and nothing was changed
+                assert box.db.row("select status, assignee, acked_by, outcome from complaints where ref = %s", ref) == before
+
+
+def test_nothing_is_merged_into_what_one_may_not_see(box):
+    care, shop = (ask(box, "admin-all", "SUBMIT", key=letters.mark(), text="late", desk=d)[1]["ref"] for d in ("care", "shop"))
+    assert ask(box, "agent-care", "MERGE", ref=care, into=shop)[0] == "not-found"
+    assert ask(box, "agent-both", "MERGE", ref=care, into=shop)[0] == "OK"
+    assert ask(box, "agent-care", "SHOW", ref=care)[0] == "OK"  # it is of its desk still, and so is what it became part of
+    assert ask(box, "agent-care", "SHOW", ref=shop)[0] == "OK"
+
+
+def test_every_verb_of_the_table_is_one_of_the_daemon(box):
+    """A verb that takes a reference and stands in no row above has no test of its scope."""
+    with open(os.path.join(ROOT, "daemon/cases/commands.c"), encoding="utf-8") as f:
+        verbs = set(re.findall(r'^    \{"([A-Z]+)", ROLE_', f.read(), re.M))
+    assert verbs == {row[0] for row in TABLE} | {"LIST", "STATS"}
+
+
+def test_submit_list_stats_clock(box):
+    for client, desk, code in (
+        ("intake-care", "care", "OK"),
+        ("intake-care", "shop", "bad-argument"),
+        ("agent-care", "shop", "bad-argument"),
+        ("agent-both", "shop", "OK"),
+        ("admin-all", "shop", "OK"),
+    ):
+        assert ask(box, client, "SUBMIT", key=letters.mark(), text="late", desk=desk)[0] == code, (client, desk)
+    ref = ask(box, "agent-care", "SUBMIT", key=letters.mark(), text="late")[1]["ref"]
+    assert box.db.value("select desk from complaints where ref = %s", ref) == "care"
+    for client, desks in (("agent-care", ["care"]), ("agent-both", ["care", "shop"]), ("admin-all", ["care", "shop"])):
+        theirs = {r["ref"] for r in box.db.rows("select ref from complaints where desks && %s", desks)}
+        assert {r["ref"] for r in ask(box, client, "LIST", limit=500)[2]} == theirs
+    of_both = box.db.value("select count(*) from complaints where desks @> array['care', 'shop']")  # what was merged
+    assert len(ask(box, "agent-care", "LIST", desk="shop")[2]) == of_both
+    of_care = box.db.value("select count(*) from complaints where 'care' = any (desks) and status in ('new', 'open', 'waiting')")
+    of_all = box.db.value("select count(*) from complaints where status in ('new', 'open', 'waiting')")
+    assert of_care < of_all
+    body = ask(box, "agent-care", "STATS")[1]
+    assert body["open"]["total"] == of_care and "process" not in body and "notifications" not in body
+    body = ask(box, "admin-all", "STATS")[1]
+    assert body["open"]["total"] == of_all and "process" in body and "pending_triage" in body
+    assert ask(box, "admin-care", "CLOCK")[0] == "forbidden"
+    assert ask(box, "admin-all", "CLOCK")[0] == "OK"
+
+
+def test_scopes_of_requests_on_one_connection_do_not_mix(box):
+    """The daemon has one connection to the database for all of them."""
+    care, shop = (ask(box, "admin-all", "SUBMIT", key=letters.mark(), text="late", desk=d)[1]["ref"] for d in ("care", "shop"))
+    lines = [Line(box.line_port, TOKENS[c]) for c in ("agent-care", "agent-both", "admin-all")]
+    for _ in range(20):
+        for line in lines:
+            for ref in (care, shop):
+                line.send("EXPLAIN", {"ref": ref})
+    for i, line in enumerate(lines):
+        words = [line.answer()[0] for _ in range(40)]
+        assert words == ["OK", "ERR" if i == 0 else "OK"] * 20
+        line.close()
+
+
+def test_a_subscriber_sees_the_events_of_its_desks(box):
+    care, shop = (ask(box, "admin-all", "SUBMIT", key=letters.mark(), text="late", desk=d)[1]["ref"] for d in ("care", "shop"))
+    seen = {c: {r["ref"] for r in ask(box, c, "SUBSCRIBE", after="0", follow=False)[2]} for c in ("agent-care", "agent-both")}
+    assert care in seen["agent-care"] and shop not in seen["agent-care"]
+    assert {care, shop} <= seen["agent-both"]
+    assert ask(box, "agent-care", "SUBSCRIBE", desk="shop")[0] == "bad-argument"
+    assert ask(box, "intake-care", "SUBSCRIBE")[0] == "forbidden"
+
+
+def test_a_token_that_is_taken_away_ends_its_sessions(make_box):
+    box = make_box(overlay=overlay())
+    with Line(box.line_port, TOKENS["agent-care"]) as gone, Line(box.line_port, TOKENS["agent-both"]) as stays:
+        gone.send("SUBSCRIBE")
+        config = box.path("complaintd.yaml")
+        with open(config, encoding="utf-8") as f:
+            text = f.read()
+        assert hashed("agent-care").upper() in text
+        with open(config, "w", encoding="utf-8") as f:
+            f.write(text.replace(hashed("agent-care").upper(), "0" * 64))
+        os.kill(box.state["daemon"]["pid"], signal.SIGHUP)
+        word, body, _ = gone.answer()
+        assert word == "OK" and body["rows"] == 0
+        assert gone.file.readline() == b""
+        assert stays.ok("PING") == {}
+        with pytest.raises(LineError) as e:
+            Line(box.line_port, TOKENS["agent-care"])
+        assert e.value.code == "auth-failed"
+
+
+def test_complaintctl_token(box):
+    shown = json.loads(box.ctl("--json", "token").stdout)
+    assert hashlib.sha256(shown["token"].encode()).hexdigest() == shown["token_sha256"] and len(shown["token"]) >= 40
+    assert shown["token"] != json.loads(box.ctl("--json", "token").stdout)["token"]
+    text = box.ctl("token").stdout
+    assert "token_sha256: " in text
