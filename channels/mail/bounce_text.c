@@ -113,14 +113,22 @@ static bool is_letter(char c)
     return (c | 32) >= 'a' && (c | 32) <= 'z';
 }
 
-/* Where one of the words ends in the line, 0: nowhere. Not within other words, "user" is none in "userunknown@". */
+/* The word, of n bytes, stands at l->s[i], and not within another: "user" is none in "userunknown@". */
+static bool stands_at(const struct line *l, size_t i, const char *word, size_t n)
+{
+    if ((l->s[i] != *word && (l->s[i] | 32) != *word) || strncasecmp(l->s + i, word, n) != 0)
+        return false;
+    bool begins = i == 0 || !is_letter(l->s[i - 1]) || !is_letter(*word);
+    return begins && (i + n == l->n || !is_letter(l->s[i + n]) || !is_letter(word[n - 1]));
+}
+
+/* Where one of the words ends in the line, 0: nowhere. */
 static size_t behind_any(const struct line *l, const char *const *words, size_t nwords)
 {
     for (size_t w = 0; w < nwords; w++) {
         size_t n = strlen(words[w]);
         for (size_t i = 0; i + n <= l->n; i++)
-            if (strncasecmp(l->s + i, words[w], n) == 0 && !(i && is_letter(l->s[i - 1]) && is_letter(*words[w])) &&
-                !(i + n < l->n && is_letter(l->s[i + n]) && is_letter(words[w][n - 1])))
+            if (stands_at(l, i, words[w], n))
                 return i + n;
     }
     return 0;

@@ -3,6 +3,7 @@
  * and several weak ones are. When in doubt the message is a person's: a complaint must not pass for a bounce; but then no answer is sent.
  * The signals stay in the record, strongest first, to say why. */
 #include <string.h>
+#include <strings.h>
 
 #include "channels/mail/bounce.h"
 
@@ -235,14 +236,32 @@ static void judge_automatic(struct class_facts *f, const struct record *r)
         add(f, MC_AUTO_REPLY, 2, "away-subject");
 }
 
-static void judge_bulk(struct class_facts *f)
+/* A desk may be reached through a list of our own (a group at a mail provider): its List-Id names the domain that the mail is for, and what
+ * comes over it is as much a person's as without it. */
+static bool is_own_list(const struct class_facts *f, const struct envelope *e)
+{
+    const char *raw = decode_header(f->o, "List-Id"), *open = raw ? strrchr(raw, '<') : NULL;
+    size_t n = open ? strcspn(++open, "> \t\r\n") : 0;
+    for (size_t i = 0; n && i < e->recipients.n; i++) {
+        const char *at = strrchr(e->recipients.v[i], '@');
+        size_t len = at ? strlen(at + 1) : 0;
+        if (len && len <= n && strncasecmp(open + n - len, at + 1, len) == 0 && (len == n || open[n - len - 1] == '.'))
+            return true;
+    }
+    return false;
+}
+
+static void judge_bulk(struct class_facts *f, const struct envelope *e)
 {
     static const char *const fields[] = {"List-Id", "List-Unsubscribe", "List-Post", "List-Help", "Mailing-List"};
     char word[64];
+    bool own = is_own_list(f, e);
     first_word(f->o, "Precedence", word);
-    if (str_eq(word, "bulk") || str_eq(word, "list") || str_eq(word, "junk"))
+    if (str_eq(word, "bulk") || str_eq(word, "junk") || (str_eq(word, "list") && !own))
         add(f, MC_BULK, SURE, "precedence");
-    if (has_any(f->o, fields, ARRAY_LEN(fields)))
+    if (own)
+        add(f, MC_BULK, 1, "own-list");
+    else if (has_any(f->o, fields, ARRAY_LEN(fields)))
         add(f, MC_BULK, SURE, "list");
 }
 
@@ -343,7 +362,7 @@ void decode_class(struct decoding *d, GMimeMessage *m)
     judge_sender(&f, r);
     judge_structure(&f, g_mime_message_get_mime_part(m));
     judge_automatic(&f, r);
-    judge_bulk(&f);
+    judge_bulk(&f, d->e);
     judge_report(&f, d, m);
     r->cls = class_of(&f);
     if (r->cls != MC_BOUNCE)

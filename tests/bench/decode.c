@@ -17,8 +17,8 @@
 #define MAILS 200 /* different ones of a kind */
 #define MAX_ROUNDS 100
 
-enum kind { PLAIN, MULTIPART, IMAGE, REPLY, KINDS };
-static const char *const kind_names[] = {"plain-1.5k", "multipart-1.5k", "image-30k", "reply-1.5k"};
+enum kind { PLAIN, MULTIPART, IMAGE, BINARY, REPLY, KINDS };
+static const char *const kind_names[] = {"plain-1.5k", "multipart-1.5k", "image-30k", "binary-30k", "reply-1.5k"};
 
 struct mail {
     struct buf frame, raw;
@@ -62,13 +62,17 @@ static void add_text(struct bench *b, uint64_t i, const struct text_item *who, s
     buf_free(&text);
 }
 
-static void add_image(uint64_t i, size_t size, struct buf *out)
+/* A JPEG by its first bytes, or bytes of no known kind, for which all signatures are tried. */
+static void add_bytes(uint64_t i, size_t size, bool jpeg, struct buf *out)
 {
+    static const uint8_t jfif[] = {0xff, 0xd8, 0xff, 0xe0, 0, 16, 'J', 'F', 'I', 'F', 0, 1, 1, 1, 0, 72, 0, 72, 0, 0, 0xff, 0xdb, 0, 67, 0};
     uint64_t state = i;
     uint8_t bytes[57];
     for (size_t done = 0; done < size; done += sizeof bytes) {
         for (size_t k = 0; k < sizeof bytes; k++)
             bytes[k] = (uint8_t)text_random(&state);
+        if (jpeg && done == 0)
+            memcpy(bytes, jfif, sizeof jfif);
         char *line = g_base64_encode(bytes, sizeof bytes);
         buf_printf(out, "%s\r\n", line);
         g_free(line);
@@ -91,12 +95,14 @@ static void make_raw(struct bench *b, enum kind kind, uint64_t i, const struct t
         add_text(b, i + 1, who, 600, "> ", out);
         break;
     case IMAGE:
+    case BINARY:
         add_head(who, "multipart/mixed; boundary=\"=_mixed\"", out);
         buf_append_str(out, "\r\n--=_mixed\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n");
         add_text(b, i, who, 1000, "", out);
-        buf_append_str(out, "--=_mixed\r\nContent-Type: image/jpeg; name=\"kettle.jpg\"\r\nContent-Transfer-Encoding: base64\r\n"
-                            "Content-Disposition: attachment; filename=\"kettle.jpg\"\r\n\r\n");
-        add_image(i, 20500, out);
+        buf_printf(out, "--=_mixed\r\nContent-Type: %s; name=\"kettle\"\r\nContent-Transfer-Encoding: base64\r\n"
+                        "Content-Disposition: attachment; filename=\"kettle\"\r\n\r\n",
+                   kind == IMAGE ? "image/jpeg" : "application/octet-stream");
+        add_bytes(i, 20500, kind == IMAGE, out);
         buf_append_str(out, "--=_mixed--\r\n");
         break;
     default:
@@ -202,7 +208,7 @@ static bool reads_well(struct bench *b, enum kind kind)
         struct record *r = record_new(), *back = NULL;
         bool good = envelope_read(b->mails[i].frame.data, b->mails[i].frame.len, &e) == 0 && mail_decode(e, r) == 0 &&
                     !(r->flags & REC_DEGRADED) && strlen(r->text) > 200 && (r->text_new != NULL) == (kind == REPLY) &&
-                    r->nattachments == (kind == IMAGE ? 1u : 0u);
+                    r->nattachments == (kind == IMAGE || kind == BINARY ? 1u : 0u);
         buf_reset(&b->answer);
         if (good) {
             matcher_run(b->matcher, r, b->match_bytes);

@@ -411,6 +411,13 @@ static void classes(void **state CD_UNUSED)
         a, MC_PERSON, NULL);
     check_class(FROM "List-Id: <news.example.org>\r\n\r\nNews", a, MC_BULK, "list");
     check_class(FROM "Precedence: bulk\r\n\r\nNews", a, MC_BULK, "precedence");
+    /* a group of our own in front of the desk is no mailing list */
+    check_class(FROM "List-Id: <care.example.com>\r\nPrecedence: list\r\nList-Unsubscribe: <mailto:x@example.com>\r\n\r\nI complain",
+                a, MC_PERSON, NULL);
+    check_class(FROM "List-Id: Care <care.Example.COM>\r\nAuto-Submitted: auto-replied\r\n\r\nAway", a, MC_AUTO_REPLY, "auto-submitted");
+    check_class(FROM "List-Id: <care.example.com>\r\nPrecedence: bulk\r\n\r\nNews", a, MC_BULK, "precedence");
+    check_class(FROM "List-Id: <news.notexample.com>\r\n\r\nNews", a, MC_BULK, "list");
+    check_class(FROM "List-Id: <care.example.com> <news.example.org>\r\n\r\nNews", a, MC_BULK, "list");
     check_class(FROM "X-Complaintd-Instance: main\r\nAuto-Submitted: auto-replied\r\n\r\nours", a, MC_OWN,
                 "own");
     check_class(FROM "\r\nI complain", "", MC_PERSON, "null-sender");
