@@ -257,7 +257,9 @@ def check_stored(db, acked, result):
 UNTOLD = """select c.ref, c.decision->>'acknowledgement' as said from complaintd.complaints c
     where c.decision ? 'acknowledgement' and c.decision->>'acknowledgement' <> 'no address to answer to'
     and not exists (select from complaintd.notifications n where n.complaint_id = c.id and n.purpose = 'acknowledgement')"""
-STUCK = """select id, state, purpose, coalesce(last_error, '') as last_error from complaintd.notifications where
+STUCK = """select n.id, n.state, n.purpose, coalesce(n.last_error, '') as last_error from complaintd.notifications n where
+    not (n.state = 'failed' and exists (select from complaintd.events e where e.complaint_id = n.complaint_id -- it was sent, and came back
+         and e.kind = 'notification-bounced' and e.data ->> 'notification' = n.id::text)) and
     case state when 'suppressed' then coalesce(last_error, '') = ''
                when 'sending' then lease_until is null or lease_until < clock_timestamp() - interval '1 minute'
                when 'pending' then next_attempt_at is null when 'unknown' then next_attempt_at is null and coalesce(last_error, '') = ''
