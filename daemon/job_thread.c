@@ -216,7 +216,8 @@ void job_thread_decide(const struct config *c, struct job *j, struct job_thread 
                                      .age = (int)c->threads_age,
                                      .done = (int)c->threads_done,
                                      .join_at = (int)c->threads_join_at};
-    const struct thread_message m = {.record = j->rec, .sender = j->sender, .staff = j->staff, .at_us = j->env->received_at_us};
+    const struct thread_message m = {.record = j->rec, .sender = j->sender, .staff = j->staff, .unproven = j->sender_unproven,
+                                    .at_us = j->env->received_at_us};
     ret->n = 0;
     find_candidates(j, ret);
     thread_decide(&m, ret->candidates, ret->n, &w, &ret->decision);
