@@ -58,13 +58,20 @@ static bool take_key(struct job *j, const char *message_id)
 }
 
 /* People answer to Reply-To and From; what is sent to the reverse-path of one of our mails was sent by a machine, whatever it looks like
- * (RFC 3834, section 4). It stays with its complaint, where people see it, and starts nothing. */
-static void judge_by_path(struct record *r)
+ * (RFC 3834, section 4). It stays with its complaint, where people see it, and starts nothing. Nobody's machine sends to a desk beside it:
+ * who wrote to one is taken at his word, and only gets no automatic answer. */
+static void judge_by_path(const struct envelope *e, struct record *r)
 {
+    struct token t;
     if (r->cls != MC_PERSON)
         return;
-    r->cls = MC_AUTO_REPLY;
     r->flags |= REC_NO_AUTO_ANSWER;
+    for (size_t i = 0; i < e->recipients.n; i++)
+        if (token_find(e->recipients.v[i], &t) < 0 || t.kind != TOKEN_NOTIFICATION) {
+            r->no_answer_reason = r->no_answer_reason ? r->no_answer_reason : cd_strdup("sent to a reverse-path of ours as well");
+            return;
+        }
+    r->cls = MC_AUTO_REPLY;
     record_add_signal(r, "signed-path");
 }
 
@@ -76,7 +83,7 @@ void job_trace(struct job *j)
     j->told_key = NULL;
     for (size_t i = 0; j->env->channel == CH_MAIL && i < j->env->recipients.n; i++)
         if (take_token(j, j->env->recipients.v[i])) {
-            judge_by_path(r);
+            judge_by_path(j->env, r);
             return;
         }
     if (!is_automatic(r))
