@@ -185,7 +185,7 @@ const char *job_withheld(const struct config *c, const struct job *j, bool by_sm
         metrics_inc(M_WITHHELD_HOPS);
         return "it went to and fro between automatic systems too often";
     }
-    if (q->customer_found && is_over_budget(c, q)) {
+    if ((q->customer_found || q->answer_to) && is_over_budget(c, q)) {
         metrics_inc(M_WITHHELD_BUDGET);
         return "the address had its automatic answers for today";
     }
@@ -197,8 +197,8 @@ const char *job_count_answer(const struct config *c, struct job *j, struct store
     const char *reason = n->reason;
     if (j->rec->hops)
         n->payload = cd_asprintf("{\"hops\":%u}", j->rec->hops); /* render.c counts on from here */
-    if (!reason && j->look.customer_found) /* who is new has all of the budget */
-        j->item.answered = cd_strdup(j->handle);
+    if (!reason && (j->look.customer_found || j->answer_to)) /* who is new has all of the budget */
+        j->item.answered = cd_strdup(j->answer_to ? j->answer_to : j->handle);
     if (reason && str_eq(n->transport, "mail") && job_came_back(j)) {
         CD_CLEANUP_FREE char *error = cd_asprintf("%s, known from an earlier mail", j->look.address_status ? j->look.address_status : "5.0.0");
         tell_undeliverable(c, &j->env->id, j->item.team, mail, error, &j->item.notes);

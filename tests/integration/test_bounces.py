@@ -181,6 +181,27 @@ def test_an_automatic_reply_changes_nothing(box, way):
     assert len(box.mails(sender)) == 1
 
 
+def test_the_budget_is_that_of_the_address_which_is_answered(make_box):
+    """A form writes for all customers from one address, and many names may aim at one."""
+    box = make_box(overlay={"loops": {"answers_per_address": 3}})
+
+    def send(sender, reply_to):
+        mark = letters.mark()
+        raw = letters.mail("By form", f"Late {mark}", sender=f"Form <{sender}>", extra=[("Reply-To", reply_to)])
+        assert box.mail(raw, sender)[0] == 250
+        return box.complaint_of(mark)["decision"]["acknowledgement"]
+
+    assert [send("form@shop.example", address()) for _ in range(5)] == ["pending"] * 5
+    victim = address()
+    said = [send(address(), victim.upper() if i == 1 else victim) for i in range(5)]
+    assert said == ["pending"] * 3 + ["the address had its automatic answers for today"] * 2
+    assert box.db.value("select round(answers) from addresses where address = %s", "mail:" + victim) == 3
+    assert send(victim, victim) == "pending", "who is new and writes himself has his own"
+    assert send(victim, victim) == "the address had its automatic answers for today"
+    box.advance("2d")
+    assert send(address(), victim) == "pending"
+
+
 def test_a_reverse_path_beside_a_desk_makes_no_machine_of_a_person(box):
     sender = address()
     c, _, mail = complain(box, sender)

@@ -205,6 +205,9 @@ static void withheld(void **state CD_UNUSED)
     j->rec->hops = 0;
     q->answers = 20000; /* a stranger has no budget that could be used up */
     assert_null(job_withheld(&cfg, j, false));
+    q->answer_to = "mail:ann@example.net"; /* unless a Reply-To aims at it */
+    assert_non_null(strstr(job_withheld(&cfg, j, false), "for today"));
+    q->answer_to = NULL;
     q->customer_found = true;
     q->answers = 9000;
     assert_null(job_withheld(&cfg, j, false));
@@ -222,7 +225,7 @@ static void withheld(void **state CD_UNUSED)
     assert_non_null(strstr(job_withheld(&cfg, j, false), "came back"));
     assert_null(job_withheld(&cfg, j, true));
     assert_int_equal(metrics_get(M_WITHHELD_HOPS), hops + 1);
-    assert_int_equal(metrics_get(M_WITHHELD_BUDGET), budget + 2);
+    assert_int_equal(metrics_get(M_WITHHELD_BUDGET), budget + 3);
     assert_int_equal(metrics_get(M_WITHHELD_ADDRESS), address + 1);
     drop(j);
 }
