@@ -8,6 +8,7 @@
 
 #include "daemon/core/clock.h"
 #include "daemon/core/err.h"
+#include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
 #include "daemon/escalation/tell.h"
 #include "daemon/intake/token.h"
@@ -124,6 +125,12 @@ static bool is_to_customer(const char *purpose)
     return !str_eq(purpose, "escalation") && !str_eq(purpose, "undeliverable");
 }
 
+static void tell_nobody(const struct lookup_notification *t)
+{
+    metrics_inc(M_ESCALATION_NOBODY);
+    log_event(LOG_L_ERROR, EV_ESCALATION_NOBODY, "ref=%s team=%s step=undeliverable told=0", t->ref, log_quote(t->team));
+}
+
 static void fill_bounce(const struct config *c, struct job *j)
 {
     const struct lookup_notification *t = &j->look.told;
@@ -141,8 +148,10 @@ static void fill_bounce(const struct config *c, struct job *j)
     it->bounce = o ? json_dumps(o, JSON_COMPACT) : cd_strdup("{}");
     json_decref(o);
     it->task_delay_us = c->loops_task_delay_us;
-    if (is_to_customer(t->purpose) && t->team && t->recipient)
-        tell_undeliverable(c, &t->complaint_id, t->team, t->recipient, error, &it->tasks);
+    if (!is_to_customer(t->purpose) || !t->team || !t->recipient)
+        return;
+    if (tell_undeliverable(c, &t->complaint_id, t->team, t->recipient, error, &it->tasks) == 0) /* the team is gone from the configuration */
+        tell_nobody(t);
 }
 
 bool job_take_report(const struct config *c, struct job *j, json_t **ret_reasons)

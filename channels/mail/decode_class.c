@@ -23,7 +23,7 @@ struct class_facts {
     struct signal found[MAX_FOUND];
     size_t n;
     int score[MC_COUNT];
-    bool maybe_person; /* nothing but "postmaster" says that it is a bounce */
+    bool maybe_person; /* a postmaster, or one who is called like a mail system: nothing else says so far that it is a bounce */
 };
 
 static void add(struct class_facts *f, enum message_class cls, int weight, const char *name)
@@ -111,7 +111,7 @@ static void judge_sender(struct class_facts *f, const struct record *r)
     }
     if (is_mailer(r->email) || named || called) {
         /* behind "postmaster" there may be a person, behind a mailer daemon nobody */
-        f->maybe_person = r->email && str_istarts(r->email, "post") && !f->null_sender;
+        f->maybe_person = !f->null_sender && r->email && (!is_mailer(r->email) || str_istarts(r->email, "post"));
         add(f, MC_BOUNCE, r->email && str_istarts(r->email, "post") ? 2 : 3, "mailer-daemon");
         f->score[MC_AUTO_REPLY] += f->null_sender ? 2 : 0;
     } else if (is_unread(r->email)) {

@@ -182,7 +182,9 @@ static void what_a_report_means(void **state CD_UNUSED)
         t->purpose = cd_strdup("acknowledgement");
         t->recipient = cd_strdup("ann@example.net");
         t->team = cd_strdup("nobody");
+        int64_t nobody = metrics_get(M_ESCALATION_NOBODY);
         assert_true(job_take_report(&cfg, j, &reasons));
+        assert_int_equal(metrics_get(M_ESCALATION_NOBODY), nobody + (v[i].has != NULL)); /* no such team, and somebody must hear of it */
         assert_int_equal(j->item.outcome, OUT_BOUNCE);
         assert_int_equal(uuid_is_nil(&j->item.bounce_of), v[i].has == NULL);
         if (v[i].has)

@@ -113,6 +113,7 @@ static void complaints_about_bounces(void **state CD_UNUSED)
         "From: Ann <ann@example.net>\r\nX-Auto-Response-Suppress: All\r\nSubject: kettle\r\n\r\nIt burns.\r\n",
         "From: no-reply@shop.example\r\nSubject: a customer wrote\r\n\r\n550 people wait\r\n",
         "From: <postmaster@ann.example>\r\nReturn-Path: <postmaster@ann.example>\r\nSubject: Delivery problem with order 4711\r\n\r\nIt never came.\r\n",
+        "From: Mail Delivery Services Ltd <ann@example.net>\r\nSubject: Delivery problem with order 4712\r\n\r\nYour van blocks our gate.\r\n",
         "From: Ann <ann@example.net>\r\nX-Auto-Response-Suppress: OOF, AutoReply\r\nSubject: On vacation my luggage was lost\r\n\r\nWhere is it?\r\n",
     };
     for (size_t i = 0; i < ARRAY_LEN(v); i++) {
