@@ -181,6 +181,43 @@ def test_an_automatic_reply_changes_nothing(box, way):
     assert len(box.mails(sender)) == 1
 
 
+def test_the_budget_is_that_of_the_address_which_is_answered(make_box):
+    """A form writes for all customers from one address, and many names may aim at one."""
+    box = make_box(overlay={"loops": {"answers_per_address": 3}})
+
+    def send(sender, reply_to):
+        mark = letters.mark()
+        raw = letters.mail("By form", f"Late {mark}", sender=f"Form <{sender}>", extra=[("Reply-To", reply_to)])
+        assert box.mail(raw, sender)[0] == 250
+        return box.complaint_of(mark)["decision"]["acknowledgement"]
+
+    assert [send("form@shop.example", address()) for _ in range(5)] == ["pending"] * 5
+    victim = address()
+    said = [send(address(), victim.upper() if i == 1 else victim) for i in range(5)]
+    assert said == ["pending"] * 3 + ["the address had its automatic answers for today"] * 2
+    assert box.db.value("select round(answers) from addresses where address = %s", "mail:" + victim) == 3
+    assert send(victim, victim) == "pending", "who is new and writes himself has his own"
+    assert send(victim, victim) == "the address had its automatic answers for today"
+    box.advance("2d")
+    assert send(address(), victim) == "pending"
+
+
+def test_a_reverse_path_beside_a_desk_makes_no_machine_of_a_person(box):
+    sender = address()
+    c, _, mail = complain(box, sender)
+    mark = letters.mark()
+    raw = letters.mail("Another matter", f"The kettle burns {mark}", sender=f"A <{sender}>")
+    assert box.mail(raw, sender, ["care@example.com", path_of(mail)])[0] == 250
+    other = box.complaint_of(mark)
+    assert other["id"] != c["id"] and other["decision"]["acknowledgement"] == "sent to a reverse-path of ours as well"
+    # alone it is a machine's, whatever it looks like
+    mark = letters.mark()
+    assert box.mail(letters.mail("Hello", f"I am here {mark}", sender=f"A <{sender}>"), sender, [path_of(mail)])[0] == 250
+    settle(box)
+    row = box.db.row("select class, complaint_id from messages where strpos(body, %s) > 0", mark)
+    assert row["class"] == "auto-reply" and row["complaint_id"] == c["id"]
+
+
 def test_no_automatic_mail_to_an_address_that_came_back_until_it_writes(box):
     sender = address()
     _, _, mail = complain(box, sender)
