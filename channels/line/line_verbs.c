@@ -99,6 +99,7 @@ static enum verb_result verb_auth(struct line_session *s, struct line_slot *slot
     s->client = cd_strdup(client->name);
     s->desk = client->desk && *client->desk ? cd_strdup(client->desk) : NULL;
     s->role = (enum role)client->role;
+    s->may_see_vulnerable = client->may_see_vulnerable;
     line_answer_ok(slot, json_pack("{s:s, s:s}", "client", s->client, "role", role_name(s->role)));
     return VERB_DONE;
 }
@@ -126,8 +127,12 @@ static enum verb_result verb_request(struct line_session *s, struct line_slot *s
         line_answer_err(slot, "busy", "too many requests in flight", NULL, true);
         return VERB_DONE;
     }
-    const struct request r = {
-        .verb = rq->verb, .args = rq->args, .role = s->role, .actor = s->client, .slot = slot->ack};
+    const struct request r = {.verb = rq->verb,
+                              .args = rq->args,
+                              .role = s->role,
+                              .actor = s->client,
+                              .may_see_vulnerable = s->may_see_vulnerable || s->role == ROLE_ADMIN,
+                              .slot = slot->ack};
     s->server->host->request(s->server->host->front, &r);
     return VERB_WAITING;
 }
@@ -147,6 +152,11 @@ const struct line_verb line_verbs[] = {
     {"RESOLVE", ROLE_AGENT, verb_request},
     {"MERGE", ROLE_AGENT, verb_request},
     {"SPLIT", ROLE_AGENT, verb_request},
+    {"ABSENT", ROLE_AGENT, verb_request},
+    {"PRESENT", ROLE_AGENT, verb_request},
+    {"ABSENCES", ROLE_AGENT, verb_request},
+    {"CUSTOMER", ROLE_AGENT, verb_request},
+    {"FLAG", ROLE_AGENT, verb_request},
     {"STATS", ROLE_AGENT, verb_request},
     {"CLOCK", ROLE_ADMIN, verb_request},
 };
