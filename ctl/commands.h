@@ -22,7 +22,7 @@ struct ctl_globals {
 struct ctl_command {
     const char *name, *help;
     const char *verb;          /* NULL: does not talk to the daemon */
-    const char *positional[2]; /* names in the request; one that ends in # takes a number */
+    const char *positional[2]; /* names in the request; one that ends in # takes a number; "ref|handle" is either */
     const char *usage;         /* of the positional ones: "REF WHO" */
     unsigned required;         /* how many positional ones must be there */
     int timeout_s;
@@ -55,6 +55,10 @@ void print_explain(const struct answer *a, struct buf *out);
 void print_threads(const json_t *first, const json_t *messages, struct buf *out);
 void print_stats(const struct answer *a, struct buf *out);
 void print_fields(const struct answer *a, struct buf *out); /* whatever the object holds, a line each */
+
+/* print_people.c */
+void print_customer(const struct answer *a, struct buf *out);
+void print_absences(const struct answer *a, struct buf *out); /* of ABSENT, PRESENT and ABSENCES */
 
 void print_attachments(const struct answer *a, struct buf *out);
 /* "…, image/png (its bytes are application/zip), inline picture", cleaned */
