@@ -26,6 +26,7 @@ struct request {
     json_t *args;     /* an object; borrowed during the call */
     enum role role;
     const char *actor; /* client or user name, for the event log */
+    bool may_see_vulnerable; /* an admin, or a client with that option */
     struct ack slot;
     const struct strlist *desks; /* the only ones it may have to do with; NULL or empty: all. Borrowed during the call */
 };

@@ -42,6 +42,8 @@ bool ref_known(const struct config *c, enum ref_kind kind, const char *name)
         return str_eq(name, "unclassified") || config_category(c, name);
     case REF_CATEGORY:
         return config_category(c, name);
+    case REF_MEMBER:
+        return config_team(c, name) || config_member(c, name);
     default:
         return true;
     }
@@ -65,6 +67,7 @@ static const struct ref_words {
     [REF_CALENDAR] = WORDS("calendar", "in a file that `calendars:` names, such as calendars/*.yaml",
                            calendars, ncalendars, cfg_calendar),
     [REF_CATEGORY] = WORDS("category", "below `categories:`", categories, ncategories, cfg_category),
+    [REF_MEMBER] = WORDS("team or member", "below `teams:`", teams, nteams, cfg_team),
     [REF_EXPECTED_CATEGORY] = WORDS("category", "below `categories:`", categories, ncategories, cfg_category),
 };
 
@@ -86,7 +89,8 @@ void check_references(struct loader *l)
     for (size_t i = 0; i < l->nrefs; i++) {
         const struct reference *r = &l->refs[i];
         enum ref_kind source = r->kind == REF_EXPECTED_CATEGORY ? REF_CATEGORY : r->kind;
-        bool unsure = l->incomplete[source] || (r->kind == REF_TOLD && l->incomplete[REF_TEAM]);
+        bool also_teams = r->kind == REF_TOLD || r->kind == REF_MEMBER;
+        bool unsure = l->incomplete[source] || (also_teams && l->incomplete[REF_TEAM]);
         if (unsure || ref_known(c, r->kind, r->name))
             continue;
         if (faults_full(l->f)) {
@@ -134,6 +138,23 @@ static void check_unique(struct loader *l, const struct section *s, const void *
     free(v);
 }
 
+/* Within a team a name is one person's; what rules say of a name must not be of a team and of a person. */
+static void check_members(struct loader *l)
+{
+    const struct config *c = l->c;
+    for (size_t t = 0; t < c->nteams; t++) {
+        const struct cfg_team *team = &c->teams[t];
+        check_unique(l, &section_members, team->members, team->nmembers);
+        for (size_t i = 0; i < team->nmembers; i++)
+            if (*team->members[i].name && config_team(c, team->members[i].name))
+                faults_add(l->f, team->members[i].mark, "member '%s' has the name of a team: write another name",
+                           show(team->members[i].name));
+        if (team->assign != ASSIGN_NONE && !team->nmembers && !l->incomplete[REF_MEMBER])
+            faults_add(l->f, team->mark, "team '%s' has assign: %s but no members: write members: [{name: NAME}], or leave assign out",
+                       show(team->name), assign_name(team->assign));
+    }
+}
+
 void check_names(struct loader *l)
 {
     const struct config *c = l->c;
@@ -151,6 +172,7 @@ void check_names(struct loader *l)
         if (*c->contacts[i].name && config_team(c, c->contacts[i].name))
             faults_add(l->f, c->contacts[i].mark, "contact '%s' has the name of a team: write another name",
                        show(c->contacts[i].name));
+    check_members(l);
     static const char reserved[] =
         "%s can't be named 'team', which is the owning team in ladders: write another name";
     for (size_t i = 0; i < c->nteams; i++)
@@ -237,6 +259,9 @@ static bool mail_goes_out(const struct config *c)
     bool any = config_takes_mail(c);
     for (size_t i = 0; i < c->nteams; i++)
         any = any || *c->teams[i].contact.mail;
+    for (size_t i = 0; i < c->nteams; i++)
+        for (size_t k = 0; k < c->teams[i].nmembers; k++)
+            any = any || *c->teams[i].members[k].contact.mail;
     for (size_t i = 0; i < c->ncontacts; i++)
         any = any || *c->contacts[i].contact.mail;
     return any;

@@ -74,9 +74,23 @@ struct cfg_thread_key {
     struct mark mark;
 };
 
+/* Who works in a team. One person may be in several, under the same name. */
+struct cfg_member {
+    char *name; /* as in complaints.assignee; the person's own client has it, too */
+    struct contact contact;
+    uint64_t capacity;
+    struct strlist skills;
+    struct strlist regions; /* none: all */
+    struct mark mark;
+};
+enum assign_how { ASSIGN_NONE, ASSIGN_ROUND_ROBIN, ASSIGN_LOAD };
+const char *assign_name(enum assign_how how);
 struct cfg_team {
     char *name;
     struct contact contact;
+    enum assign_how assign;
+    struct cfg_member *members;
+    size_t nmembers;
     struct mark mark;
 };
 struct cfg_contact { /* a role or person that ladders may name: "supervisor" */
@@ -114,6 +128,7 @@ struct cfg_client { /* of the line protocol and web intake */
     enum cfg_role role;
     char *desk;            /* default desk of its submissions */
     struct strlist desks;  /* the only ones it has to do with; none: all */
+    bool may_see_vulnerable;
     struct mark mark;
 };
 
@@ -175,13 +190,15 @@ struct cfg_rule {
     char *category; /* "" = leaves it */
     int priority;   /* enum priority or -1 */
     char *team;     /* "" */
-    struct strlist tags, flags;
+    char *region;   /* "" */
+    struct strlist tags, flags, skills;
+    struct strlist about; /* teams and members that it is about */
     struct mark mark;
 };
 struct cfg_rule_test {
     char *subject, *text, *sender, *desk, *channel;
-    char *category, *priority, *team; /* expected; "" = not asked */
-    struct strlist tags;
+    char *category, *priority, *team, *region; /* expected; "" = not asked */
+    struct strlist tags, about;
     struct mark mark;
 };
 struct cfg_rules {
@@ -227,6 +244,7 @@ struct config {
     int64_t triage_deadline_us, triage_budget_us; /* job in a worker; until stored as pending */
     uint64_t triage_memory_bytes, triage_cpu_seconds, triage_match_bytes;
     char *default_language, *fallback_team;
+    char *conflict_team; /* of what is about the team that would get it; "" = the first that it is not about */
     int64_t reopen_window_us;
     /* tls, of every listener that has it */
     struct cfg_certificate *certificates;
@@ -365,6 +383,9 @@ bool config_domain_is_ours(const struct config *c, const char *domain);
 size_t config_relays(const struct config *c);
 struct cfg_relay config_relay(const struct config *c, size_t i);
 const struct cfg_team *config_team(const struct config *c, const char *name);
+/* The first membership of a person; NULL: in no team. */
+const struct cfg_member *config_member(const struct config *c, const char *name);
+bool config_team_has(const struct cfg_team *t, const char *member);
 const struct cfg_policy *config_policy(const struct config *c, const char *name);
 const struct cfg_category *config_category(const struct config *c, const char *name);
 const struct cfg_webhook *config_webhook(const struct config *c, const char *name);

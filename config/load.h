@@ -98,6 +98,7 @@ enum ref_kind {
     REF_CALENDAR,
     REF_CATEGORY,
     REF_EXPECTED_CATEGORY, /* also "unclassified" */
+    REF_MEMBER,            /* a team, or a member of one */
     REF_MAIN_FILE,         /* this and the next are only for loader.incomplete */
     REF_TEMPLATE,
     REF_KINDS
@@ -141,7 +142,7 @@ struct section {
 
 extern const struct option root_options[], rules_file_options[], policies_file_options[],
     calendars_file_options[];
-extern const struct section section_certificates, section_relays, section_thread_keys, section_desks, section_teams, section_contacts, section_webhooks, section_clients,
+extern const struct section section_certificates, section_relays, section_thread_keys, section_desks, section_members, section_teams, section_contacts, section_webhooks, section_clients,
     section_sms_providers, section_categories, section_calendars, section_policies, section_rules,
     section_rule_tests;
 

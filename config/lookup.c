@@ -104,6 +104,23 @@ const struct cfg_team *config_team(const struct config *c, const char *name)
     return NULL;
 }
 
+const struct cfg_member *config_member(const struct config *c, const char *name)
+{
+    for (size_t t = 0; t < c->nteams; t++)
+        for (size_t i = 0; i < c->teams[t].nmembers; i++)
+            if (str_eq(c->teams[t].members[i].name, name))
+                return &c->teams[t].members[i];
+    return NULL;
+}
+
+bool config_team_has(const struct cfg_team *t, const char *member)
+{
+    for (size_t i = 0; i < t->nmembers; i++)
+        if (str_eq(t->members[i].name, member))
+            return true;
+    return false;
+}
+
 const struct cfg_policy *config_policy(const struct config *c, const char *name)
 {
     for (size_t i = 0; i < c->npolicies; i++)

@@ -19,6 +19,12 @@ int priority_from_name(const char *s)
     return -1;
 }
 
+const char *assign_name(enum assign_how how)
+{
+    static const char *const names[] = {"none", "round-robin", "load"};
+    return (unsigned)how < ARRAY_LEN(names) ? names[how] : "unknown";
+}
+
 const char *target_name(enum target_kind k)
 {
     return (unsigned)k < TARGET_COUNT ? targets[k] : "unknown";

@@ -101,6 +101,8 @@ const struct option root_options[] = {
      .doc = "Language of answers where no other is known."},
     {"triage.fallback_team", OPT_NAME, AT(fallback_team), .def = "general", .flags = OPT_RELOAD,
      .doc = "Team of complaints that no rule, category or desk gives to another."},
+    {"triage.conflict_team", OPT_NAME, AT(conflict_team), .refers = REF_TEAM, .flags = OPT_RELOAD,
+     .doc = "Team of complaints about every team that would get them; the first that they are not about when not given."},
     {"triage.reopen_window", OPT_DURATION, AT(reopen_window_us), .def = "30d", .min = "0s", .max = "3650d",
      .flags = OPT_RELOAD,
      .doc = "A reply so long after closing opens a complaint again; later it becomes a new, linked one."},

@@ -73,6 +73,21 @@ const struct section section_thread_keys = {
     .mark_offset = offsetof(struct cfg_thread_key, mark), .name_offset = NO_OFFSET, .max = 15};
 #undef AT
 
+#define AT(f) FIELD(struct cfg_member, f)
+static const struct option member_options[] = {
+    {"name", OPT_NAME, AT(name), .flags = OPT_REQUIRED, .doc = "Name in records and commands, and of the client that the person uses."},
+    {"mail", OPT_MAIL, AT(contact.mail), .doc = "Where they are told by mail what they get."},
+    {"sms", OPT_PHONE, AT(contact.sms), .doc = "Where they are told by SMS."},
+    {"capacity", OPT_COUNT, AT(capacity), .def = "20", .min = "1", .max = "100000", .unit = "complaints",
+     .doc = "Complaints that are not resolved which they may have before no more are given to them."},
+    {"skills", OPT_NAMES, AT(skills), .doc = "What they can do; a complaint that needs skills goes to who has all of them."},
+    {"regions", OPT_NAMES, AT(regions), .doc = "Regions whose complaints they get, besides those of none; every one when not given."},
+    {0},
+};
+const struct section section_members = {SECTION(struct cfg_member, member_options, "member", REF_MEMBER, 1000)};
+#undef AT
+
+static const struct choice assigns[] = {{"none", ASSIGN_NONE}, {"round-robin", ASSIGN_ROUND_ROBIN}, {"load", ASSIGN_LOAD}, {0}};
 #define AT(f) FIELD(struct cfg_team, f)
 static const struct option team_options[] = {
     {"name", OPT_NAME, AT(name), .flags = OPT_REQUIRED, .doc = "Name in records and commands."},
@@ -80,6 +95,9 @@ static const struct option team_options[] = {
     {"sms", OPT_PHONE, AT(contact.sms), .doc = "Where it is told by SMS."},
     {"webhook", OPT_NAME, AT(contact.webhook), .refers = REF_WEBHOOK,
      .doc = "Name of a webhook that tells it."},
+    {"assign", OPT_CHOICE, AT(assign), .def = "none", .choices = assigns,
+     .doc = "How its complaints are given to its members, oldest first: by turns, or to who has the least of their capacity."},
+    {"members", OPT_ITEMS, ARRAY(struct cfg_team, members, nmembers), .items = &section_members, .doc = "Who works in it."},
     {0},
 };
 const struct section section_teams = {SECTION(struct cfg_team, team_options, "team", REF_TEAM, 5000)};
@@ -122,6 +140,8 @@ static const struct option client_options[] = {
      .doc = "Desk of what it submits; the first of its desks, or of all, when not given."},
     {"desks", OPT_NAMES, AT(desks), .refers = REF_DESK,
      .doc = "Desks that it has to do with: it submits to them, and sees and changes their complaints alone; all desks when not given."},
+    {"may_see_vulnerable", OPT_BOOL, AT(may_see_vulnerable), .def = "false",
+     .doc = "true: it sees and sets the flag vulnerable of customers, as an admin does; each time it reads one is kept."},
     {0},
 };
 const struct section section_clients = {SECTION(struct cfg_client, client_options, "client", REF_NONE, 1000), .end = client_end};

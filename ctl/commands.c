@@ -56,6 +56,24 @@ const struct ctl_command ctl_commands[] = {
      .options = {{"later", OPTION_FLAG, NULL, "with all messages that came after it"},
                  {"category", OPTION_TEXT, "NAME", "of the new complaint; otherwise that of the old one"},
                  {"team", OPTION_TEXT, "TEAM", "that owns it; otherwise that of the old one"}}},
+    {.name = "absent", .help = "you, or WHO, are away: nothing new is given to them", .verb = "ABSENT", .positional = {"who"},
+     .usage = "[WHO]", .timeout_s = 60, .print = print_absences,
+     .options = {{"from", OPTION_TEXT, "TIME", "from then on, such as 2026-12-24T08:00:00Z; otherwise from now"},
+                 {"until", OPTION_TEXT, "TIME", "until then; otherwise until present"},
+                 {"reassign", OPTION_FLAG, NULL, "what they have goes to others of their teams"}}},
+    {.name = "present", .help = "you, or WHO, are back", .verb = "PRESENT", .positional = {"who"}, .usage = "[WHO]", .timeout_s = 60,
+     .print = print_absences},
+    {.name = "absences", .help = "who is away, or will be", .verb = "ABSENCES", .positional = {"who"}, .usage = "[WHO]", .timeout_s = 60,
+     .print = print_absences},
+    {.name = "customer", .help = "a customer with handles, flags and complaints, newest first", .verb = "CUSTOMER",
+     .positional = {"ref|handle"}, .usage = "REF|HANDLE", .required = 1, .timeout_s = 60, .print = print_customer,
+     .options = {{"limit", OPTION_NUMBER, "N", "at most N complaints, 1 to 500 (50)"}}},
+    {.name = "flag", .help = "set or clear a flag of a customer: vip, vulnerable, or one that your rules use", .verb = "FLAG",
+     .positional = {"ref|handle", "flag"}, .usage = "REF|HANDLE FLAG", .required = 2, .timeout_s = 60, .print = print_fields,
+     .options = {{"clear", OPTION_FLAG, NULL, "take it away"},
+                 {"driver", OPTION_TEXT, "DRIVER", "of vulnerable: health, life-event, resilience or capability"},
+                 {"review", OPTION_TEXT, "DATE", "of vulnerable: when it is looked at again, such as 2027-01-31"},
+                 {"note", OPTION_TEXT, "TEXT", "of vulnerable: what helps; only those who may see the flag read it"}}},
     {.name = "stats", .help = "what is open, overdue and waiting to go out", .verb = "STATS", .usage = "",
      .timeout_s = 60, .print = print_stats},
     {.name = "subscribe", .help = "events as they happen, until interrupted", .verb = "SUBSCRIBE", .usage = "", .timeout_s = 4000,
@@ -224,6 +242,8 @@ static int take_word(struct parse *p, char *word)
     json_t *text = json_string(word);
     if (!text)
         return wrong(p, "not valid UTF-8", "an argument");
+    if (str_eq(name, "ref|handle"))
+        name = str_istarts(word, "C-") && !strchr(word, '@') ? "ref" : "handle";
     json_object_set_new(p->args, name, text);
     return EXIT_DONE;
 }

@@ -24,7 +24,7 @@ struct ctl_globals {
 struct ctl_command {
     const char *name, *help;
     const char *verb;          /* NULL: does not talk to the daemon */
-    const char *positional[2]; /* names in the request; one that ends in # takes a number */
+    const char *positional[2]; /* names in the request; one that ends in # takes a number; "ref|handle" is either */
     const char *usage;         /* of the positional ones: "REF WHO" */
     unsigned required;         /* how many positional ones must be there */
     int timeout_s;
@@ -64,6 +64,10 @@ void print_nothing(const struct answer *a, struct buf *out);
 
 /* token.c: a new random token and its digest, for the configuration */
 int run_token(const struct ctl_globals *g, json_t *args);
+/* print_people.c */
+void print_customer(const struct answer *a, struct buf *out);
+void print_absences(const struct answer *a, struct buf *out); /* of ABSENT, PRESENT and ABSENCES */
+
 void print_attachments(const struct answer *a, struct buf *out);
 /* "…, image/png (its bytes are application/zip), inline picture", cleaned */
 void print_attachment_type(const json_t *a, struct buf *out);

@@ -21,12 +21,16 @@ static void use(struct job *j, struct inflight_entry *e)
     j->used[j->nused++] = e;
 }
 
-/* Mail of our own teams and contacts is no customer's: it may join whatever it refers to, changes no state, and gets no acknowledgement. */
+/* Mail of our own teams, their members and contacts is no customer's: it may join whatever it refers to, changes no state, and gets no acknowledgement. */
 static bool is_staff(const struct config *c, const char *sender)
 {
-    for (size_t i = 0; sender && i < c->nteams; i++)
+    for (size_t i = 0; sender && i < c->nteams; i++) {
         if (str_ieq(c->teams[i].contact.mail, sender))
             return true;
+        for (size_t k = 0; k < c->teams[i].nmembers; k++)
+            if (str_ieq(c->teams[i].members[k].contact.mail, sender))
+                return true;
+    }
     for (size_t i = 0; sender && i < c->ncontacts; i++)
         if (str_ieq(c->contacts[i].contact.mail, sender))
             return true;
@@ -378,6 +382,9 @@ void job_decide(const struct config *c, struct job *j)
     it->category = j->decision.category;
     it->priority = priority_name(j->decision.priority);
     it->team = j->decision.team;
+    it->region = j->decision.region;
+    it->skills = j->decision.skills.n ? literal(&j->decision.skills) : NULL;
+    it->about = j->decision.about.n ? literal(&j->decision.about) : NULL;
     it->tags = literal(&j->decision.tags);
     it->desks = literal(&j->env->desks);
     it->recipients = literal(&j->env->recipients);
@@ -388,6 +395,10 @@ void job_decide(const struct config *c, struct job *j)
             it->due_us[TARGET_ACKNOWLEDGE] = 0;
         if (strcmp(it->category, "unclassified") == 0)
             metrics_inc(M_UNCLASSIFIED);
+        if (j->decision.conflict) {
+            metrics_inc(M_ASSIGN_CONFLICTS);
+            log_event(LOG_L_ERROR, EV_ASSIGN_CONFLICT, "ref=%s team=%s", it->ref, log_quote(it->team));
+        }
     }
     if (r->flags & REC_TRUNCATED_MATCH)
         metrics_inc(M_MATCH_TRUNCATED);

@@ -13,6 +13,7 @@
 
 #include "channels/channel.h"
 #include "channels/web/web.h"
+#include "daemon/assign.h"
 #include "daemon/core/clock.h"
 #include "daemon/core/err.h"
 #include "daemon/core/log.h"
@@ -54,6 +55,7 @@ struct front {
     struct pending_reader *pending;
     struct rescan *rescan;
     struct scheduler *scheduler;
+    struct assign *assign;
     struct outbox *outbox;
     struct requests *requests;
     struct feed *feed;
@@ -134,13 +136,14 @@ static void kick(void *arg)
 {
     struct front *f = arg;
     scheduler_kick(f->scheduler);
+    assign_kick(f->assign);
     outbox_kick(f->outbox);
 }
 
 static bool quiet(void *arg)
 {
     struct front *f = arg;
-    return scheduler_idle(f->scheduler) && outbox_idle(f->outbox) && pipeline_idle(f->pipeline);
+    return scheduler_idle(f->scheduler) && assign_idle(f->assign) && outbox_idle(f->outbox) && pipeline_idle(f->pipeline);
 }
 
 static json_t *stats(void *arg)
@@ -153,7 +156,7 @@ static json_t *stats(void *arg)
                      (json_int_t)metrics_get(M_DEGRADED), "gate", gate_mode_name(gate_mode()));
 }
 
-static void on_fired(void *arg)
+static void on_told(void *arg)
 {
     outbox_kick(((struct front *)arg)->outbox);
 }
@@ -211,6 +214,7 @@ static void begin_drain(struct front *f)
     sd_notify(0, "STOPPING=1\nSTATUS=finishing what is in progress");
     pending_free(&f->pending); /* they can wait for the next start */
     rescan_free(&f->rescan);
+    assign_free(&f->assign);
     outbox_drain(f->outbox);
     for (size_t i = 0; i < ARRAY_LEN(channels); i++)
         if (f->state[i])
@@ -320,7 +324,8 @@ static int start(struct front *f)
     f->pending = pending_new(f->base, f->cfg, f->pipeline);
     f->rescan = rescan_new(f->base, f->cfg, pipeline_scanner(f->pipeline));
     f->outbox = outbox_new(f->base, f->cfg, f->sandbox);
-    f->scheduler = scheduler_new(f->base, f->cfg, on_fired, f);
+    f->scheduler = scheduler_new(f->base, f->cfg, on_told, f);
+    f->assign = assign_new(f->base, f->cfg, on_told, f);
     f->requests = requests_new(f->base, f->cfg,
                                &(struct requests_hooks){.reply = on_reply, .kick = kick, .quiet = quiet, .stats = stats, .arg = f});
     f->feed = feed_new(f->base, f->cfg);
@@ -341,6 +346,7 @@ static void stop(struct front *f)
     reload_free(&f->reload);
     requests_free(&f->requests);
     scheduler_free(&f->scheduler);
+    assign_free(&f->assign);
     for (size_t i = ARRAY_LEN(channels); i-- > 0;)
         if (f->state[i])
             channels[i]->stop(&f->state[i]);

@@ -155,4 +155,29 @@ union all
 select 'link to what is not there', l.complaint_id, l.kind
     from complaintd.links l left join complaintd.complaint c on c.id = l.complaint_id left join complaintd.complaint o on o.id = l.other_id
     where c.id is null or o.id is null
+union all
+select 'complaint with somebody it is about', c.id, concat_ws(' ', c.ref, c.assignee) from complaintd.complaint c where c.assignee = any (c.about)
+union all
+select 'complaint with a team it is about', c.id, concat_ws(' ', c.ref, c.team)
+    from complaintd.complaint c where c.team = any (c.about) and c.decision::jsonb ->> 'team_from' is distinct from 'nobody-else'
+union all
+select 'absence that ends before it begins', null, a.who from complaintd.absences a where a.until_at <= a.from_at
+union all
+select 'told of a complaint that nobody was given', n.id, n.recipient from complaintd.notifications n
+    where n.purpose = 'assigned' and not exists (select from complaintd.event e where e.complaint_id = n.complaint_id and e.kind = 'assigned')
+union all
+select 'customer without a handle', u.id, null
+    from complaintd.customers u where not exists (select from complaintd.customer_handles h where h.customer_id = u.id)
+union all
+select 'unknown word', v.customer_id, v.driver from complaintd.vulnerable_customers v
+    where v.driver not in ('health', 'life-event', 'resilience', 'capability')
+union all
+select 'flag, reading or log of no customer', x.customer_id, x.what from (
+    select v.customer_id, 'vulnerable' as what from complaintd.vulnerable_customers v
+    union all select r.customer_id, 'read' from complaintd.flag_reads r
+    union all select l.customer_id, l.flag from complaintd.customer_log l) x
+    left join complaintd.customers u on u.id = x.customer_id where u.id is null
+union all
+select 'flag vulnerable that nobody set', v.customer_id, v.actor from complaintd.vulnerable_customers v
+    where not exists (select from complaintd.customer_log l where l.customer_id = v.customer_id and l.flag = 'vulnerable' and l.action = 'set')
 order by 1, 2;

@@ -46,6 +46,7 @@ void line_principal_set(struct line_session *s, const struct cfg_client *client)
     strlist_free(&s->desks);
     s->client = s->desk = NULL;
     s->role = ROLE_NONE;
+    s->may_see_vulnerable = false;
     s->by_token = client != NULL;
     line_rate_leave(s); /* it waited for another bucket */
     line_rate_join(s, client ? client->name : NULL);
@@ -56,6 +57,7 @@ void line_principal_set(struct line_session *s, const struct cfg_client *client)
     for (size_t i = 0; i < client->desks.n; i++)
         strlist_add(&s->desks, client->desks.v[i]);
     s->role = (enum role)client->role;
+    s->may_see_vulnerable = client->may_see_vulnerable;
     memcpy(s->token, client->token_sha256, sizeof s->token);
 }
 

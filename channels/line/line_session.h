@@ -45,6 +45,7 @@ struct line_session {
     struct line_slot_list queue;
     size_t nqueue;
     enum role role;        /* ROLE_NONE until AUTH */
+    bool may_see_vulnerable; /* by its client's option; an admin may anyway */
     char *client;          /* NULL until AUTH */
     char *desk;            /* the client's default, or NULL */
     struct strlist desks;  /* the only ones it has to do with; none: all */

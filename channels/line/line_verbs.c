@@ -31,6 +31,7 @@ static enum verb_result verb_request(struct line_session *s, struct line_slot *s
         return VERB_DONE;
     }
     const struct request r = {.verb = rq->verb, .args = rq->args, .role = s->role, .actor = s->client, .desks = &s->desks,
+                              .may_see_vulnerable = s->may_see_vulnerable || s->role == ROLE_ADMIN,
                               .slot = slot->ack};
     s->server->host->request(s->server->host->front, &r);
     return VERB_WAITING;
@@ -53,6 +54,11 @@ const struct line_verb line_verbs[] = {
     {"MERGE", ROLE_AGENT, verb_request},
     {"SPLIT", ROLE_AGENT, verb_request},
     {"SUBSCRIBE", ROLE_AGENT, line_verb_subscribe},
+    {"ABSENT", ROLE_AGENT, verb_request},
+    {"PRESENT", ROLE_AGENT, verb_request},
+    {"ABSENCES", ROLE_AGENT, verb_request},
+    {"CUSTOMER", ROLE_AGENT, verb_request},
+    {"FLAG", ROLE_AGENT, verb_request},
     {"STATS", ROLE_AGENT, verb_request},
     {"CLOCK", ROLE_ADMIN, verb_request},
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/cases/lifecycle.h"
+#include "daemon/cases/people.h"
 #include "daemon/core/err.h"
 #include "daemon/core/ref.h"
 
@@ -29,8 +30,17 @@ struct case_arg {
 struct case_command {
     const char *verb;
     enum role role;
-    enum { TAIL_NONE, TAIL_FULL, TAIL_ACTION, TAIL_MERGE, TAIL_SPLIT } tail; /* parameters after the arguments */
-    enum case_action action; /* for the last three */
+    enum { /* parameters after the arguments */
+        TAIL_NONE,
+        TAIL_FULL,
+        TAIL_SELF, /* who asks, and whether for others, too; the first argument is "who", without it the client itself */
+        TAIL_SEES, /* who asks, and whether they may see what is restricted */
+        TAIL_ACTION,
+        TAIL_ASSIGN, /* and what the configuration says of the second argument */
+        TAIL_MERGE,
+        TAIL_SPLIT
+    } tail;
+    enum case_action action; /* from TAIL_ACTION on */
     const char *sql;
     const char *one_of[2]; /* at least one of the two must be given */
     struct case_arg args[MAX_ARGS];
@@ -218,8 +228,8 @@ static const struct case_command commands[] = {
     {"ACK", ROLE_AGENT, TAIL_ACTION, ACTION_ACK,
      "select complaintd.api_ack($1, $2, $3::text[], $4::text[], $5::integer)", {NULL},
      {{"ref", read_ref, true}}},
-    {"ASSIGN", ROLE_AGENT, TAIL_ACTION, ACTION_ASSIGN,
-     "select complaintd.api_assign($1, $2, $3, $4, $5::text[], $6::text[], $7::integer)",
+    {"ASSIGN", ROLE_AGENT, TAIL_ASSIGN, ACTION_ASSIGN,
+     "select complaintd.api_assign_to($1, $2, $3, $4, $5::text[], $6::text[], $7::integer, $8::jsonb)",
      {"assignee", "team"},
      {{"ref", read_ref, true}, {"assignee", read_word, false}, {"team", read_team, false}}},
     {"RESOLVE", ROLE_AGENT, TAIL_ACTION, ACTION_RESOLVE,
@@ -235,7 +245,23 @@ static const struct case_command commands[] = {
      {NULL},
      {{"ref", read_ref, true}, {"message", read_message, true}, {"later", read_bool, false},
       {"category", read_category, false}, {"team", read_team, false}}},
-    {"STATS", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select complaintd.api_stats()", {NULL},
+    {"ABSENT", ROLE_AGENT, TAIL_SELF, ACTION_COUNT,
+     "select complaintd.api_absent($1, $2::timestamptz, $3::timestamptz, $4::boolean, $5, $6::boolean)", {NULL},
+     {{"who", people_read_member, false}, {"from", people_read_time, false}, {"until", people_read_time, false},
+      {"reassign", read_bool, false}}},
+    {"PRESENT", ROLE_AGENT, TAIL_SELF, ACTION_COUNT, "select complaintd.api_present($1, $2, $3::boolean)", {NULL},
+     {{"who", people_read_member, false}}},
+    {"ABSENCES", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select complaintd.api_absence_rows($1)", {NULL},
+     {{"who", people_read_member, false}}},
+    {"CUSTOMER", ROLE_AGENT, TAIL_SEES, ACTION_COUNT, "select complaintd.api_customer($1, $2, $3::integer, $4, $5::boolean)",
+     {"ref", "handle"},
+     {{"ref", read_ref, false}, {"handle", people_read_handle, false}, {"limit", read_limit, false}}},
+    {"FLAG", ROLE_AGENT, TAIL_SEES, ACTION_COUNT,
+     "select complaintd.api_customer_flag($1, $2, $3, $4::boolean, $5, $6::date, $7, $8, $9::boolean)",
+     {"ref", "handle"},
+     {{"ref", read_ref, false}, {"handle", people_read_handle, false}, {"flag", people_read_flag, true}, {"clear", read_bool, false},
+      {"driver", people_read_driver, false}, {"review", people_read_date, false}, {"note", read_text, false}}},
+    {"STATS", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select s || complaintd.api_people_stats() from complaintd.api_stats() s", {NULL},
      {{NULL, NULL, false}}},
 };
 /* clang-format on */
@@ -287,8 +313,22 @@ static int read_args(const struct case_command *cmd, const struct config *c, jso
             return refuse(err, CD_EINVAL, unknown ? "not-found" : "bad-argument", wrong, a->name);
         q->nparams++;
     }
-    if (cmd->one_of[0] && !json_object_get(args, cmd->one_of[0]) && !json_object_get(args, cmd->one_of[1]))
-        return refuse(err, CD_EINVAL, "bad-argument", "missing: give assignee, team or both", cmd->one_of[0]);
+    if (cmd->one_of[0] && !json_object_get(args, cmd->one_of[0]) && !json_object_get(args, cmd->one_of[1])) {
+        char text[80];
+        snprintf(text, sizeof text, "missing: give %s or %s", cmd->one_of[0], cmd->one_of[1]);
+        return refuse(err, CD_EINVAL, "bad-argument", text, cmd->one_of[0]);
+    }
+    return 0;
+}
+
+/* Without "who" the client speaks of itself, and has to be a member of a team by its own name. */
+static int default_self(const struct config *c, const struct request *rq, struct case_query *q, struct reply *err)
+{
+    if (q->params[0])
+        return 0;
+    if (!config_member(c, rq->actor))
+        return refuse(err, CD_EINVAL, "bad-argument", "missing: no team has a member of this client's name", "who");
+    q->params[0] = cd_strdup(rq->actor);
     return 0;
 }
 
@@ -302,9 +342,14 @@ static void add_tail(const struct case_command *cmd, const struct config *c, con
         q->params[q->nparams++] = cd_strdup(rq->role >= ROLE_AGENT ? "true" : "false");
         return;
     }
-    lifecycle_arrays(cmd->action, from, to);
     q->write = true;
     q->params[q->nparams++] = cd_strdup(rq->actor);
+    if (cmd->tail == TAIL_SELF || cmd->tail == TAIL_SEES) {
+        bool yes = cmd->tail == TAIL_SELF ? rq->role >= ROLE_ADMIN : rq->may_see_vulnerable;
+        q->params[q->nparams++] = cd_strdup(yes ? "true" : "false");
+        return;
+    }
+    lifecycle_arrays(cmd->action, from, to);
     q->params[q->nparams++] = cd_strdup(from);
     if (cmd->tail == TAIL_SPLIT) { /* the reference of the new complaint, and how long its acknowledgement is tried */
         ref_new(ref);
@@ -313,8 +358,10 @@ static void add_tail(const struct case_command *cmd, const struct config *c, con
         return;
     }
     q->params[q->nparams++] = cd_strdup(to);
-    if (cmd->tail == TAIL_ACTION)
+    if (cmd->tail == TAIL_ACTION || cmd->tail == TAIL_ASSIGN)
         q->params[q->nparams++] = cd_asprintf("%u", lifecycle_stops(cmd->action));
+    if (cmd->tail == TAIL_ASSIGN)
+        q->params[q->nparams++] = people_member_json(c, q->params[1]);
 }
 
 int cases_prepare(const struct config *c, const struct request *rq, struct case_query *ret, struct reply *err)
@@ -330,6 +377,8 @@ int cases_prepare(const struct config *c, const struct request *rq, struct case_
     int r = check_names(cmd, rq->args, err);
     if (r == 0)
         r = read_args(cmd, c, rq->args, &q, err);
+    if (r == 0 && cmd->tail == TAIL_SELF)
+        r = default_self(c, rq, &q, err);
     if (r < 0) {
         case_query_free(&q);
         return r;
@@ -357,6 +406,7 @@ static const struct sqlstate_row {
     {"CD404", "not-found", NULL, false},
     {"CD409", "conflict", NULL, false},
     {"CD400", "bad-argument", NULL, false},
+    {"CD403", "forbidden", NULL, false},
     {"40", "busy", "somebody else changes it at this moment: try again", true},
     {"55P03", "busy", "somebody else changes it at this moment: try again", true},
     {"08", "busy", "the database is away: look what became of it, then try again", true},
@@ -414,7 +464,7 @@ void cases_finish(const struct request *rq, const char *const *rows, size_t nrow
         finish_list(rq, ret);
         return;
     }
-    if (strcmp(rq->verb, "ATTACHMENT") == 0 && !json_object_get(rq->args, "n")) {
+    if (strcmp(rq->verb, "ABSENCES") == 0 || (strcmp(rq->verb, "ATTACHMENT") == 0 && !json_object_get(rq->args, "n"))) {
         ret->body = json_pack("{s:i}", "rows", (int)nrows);
         return;
     }

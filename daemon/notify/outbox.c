@@ -95,7 +95,9 @@ static const struct pg_stmt sql_gauges = {
     "   and next_attempt_at <= complaintd.now() limit 10000) d),"
     " (select (extract(epoch from complaintd.now() - next_attempt_at) * 1000000)::bigint from complaintd.notifications"
     "   where state in ('pending', 'unknown') and next_attempt_at <= complaintd.now() order by next_attempt_at limit 1),"
-    " (select count(*) from (select from complaintd.pending limit 10000) p)"};
+    " (select count(*) from (select from complaintd.pending limit 10000) p),"
+    " (select count(*) from (select from complaintd.complaint where assignee is null and status in ('new', 'open', 'waiting') limit 10000) c),"
+    " (select count(*) from (select from complaintd.vulnerable_customers where review_on <= complaintd.today() limit 10000) v)"};
 
 static const struct pg_stmt *const statements[] = {&sql_claim, &sql_record, &sql_release, &sql_gauges, &storm_stmt, NULL};
 
@@ -349,6 +351,8 @@ static void on_gauges(struct pg_unit *u, enum pg_status s)
     metrics_set(M_OUTBOX_DUE, pg_i64(u->result[0], 0, 0, 0));
     metrics_set(M_OUTBOX_OLDEST_US, pg_i64(u->result[0], 0, 1, 0));
     metrics_set(M_PENDING, pg_i64(u->result[0], 0, 2, 0));
+    metrics_set(M_UNASSIGNED, pg_i64(u->result[0], 0, 3, 0));
+    metrics_set(M_REVIEWS_DUE, pg_i64(u->result[0], 0, 4, 0));
     storm_take(o->cfg, u->result[1]);
 }
 

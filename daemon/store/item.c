@@ -6,7 +6,7 @@
 void store_item_clear(struct store_item *it)
 {
     char **owned[] = {&it->policy_version, &it->tags, &it->desks, &it->decision, &it->event, &it->handle, &it->steps, &it->recipients, &it->attachments,
-                      &it->bounce, &it->answered, &it->scan_detail};
+                      &it->bounce, &it->answered, &it->scan_detail, &it->skills, &it->about};
     for (size_t i = 0; i < ARRAY_LEN(owned); i++) {
         free(*owned[i]);
         *owned[i] = NULL;

@@ -58,7 +58,9 @@ struct store_item {
     char ref[REF_TEXT_SIZE];
     const char *desk, *channel, *category, *priority, *team, *calendar, *language;
     char *policy_version;     /* "standard@1a2b…", owned */
+    const char *region;       /* NULL: none */
     char *tags, *desks;       /* array literals, owned */
+    char *skills, *about;     /* the same; NULL: none */
     char *decision;           /* JSON, owned */
     char *event;              /* JSON, owned: data of the first event or of the follow-up's */
     const char *event_kind, *actor;

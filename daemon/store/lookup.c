@@ -39,8 +39,10 @@ static const struct pg_stmt sql_receipts = {
                        "  (extract(epoch from least(complaintd.now() - a.answered_at, interval '2 days')) * 1000000)::bigint"
 
 static const struct pg_stmt sql_customers = {
-    "customers", "select h.handle, c.id, to_json(c.flags), c.language, a.state, a.status, " ANSWER_COLUMNS
+    "customers", "select h.handle, c.id, to_json(case when v.customer_id is null then c.flags else c.flags || 'vulnerable'::text end), c.language,"
+                 "  a.state, a.status, " ANSWER_COLUMNS
                  " from complaintd.customer_handles h join complaintd.customers c on c.id = h.customer_id"
+                 " left join complaintd.vulnerable_customers v on v.customer_id = c.id"
                  " left join complaintd.addresses a on a.address = h.handle where h.handle = any($1::text[])"};
 
 #define CANDIDATE_COLUMNS "c.id, c.ref, c.status, (extract(epoch from c.closed_at) * 1000000)::bigint, complaintd.thread_state(c)"

@@ -35,6 +35,9 @@ GETTER(priority) { pg_el_text(p, it->priority); }
 GETTER(language) { pg_el_text(p, it->language); }
 GETTER(team) { pg_el_text(p, it->team); }
 GETTER(tags) { pg_el_text(p, it->tags); }
+GETTER(region) { pg_el_text(p, it->region); }
+GETTER(skills) { pg_el_text(p, it->skills); }
+GETTER(about) { pg_el_text(p, it->about); }
 GETTER(policy) { pg_el_text(p, it->policy_version); }
 GETTER(calendar) { pg_el_text(p, it->calendar); }
 GETTER(degraded) { pg_el_bool(p, it->degraded); }
@@ -128,6 +131,7 @@ static const struct column thread_keys[] = {COL(key, BYTEA, thread_key), COL(com
 static const struct column complaint[] = {
     COL(id, UUID, id), COL(ref, TEXT, ref), COL(desk, TEXT, first_desk), EXPR(desks, "desks::text[]", TEXT, desks), COL(channel, TEXT, said_channel),
     COL(category, TEXT, category), COL(priority, TEXT, priority), COL(language, TEXT, language), COL(team, TEXT, team),
+    COL(region, TEXT, region), EXPR(skills, "skills::text[]", TEXT, skills), EXPR(about, "about::text[]", TEXT, about),
     EXPR(tags, "tags::text[]", TEXT, tags), COL(policy, TEXT, policy), COL(customer_id, UUID, customer_id), COL(customer_name, TEXT, customer_name),
     COL(customer_email, TEXT, customer_email), COL(customer_phone, TEXT, customer_phone), COL(received_at, TIMESTAMPTZ, received_at),
     COL(escalation_level, INT4, told_level), COL(degraded, BOOL, degraded), COL(decision, TEXT, decision),

@@ -41,6 +41,10 @@ static void check_decision(const struct cfg_rule_test *t, const struct decision 
     expect(t, "category", t->category, d->category, buf_str(&held), f);
     expect(t, "priority", t->priority, priority_name(d->priority), buf_str(&held), f);
     expect(t, "team", t->team, d->team, buf_str(&held), f);
+    expect(t, "region", t->region, d->region ? d->region : "", buf_str(&held), f);
+    for (size_t i = 0; i < t->about.n; i++)
+        if (!strlist_has(&d->about, t->about.v[i]))
+            faults_add(f, t->mark, "test fails: it is not about %s (held: %s): correct the rules or the test", t->about.v[i], buf_str(&held));
     for (size_t i = 0; i < t->tags.n; i++)
         if (!strlist_has(&d->tags, t->tags.v[i]))
             faults_add(f, t->mark, "test fails: tag %s is missing (held: %s): correct the rules or the test",

@@ -1,5 +1,5 @@
 /* The decision: every rule that holds adds to it, in the order of the files. The first category given stays,
- * the highest priority wins, the first team given stays, tags and flags are united. What the sender's own
+ * the highest priority wins, the first team given that it is not about stays, tags, flags, skills and whom it is about are united. What the sender's own
  * client said comes on top: a category that exists replaces the rules', a priority can only raise. The
  * reasons name each rule that held, the words that made it hold and what it gave, so that a reader can follow
  * the decision without the program.
@@ -17,6 +17,7 @@
 #define REASONS_MAX_RULES 64 /* rules told one by one; the number of the others is told */
 #define REASONS_MAX_WORDS 16 /* for each */
 #define REASONS_CAP CD_MIB(64)
+#define TEAM_RULES 64 /* that are looked at for a team which it is not about */
 
 static const char *const unclassified = "unclassified";
 
@@ -26,7 +27,9 @@ struct making {
     struct decision *d;
     struct buf *reasons;
     size_t told, more; /* rules told one by one, and the others */
-    const struct cfg_rule *category_by, *team_by, *priority_by;
+    const struct cfg_rule *category_by, *priority_by, *region_by;
+    const struct cfg_rule *team_by[TEAM_RULES]; /* those that gave a team, in order */
+    size_t nteam_by;
 };
 
 /* ---- reasons ---- */
@@ -99,6 +102,12 @@ static void put_effects(struct buf *out, const struct cfg_rule *rule)
         json_text_member(out, "priority", priority_name((enum priority)rule->priority));
     if (*rule->team)
         json_text_member(out, "team", rule->team);
+    if (*rule->region)
+        json_text_member(out, "region", rule->region);
+    if (rule->skills.n > 0)
+        put_list(out, "skills", &rule->skills);
+    if (rule->about.n > 0)
+        put_list(out, "about", &rule->about);
     if (rule->tags.n > 0)
         put_list(out, "tags", &rule->tags);
     if (rule->flags.n > 0)
@@ -140,12 +149,16 @@ static void apply_rule(struct making *m, const struct cfg_rule *rule)
 {
     if (*rule->category && !m->category_by)
         m->category_by = rule;
-    if (*rule->team && !m->team_by)
-        m->team_by = rule;
+    if (*rule->team && m->nteam_by < TEAM_RULES)
+        m->team_by[m->nteam_by++] = rule;
+    if (*rule->region && !m->region_by)
+        m->region_by = rule;
     if (rule->priority >= 0 && (!m->priority_by || rule->priority < m->priority_by->priority))
         m->priority_by = rule;
     unite(&m->d->tags, &rule->tags);
     unite(&m->d->flags, &rule->flags);
+    unite(&m->d->skills, &rule->skills);
+    unite(&m->d->about, &rule->about);
 }
 
 static int by_number(const void *a, const void *b)
@@ -204,24 +217,62 @@ static void decide_priority(struct making *m)
     m->d->priority = (enum priority)p;
 }
 
+/* Whether a team may have it; it never goes to whom it is about. */
+static bool may_have(const struct making *m, const char *team)
+{
+    return team && *team && !strlist_has(&m->d->about, team);
+}
+
+/* It is about every team that it would go to. */
+static const char *another_team(struct making *m)
+{
+    if (may_have(m, m->c->conflict_team))
+        return m->c->conflict_team;
+    for (size_t i = 0; i < m->c->nteams; i++)
+        if (may_have(m, m->c->teams[i].name))
+            return m->c->teams[i].name;
+    m->d->conflict = true;
+    return m->c->fallback_team;
+}
+
 static void decide_team(struct making *m)
 {
     const struct cfg_category *category = config_category(m->c, m->d->category);
     const struct cfg_desk *desk = m->in->desk ? config_desk(m->c, m->in->desk) : NULL;
-    const char *from = NULL;
-    if (m->team_by) {
-        m->d->team = m->team_by->team;
-    } else if (category && *category->team) {
+    for (size_t i = 0; i < m->nteam_by; i++)
+        if (may_have(m, m->team_by[i]->team)) {
+            m->d->team = m->team_by[i]->team;
+            put_from(m, "team_from", m->team_by[i], NULL);
+            return;
+        }
+    const char *from;
+    if (category && may_have(m, category->team)) {
         m->d->team = category->team;
         from = "category";
-    } else if (desk && *desk->default_team) {
+    } else if (desk && may_have(m, desk->default_team)) {
         m->d->team = desk->default_team;
         from = "desk";
-    } else {
+    } else if (may_have(m, m->c->fallback_team) || !m->d->about.n) {
         m->d->team = m->c->fallback_team;
         from = "fallback";
+    } else {
+        m->d->team = another_team(m);
+        from = m->d->conflict ? "nobody-else" : "conflict";
     }
-    put_from(m, "team_from", m->team_by, from);
+    put_from(m, "team_from", NULL, from);
+}
+
+/* Who may get it: said only where the rules said something. */
+static void decide_people(struct making *m)
+{
+    if (m->region_by) {
+        m->d->region = m->region_by->region;
+        put_from(m, "region_from", m->region_by, NULL);
+    }
+    if (m->d->skills.n)
+        put_list(m->reasons, "skills", &m->d->skills);
+    if (m->d->about.n)
+        put_list(m->reasons, "about", &m->d->about);
 }
 
 void rules_decide(const struct config *c, const struct rule_input *in, struct decision *ret)
@@ -240,6 +291,7 @@ void rules_decide(const struct config *c, const struct rule_input *in, struct de
     decide_category(&m);
     decide_priority(&m);
     decide_team(&m);
+    decide_people(&m);
     json_text_member(&reasons, "rules_version", c->rules.version);
     buf_append_char(&reasons, '}');
     cd_assert(!reasons.failed); /* bounded by what a configuration file may hold */
@@ -250,6 +302,8 @@ void decision_free(struct decision *d)
 {
     strlist_free(&d->tags);
     strlist_free(&d->flags);
+    strlist_free(&d->skills);
+    strlist_free(&d->about);
     free(d->reasons);
     *d = (struct decision){0};
 }

@@ -1,5 +1,6 @@
 #pragma once
-/* Rules over facts, hits and look-up: category (first wins), priority (highest wins), team, tags, flags; each with its reasons.
+/* Rules over facts, hits and look-up: category (first wins), priority (highest wins), team, region, skills, whom it is about, tags, flags;
+ * each with its reasons.
  * Pure: the same input gives the same decision. Runs in the front. */
 #include "config/config.h"
 #include "daemon/intake/record.h"
@@ -13,8 +14,12 @@ struct rule_input {
 struct decision {
     const char *category; /* "unclassified" when no rule gave one; owned by the configuration or static */
     enum priority priority;
-    const char *team; /* from the rules, else the category, else the desk, else fallback_team */
-    struct strlist tags, flags;
+    /* From the rules, else the category, else the desk, else fallback_team; of these the first that it is not about. When it is about all of
+     * them conflict_team, else any other. */
+    const char *team;
+    bool conflict;      /* it is about every team there is: `team` is one of them all the same, for somebody must see it */
+    const char *region; /* NULL: none */
+    struct strlist tags, flags, skills, about;
     char *reasons; /* JSON: {"rules":[{"id","words":[…],"gave":{…}}],"team_from":"…","rules_version":"…"} */
 };
 void rules_decide(const struct config *c, const struct rule_input *in, struct decision *ret);

@@ -32,6 +32,8 @@ static const struct config_part {
     {"templates/escalation.sms.en.txt", "{{ref}} level {{level}}\n"},
     {"templates/undeliverable.mail.en.txt", "Subject: {{ref}} came back\n\n{{address}}: {{error}}\n"},
     {"templates/undeliverable.sms.en.txt", "{{ref}}: {{address}} came back\n"},
+    {"templates/assigned.mail.en.txt", "Subject: {{ref}} is yours\n\n{{category}}\n"},
+    {"templates/assigned.sms.en.txt", "{{ref}} is yours\n"},
 };
 
 CD_UNUSED static void config_put(const char *name, const void *text, size_t n)

@@ -11,10 +11,12 @@
 #include "daemon/core/ref.h"
 
 static char billing[] = "billing";
-static struct cfg_team teams[] = {{.name = billing}};
+static char ann[] = "ann", wei[] = "wei", address[] = "ann@staff.example", nothing[] = "", en[] = "en";
+static struct cfg_member members[] = {{.name = ann, .contact = {address, nothing, nothing}}, {.name = wei, .contact = {nothing, nothing, nothing}}};
+static struct cfg_team teams[] = {{.name = billing, .members = members, .nmembers = 2}};
 static struct cfg_category categories[] = {{.name = billing}};
 static const struct config cfg = {
-    .teams = teams, .nteams = 1, .categories = categories, .ncategories = 1, .notify_statutory_life_us = CD_HOUR(1)};
+    .teams = teams, .nteams = 1, .categories = categories, .ncategories = 1, .default_language = en, .notify_statutory_life_us = CD_HOUR(1)};
 #define MESSAGE "0198f3a2-1111-7222-8333-444455556666"
 static char ref[REF_TEXT_SIZE];
 
@@ -133,6 +135,61 @@ static void mending_statements(void **state CD_UNUSED)
     case_query_free(&q);
 }
 
+static void people_faults(void **state CD_UNUSED)
+{
+    refused("ABSENT", ROLE_INTAKE, "{}", CD_EPERM, "forbidden", NULL);
+    refused("ABSENT", ROLE_AGENT, "{\"who\":\"nobody\"}", CD_EINVAL, "bad-argument", "who");
+    refused("ABSENT", ROLE_AGENT, "{\"from\":\"monday\"}", CD_EINVAL, "bad-argument", "from");
+    refused("ABSENT", ROLE_AGENT, "{\"until\":5}", CD_EINVAL, "bad-argument", "until");
+    refused("CUSTOMER", ROLE_INTAKE, "{\"ref\":\"%s\"}", CD_EPERM, "forbidden", NULL);
+    refused("CUSTOMER", ROLE_AGENT, "{}", CD_EINVAL, "bad-argument", "ref");
+    static const char *const handles[] = {"nobody", "+86", "mail:", "mail:a b@x", "tel:0139", "ext:", "ext:shop", "ext:shop:", "a@b@", ""};
+    for (size_t i = 0; i < ARRAY_LEN(handles); i++) {
+        char args[100];
+        snprintf(args, sizeof args, "{\"handle\":\"%s\"}", handles[i]);
+        refused("CUSTOMER", ROLE_AGENT, args, CD_EINVAL, "bad-argument", "handle");
+    }
+    static const char *const wrong[][2] = {{"flag", "\"flag\":\"V\""}, {"flag", "\"flag\":\"\""}, {"flag", "\"driver\":\"health\""},
+                                           {"driver", "\"flag\":\"vulnerable\",\"driver\":\"age\""},
+                                           {"review", "\"flag\":\"vulnerable\",\"review\":\"2027-13-01\""},
+                                           {"review", "\"flag\":\"vulnerable\",\"review\":\"2027-02-30\""},
+                                           {"review", "\"flag\":\"vulnerable\",\"review\":\"soon\""},
+                                           {"clear", "\"flag\":\"vip\",\"clear\":1"}};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        char args[100];
+        snprintf(args, sizeof args, "{\"ref\":\"%%s\",%s}", wrong[i][1]);
+        refused("FLAG", ROLE_AGENT, args, CD_EINVAL, "bad-argument", wrong[i][0]);
+    }
+}
+
+static void people_statements(void **state CD_UNUSED)
+{
+    struct case_query q;
+    struct reply err;
+    assert_int_equal(prepare("ABSENT", ROLE_AGENT, "{\"until\":\"2026-12-24T08:00:00+08:00\"}", &q, &err), 0);
+    PARAMS(&q, "wei", NULL, "2026-12-24T00:00:00.000000Z", NULL, "wei", "false");
+    assert_true(q.write);
+    case_query_free(&q);
+    assert_int_equal(prepare("PRESENT", ROLE_ADMIN, "{\"who\":\"ann\"}", &q, &err), 0);
+    PARAMS(&q, "ann", "wei", "true");
+    case_query_free(&q);
+    static const char *const forms[][2] = {{"Wei.Li@Shop.Example", "mail:wei.li@shop.example"},
+                                           {"mail:WEI@shop.example", "mail:wei@shop.example"},
+                                           {"+86 139 0000 0001", "tel:+8613900000001"},
+                                           {"tel:0086-13900000001", "tel:+8613900000001"},
+                                           {"ext:shop:4711@x", "ext:shop:4711@x"}};
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+        char args[100];
+        snprintf(args, sizeof args, "{\"handle\":\"%s\"}", forms[i][0]);
+        assert_int_equal(prepare("CUSTOMER", ROLE_AGENT, args, &q, &err), 0);
+        PARAMS(&q, NULL, forms[i][1], NULL, "wei", "false"); /* an agent sees what is restricted only by its client's option */
+        case_query_free(&q);
+    }
+    assert_int_equal(prepare("FLAG", ROLE_AGENT, "{\"ref\":\"%s\",\"flag\":\"vip\",\"clear\":true}", &q, &err), 0);
+    PARAMS(&q, ref, NULL, "vip", "true", NULL, NULL, NULL, "wei", "false");
+    case_query_free(&q);
+}
+
 static void statements(void **state CD_UNUSED)
 {
     struct case_query q;
@@ -156,7 +213,11 @@ static void statements(void **state CD_UNUSED)
     case_query_free(&q);
     json_decref(args);
     assert_int_equal(prepare("ASSIGN", ROLE_AGENT, "{\"ref\":\"%s\",\"team\":\"billing\"}", &q, &err), 0);
-    PARAMS(&q, ref, NULL, "billing", "wei", "{new,open,waiting}", "{open,open,waiting}", "2");
+    PARAMS(&q, ref, NULL, "billing", "wei", "{new,open,waiting}", "{open,open,waiting}", "2", NULL);
+    case_query_free(&q);
+    assert_int_equal(prepare("ASSIGN", ROLE_AGENT, "{\"ref\":\"%s\",\"assignee\":\"ann\"}", &q, &err), 0);
+    PARAMS(&q, ref, "ann", NULL, "wei", "{new,open,waiting}", "{open,open,waiting}", "2",
+           "{\"who\":\"ann\",\"teams\":[\"billing\"],\"mail\":\"ann@staff.example\",\"sms\":\"\",\"language\":\"en\"}");
     case_query_free(&q);
     assert_int_equal(prepare("RESOLVE", ROLE_ADMIN,
                              "{\"ref\":\"%s\",\"outcome\":\"upheld\",\"remedy\":\"\\u9000\"}", &q, &err),
@@ -264,7 +325,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(faults_of_the_caller),
-        cmocka_unit_test(statements), cmocka_unit_test(mending_statements),
+        cmocka_unit_test(people_faults), cmocka_unit_test(people_statements), cmocka_unit_test(statements), cmocka_unit_test(mending_statements),
         cmocka_unit_test(replies),
         cmocka_unit_test(errors_of_the_database),
         cmocka_unit_test(answers_that_cannot_be_read),

@@ -78,6 +78,8 @@ static inline int folder_make(void **state CD_UNUSED)
     put("templates/escalation.sms.en.txt", "{{ref}} level {{level}}\n");
     put("templates/undeliverable.mail.en.txt", "Subject: {{ref}} came back\n\n{{address}}: {{error}}\n");
     put("templates/undeliverable.sms.en.txt", "{{ref}}: {{address}} came back\n");
+    put("templates/assigned.mail.en.txt", "Subject: {{ref}} is yours\n\n{{category}}\n");
+    put("templates/assigned.sms.en.txt", "{{ref}} is yours\n");
     return 0;
 }
 

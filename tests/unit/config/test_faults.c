@@ -199,6 +199,43 @@ static void test_references(void **state CD_UNUSED)
         "rules/r.yaml:3:63: there is no team 'nobody': add it below `teams:`, or write another\n");
 }
 
+static void test_members(void **state CD_UNUSED)
+{
+    put("rules/r.yaml", "rules:\n"
+                        "  - {id: a, when: {any: [x]}, then: {about: [ann, billing, an]}}\n"
+                        "  - {id: b, when: {any: [x]}, then: {region: \"a b\", skills: fr}}\n"
+                        "tests: [{text: x, expect: {about: [bop]}}]\n");
+    assert_faults("mail: {from: care@example.com}\n"
+                  "desks: [{name: care, addresses: [Care@Example.com]}]\n"
+                  "teams:\n"
+                  "  - {name: general, assign: turns}\n"
+                  "  - {name: billing}\n"
+                  "  - name: sales\n"
+                  "    assign: round-robin\n"
+                  "    members: [{name: ann, capacity: 0}, {name: ann}, {name: billing, mail: x}, {capacity: 5}]\n"
+                  "  - {name: more, members: [{name: ann}]}\n"
+                  "triage: {conflict_team: ann}\n"
+                  "rules: [rules/r.yaml]\n"
+                  "policies: [policies/*.yaml]\ncalendars: [calendars/*.yaml]\ntemplates: templates\n",
+                  "c.yaml:4:29: assign can't be 'turns': write none, round-robin or load\n"
+                  "c.yaml:8:37: capacity is 0, which is too small: write 1 to 100000\n"
+                  "c.yaml:8:41: a member 'ann' exists already (c.yaml:8): write another name\n"
+                  "c.yaml:8:54: member 'billing' has the name of a team: write another name\n"
+                  "c.yaml:8:76: mail is 'x', not a mail address: write an address such as care@example.com\n"
+                  "c.yaml:8:80: this member has no name: write `name:` and a name, such as billing\n"
+                  "c.yaml:10:25: there is no team 'ann': add it below `teams:`, or write another\n"
+                  "rules/r.yaml:3:46: then.region is 'a b', not a name: write one word of letters, digits, '-', '_' and '.'\n"
+                  "rules/r.yaml:3:61: then.skills is one value: write a list of names, such as [billing, safety]\n");
+    put("rules/r.yaml", "rules:\n  - {id: a, when: {any: [x]}, then: {about: [ann, billing, bop]}}\n");
+    assert_faults("mail: {from: care@example.com}\n"
+                  "desks: [{name: care, addresses: [Care@Example.com]}]\n"
+                  "teams: [{name: general}, {name: billing, members: [{name: ann}]}, {name: sales, assign: load}]\n"
+                  "rules: [rules/r.yaml]\n"
+                  "policies: [policies/*.yaml]\ncalendars: [calendars/*.yaml]\ntemplates: templates\n",
+                  "c.yaml:3:67: team 'sales' has assign: load but no members: write members: [{name: NAME}], or leave assign out\n"
+                  "rules/r.yaml:2:60: there is no team or member 'bop': add it below `teams:`, or write another\n");
+}
+
 static void test_secrets(void **state CD_UNUSED)
 {
     put("empty", "\n");
@@ -403,7 +440,7 @@ static void test_templates(void **state CD_UNUSED)
                 "`Subject: …` and an empty line\n"
                 "templates/acknowledgement.sms.zh.txt:1:1: the template has no text: write some\n"
                 "templates/acknowledgment.sms.en.txt:1:1: the name begins with an unknown purpose: write "
-                "acknowledgement, escalation or undeliverable\n"
+                "acknowledgement, escalation, undeliverable or assigned\n"
                 "templates/escalation.fax.en.txt:1:1: the name has an unknown transport: write mail or sms\n"
                 "templates/escalation.mail.en.txt:1:1: the reference is never told: write {{ref}} somewhere\n"
                 "templates/escalation.mail.en.txt:1:10: unknown placeholder '{{reff}}': write {{ref}}\n"
@@ -438,7 +475,11 @@ static void test_templates_missing(void **state CD_UNUSED)
                   "c.yaml:7:12: there is no template for undeliverable by mail in the default language: write "
                   "the file undeliverable.mail.zh.txt\n"
                   "c.yaml:7:12: there is no template for undeliverable by sms in the default language: write "
-                  "the file undeliverable.sms.zh.txt\n");
+                  "the file undeliverable.sms.zh.txt\n"
+                  "c.yaml:7:12: there is no template for assigned by mail in the default language: write "
+                  "the file assigned.mail.zh.txt\n"
+                  "c.yaml:7:12: there is no template for assigned by sms in the default language: write "
+                  "the file assigned.sms.zh.txt\n");
     assert_faults("templates: nowhere\n", "c.yaml:1:12: folder nowhere can't be read (No such file or "
                                           "directory): name the folder that holds the templates\n");
 }
@@ -527,7 +568,7 @@ int main(void)
         T(test_keys),      T(test_values),
         T(test_lists),     T(test_yaml),
         T(test_names),     T(test_references), T(test_tls),
-        T(test_secrets),   T(test_thread_keys), T(test_urls),
+        T(test_members), T(test_secrets),   T(test_thread_keys), T(test_urls),
         T(test_policies),  T(test_rules),
         T(test_templates), T(test_templates_missing),
         T(test_general),   T(test_file_of_rules_broken),

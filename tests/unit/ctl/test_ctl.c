@@ -11,6 +11,7 @@
 #include "ctl/print_event.c"
 #include "ctl/print_thread.c"
 #include "ctl/print_attachments.c"
+#include "ctl/print_people.c"
 #include "ctl/text.c"
 
 int run_attachment(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)

@@ -40,7 +40,8 @@ static inline struct cfg_rule *add_rule(struct fixture *x, const char *id)
                            .attachments = -1,
                            .category = (char *)"",
                            .priority = -1,
-                           .team = (char *)""};
+                           .team = (char *)"",
+                           .region = (char *)""};
     assert_true(x->c.rules.n++ < MAX_RULES);
     return r;
 }
@@ -83,6 +84,8 @@ static inline void fixture_free(struct fixture *x)
         free(r->none.v);
         strlist_free(&r->tags);
         strlist_free(&r->flags);
+        strlist_free(&r->skills);
+        strlist_free(&r->about);
         strlist_free(&r->senders);
         strlist_free(&r->desks);
         strlist_free(&r->channels);

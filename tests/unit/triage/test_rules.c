@@ -104,6 +104,89 @@ static void test_first_and_highest(void **state CD_UNUSED)
     fixture_free(&x);
 }
 
+/* Where it goes when rules, category, desk and fallback name whom it is about. */
+static void test_never_to_whom_it_is_about(void **state CD_UNUSED)
+{
+    static char billing[] = "billing-team", care[] = "care-team", general[] = "general", other[] = "other-team", ann[] = "ann";
+    static struct cfg_member members[] = {{.name = ann}};
+    static struct cfg_team teams[] = {{.name = billing, .members = members, .nmembers = 1}, {.name = care}, {.name = general}, {.name = other}};
+    struct fixture x;
+    setup(&x);
+    x.c.teams = teams;
+    x.c.nteams = ARRAY_LEN(teams);
+    rule(&x, "first", "bill", "billing", -1)->team = billing;
+    rule(&x, "second", "parcel", NULL, -1)->team = care;
+    x.rules[1].category = (char *)"";
+    struct {
+        const char *phrase, *about[3];
+    } said[] = {{"ann", {"ann"}}, {"wrath", {"billing-team"}}, {"rage", {"billing-team", "care-team"}}, {"fury", {"general"}}};
+    for (size_t i = 0; i < ARRAY_LEN(said); i++) {
+        struct cfg_rule *r = rule(&x, said[i].phrase, said[i].phrase, "", -1);
+        for (size_t k = 0; said[i].about[k]; k++)
+            strlist_add(&r->about, said[i].about[k]);
+    }
+    static const struct {
+        const char *text, *team, *from;
+        size_t about;
+    } cases[] = {{"bill", "billing-team", "rule:first", 0},
+                 {"bill ann", "billing-team", "rule:first", 1}, /* a person is no team */
+                 {"bill parcel wrath", "care-team", "rule:second", 1},
+                 {"bill wrath", "care-team", "desk", 1},
+                 {"bill rage", "general", "fallback", 2},
+                 {"bill rage fury", "other-team", "conflict", 3}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct decision d = decide(&x, "", cases[i].text, "care");
+        assert_string_equal(d.team, cases[i].team);
+        assert_string_equal(reason(&d, "team_from"), cases[i].from);
+        assert_int_equal(d.about.n, cases[i].about);
+        assert_int_equal(json_array_size(json_object_get(reasons(&d), "about")), cases[i].about);
+        assert_false(d.conflict);
+        decision_free(&d);
+    }
+    x.c.conflict_team = other;
+    x.c.nteams = 3;
+    struct decision d = decide(&x, "", "bill rage fury", "care");
+    assert_string_equal(d.team, "other-team");
+    decision_free(&d);
+    x.c.conflict_team = care; /* which it is about, too: somebody must have it */
+    d = decide(&x, "", "bill rage fury", "care");
+    assert_string_equal(d.team, "general");
+    assert_true(d.conflict);
+    assert_string_equal(reason(&d, "team_from"), "nobody-else");
+    decision_free(&d);
+    reasons(NULL);
+    fixture_free(&x);
+}
+
+static void test_region_and_skills(void **state CD_UNUSED)
+{
+    struct fixture x;
+    setup(&x);
+    struct cfg_rule *r = rule(&x, "north", "north", "", -1);
+    r->region = (char *)"north";
+    strlist_add(&r->skills, "fr");
+    r = rule(&x, "south", "south", "", -1);
+    r->region = (char *)"south";
+    strlist_add(&r->skills, "fr");
+    strlist_add(&r->skills, "tr");
+    struct decision d = decide(&x, "", "from south to north", "care");
+    assert_string_equal(d.region, "north"); /* the first rule */
+    assert_int_equal(d.skills.n, 2);        /* each once */
+    assert_string_equal(reason(&d, "region_from"), "rule:north");
+    const json_t *gave = json_object_get(told(&d, 1), "gave");
+    assert_string_equal(json_string_value(json_object_get(gave, "region")), "south");
+    assert_int_equal(json_array_size(json_object_get(gave, "skills")), 2);
+    decision_free(&d);
+    d = decide(&x, "", "nothing", "care");
+    assert_null(d.region);
+    assert_int_equal(d.skills.n + d.about.n, 0);
+    assert_null(json_object_get(reasons(&d), "region_from"));
+    assert_null(json_object_get(reasons(&d), "about"));
+    decision_free(&d);
+    reasons(NULL);
+    fixture_free(&x);
+}
+
 static void test_nothing_holds(void **state CD_UNUSED)
 {
     struct fixture x;
@@ -315,6 +398,7 @@ static void test_rule_file_tests(void **state CD_UNUSED)
                                       .category = (char *)"billing",
                                       .priority = (char *)"high",
                                       .team = (char *)"billing-team",
+                                      .region = (char *)"",
                                       .mark = {"rules.yaml", 40 + (int)i, 5}};
     t[1].text = (char *)"the hill";
     strlist_add(&t[1].tags, "money");
@@ -334,6 +418,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_and_highest),
+        cmocka_unit_test(test_never_to_whom_it_is_about),
+        cmocka_unit_test(test_region_and_skills),
         cmocka_unit_test(test_nothing_holds),
         cmocka_unit_test(test_team_order),
         cmocka_unit_test(test_groups_and_unless),

@@ -1,0 +1,15 @@
+#pragma once
+/* Arguments and parameters of the verbs on people: members, absences, customers and their flags. Readers fill *ret (owned) or say what is
+ * wrong, as those of commands.c do. */
+#include "channels/channel.h"
+
+const char *people_read_member(const struct config *c, const json_t *v, char **ret);
+const char *people_read_time(const struct config *c, const json_t *v, char **ret);
+const char *people_read_date(const struct config *c, const json_t *v, char **ret);
+/* "mail:…", "tel:…", "ext:CLIENT:ID", or an address or number as people write it; in the form that customers are known by. */
+const char *people_read_handle(const struct config *c, const json_t *v, char **ret);
+const char *people_read_flag(const struct config *c, const json_t *v, char **ret);
+const char *people_read_driver(const struct config *c, const json_t *v, char **ret);
+
+/* What complaintd.api_assign_to() needs of an assignee; NULL for a name that no team has. */
+char *people_member_json(const struct config *c, const char *name);
