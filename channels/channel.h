@@ -26,6 +26,7 @@ struct request {
     json_t *args;     /* an object; borrowed during the call */
     enum role role;
     const char *actor; /* client or user name, for the event log */
+    const char *via;   /* static: how the request came, for the event log: "line", "unix", "web" */
     struct ack slot;
 };
 

@@ -114,7 +114,7 @@ static bool is_hard(const struct bounce *b)
 /* What the customer is told; mails to our own people are not: their ladder goes on by itself. */
 static bool is_to_customer(const char *purpose)
 {
-    return !str_eq(purpose, "escalation") && !str_eq(purpose, "undeliverable");
+    return !str_eq(purpose, "escalation") && !str_eq(purpose, "undeliverable") && !str_eq(purpose, "waiting");
 }
 
 static void fill_bounce(const struct config *c, struct job *j)

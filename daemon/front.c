@@ -19,6 +19,7 @@
 #include "daemon/core/metrics.h"
 #include "daemon/descriptors.h"
 #include "daemon/escalation/scheduler.h"
+#include "daemon/escalation/waiting.h"
 #include "daemon/intake/gate.h"
 #include "daemon/net/tls.h"
 #include "daemon/notify/outbox.h"
@@ -53,6 +54,7 @@ struct front {
     struct pending_reader *pending;
     struct rescan *rescan;
     struct scheduler *scheduler;
+    struct waiting *waiting;
     struct outbox *outbox;
     struct requests *requests;
     struct tls *tls;
@@ -117,13 +119,14 @@ static void kick(void *arg)
 {
     struct front *f = arg;
     scheduler_kick(f->scheduler);
+    waiting_kick(f->waiting);
     outbox_kick(f->outbox);
 }
 
 static bool quiet(void *arg)
 {
     struct front *f = arg;
-    return scheduler_idle(f->scheduler) && outbox_idle(f->outbox) && pipeline_idle(f->pipeline);
+    return scheduler_idle(f->scheduler) && waiting_idle(f->waiting) && outbox_idle(f->outbox) && pipeline_idle(f->pipeline);
 }
 
 static json_t *stats(void *arg)
@@ -305,6 +308,7 @@ static int start(struct front *f)
     f->scheduler = scheduler_new(f->base, f->cfg, on_fired, f);
     f->requests = requests_new(f->base, f->cfg,
                                &(struct requests_hooks){.reply = on_reply, .kick = kick, .quiet = quiet, .stats = stats, .arg = f});
+    f->waiting = waiting_new(f->base, f->cfg, requests_pg(f->requests), on_fired, f);
     f->reload = reload_new(f->base, &(struct reload_options){.path = f->path, .live = f->cfg, .pipeline = f->pipeline,
                                                              .done = on_reloaded, .arg = f});
     start_events(f);
@@ -321,6 +325,7 @@ static void stop(struct front *f)
     pipeline_free(&f->pipeline);
     reload_free(&f->reload);
     requests_free(&f->requests);
+    waiting_free(&f->waiting);
     scheduler_free(&f->scheduler);
     for (size_t i = ARRAY_LEN(channels); i-- > 0;)
         if (f->state[i])

@@ -5,6 +5,7 @@
 
 #include "channels/mail/mail.h"
 #include "config/config.h"
+#include "daemon/cases/lifecycle.h"
 #include "daemon/check.h"
 #include "daemon/core/events.h"
 #include "daemon/front.h"
@@ -18,6 +19,7 @@ static const char usage[] = "usage: complaintd [--config FILE]            run (d
                             "       complaintd --check [--config FILE]    check the configuration and its rule tests; exit 0 or 78\n"
                             "       complaintd --describe-config[=markdown]   print every option with type, default and bounds\n"
                             "       complaintd --describe-events          print every log event (=catalog: for the journal)\n"
+                            "       complaintd --describe-lifecycle[=markdown]   print which action is possible in which state, by whom\n"
                             "       complaintd --version\n"
                             "Send it mail, SMS webhooks or lines; see it with complaintctl, its log and /metrics.\n";
 
@@ -80,11 +82,26 @@ static int describe_events(const char *form)
     return 0;
 }
 
+static int describe_lifecycle(const char *form)
+{
+    if (form && strcmp(form, "markdown") != 0) {
+        fprintf(stderr, "complaintd: --describe-lifecycle=%s is not known: leave the form out, or write markdown\n", form);
+        return EXIT_USAGE;
+    }
+    struct buf b;
+    buf_init(&b, CD_KIB(64));
+    lifecycle_describe(form != NULL, &b);
+    fputs(buf_str(&b), stdout);
+    buf_free(&b);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
                                             {"describe-config", optional_argument, NULL, 'd'},
-                                            {"describe-events", optional_argument, NULL, 'e'}, {"worker", required_argument, NULL, 'w'},
+                                            {"describe-events", optional_argument, NULL, 'e'},
+                                            {"describe-lifecycle", optional_argument, NULL, 'l'}, {"worker", required_argument, NULL, 'w'},
                                             {"version", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'}, {0}};
     const char *path = DEFAULT_CONFIG;
     bool check = false;
@@ -101,6 +118,8 @@ int main(int argc, char **argv)
             return describe(optarg);
         case 'e':
             return describe_events(optarg);
+        case 'l':
+            return describe_lifecycle(optarg);
         case 'w':
             return run_worker(optarg);
         case 'v':

@@ -42,6 +42,11 @@ static const char *check_text(struct submit_check *k CD_UNUSED, const char *v)
     return v[strspn(v, " \t\r\n")] ? NULL : "empty: say what the complaint is";
 }
 
+static const char *check_remedy(struct submit_check *k CD_UNUSED, const char *v)
+{
+    return v[strspn(v, " \t\r\n")] ? NULL : "empty: say what the complainant wants, or leave it out";
+}
+
 static const char *check_key(struct submit_check *k, const char *v)
 {
     return *v ? check_line(k, v) : "empty: give every complaint its own key";
@@ -82,6 +87,13 @@ static const char *check_email(struct submit_check *k CD_UNUSED, const char *v)
     return mail_address_valid(v, strlen(v), true) ? NULL : "not a mail address";
 }
 
+/* Of who complains for somebody: nothing completes the number. */
+static const char *check_whole_phone(struct submit_check *k CD_UNUSED, const char *v)
+{
+    char *international CD_CLEANUP_FREE = phone_normalize(v, NULL);
+    return international ? NULL : "not a phone number: write it with + and the country's code";
+}
+
 static const char *check_phone(struct submit_check *k, const char *v)
 {
     char *international CD_CLEANUP_FREE = phone_normalize(v, NULL);
@@ -105,12 +117,19 @@ static const struct submit_field fields[] = {
     {"channel", 32, false, check_channel},   {"subject", 1000, false, check_line},
     {"text", SIZE_MAX, true, check_text},    {"category", 64, false, check_category},
     {"priority", 16, false, check_priority}, {"language", 35, false, check_language},
+    {"remedy_sought", 2000, false, check_remedy},
 };
 static const struct submit_field customer_fields[] = {
     {"name", 200, false, check_line},
     {"email", 320, false, check_email},
     {"phone", 40, false, check_phone},
     {"external_id", 200, false, check_line},
+};
+
+/* Who complains for the customer, in what relation to them, and with what authority. */
+static const struct submit_field representative_fields[] = {
+    {"name", 200, true, check_line},         {"email", 320, false, check_email},    {"phone", 40, false, check_whole_phone},
+    {"relation", 200, false, check_line},    {"authority", 200, false, check_line},
 };
 
 static const char *string_field(const json_t *o, const char *name)
@@ -132,7 +151,7 @@ static int check_known(struct submit_check *k, const char *group, const json_t *
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)o, name, value)
-        if (!find_field(v, n, name) && (*group || strcmp(name, "customer") != 0))
+        if (!find_field(v, n, name) && (*group || (strcmp(name, "customer") != 0 && strcmp(name, "representative") != 0)))
             return bad(k, group, name, "unknown field");
     return 0;
 }
@@ -166,18 +185,28 @@ static const struct cfg_desk *choose_desk(const struct config *c, const json_t *
     return d || !c->ndesks ? d : &c->desks[0];
 }
 
+static int check_group(struct submit_check *k, const json_t *args, const char *name, const char *group, const struct submit_field *v,
+                       size_t n)
+{
+    const json_t *o = json_object_get(args, name);
+    if (!o)
+        return 0;
+    if (!json_is_object(o))
+        return bad(k, "", name, "not an object");
+    int r = check_known(k, group, o, v, n);
+    return r < 0 ? r : check_fields(k, group, o, v, n);
+}
+
 static int check_submit(struct submit_check *k, const json_t *args)
 {
-    const json_t *customer = json_object_get(args, "customer");
     int r = check_known(k, "", args, fields, ARRAY_LEN(fields));
     if (r == 0)
         r = check_fields(k, "", args, fields, ARRAY_LEN(fields));
-    if (r < 0 || !customer)
-        return r;
-    if (!json_is_object(customer))
-        return bad(k, "", "customer", "not an object");
-    r = check_known(k, "customer.", customer, customer_fields, ARRAY_LEN(customer_fields));
-    return r < 0 ? r : check_fields(k, "customer.", customer, customer_fields, ARRAY_LEN(customer_fields));
+    if (r == 0)
+        r = check_group(k, args, "customer", "customer.", customer_fields, ARRAY_LEN(customer_fields));
+    if (r == 0)
+        r = check_group(k, args, "representative", "representative.", representative_fields, ARRAY_LEN(representative_fields));
+    return r;
 }
 
 /* ---- the envelope ---- */
