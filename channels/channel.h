@@ -94,6 +94,7 @@ struct outgoing {
     const char *desk;
     unsigned hops;               /* mail: X-Complaintd-Hops, one more than what it answers had; 0: none is said */
     bool automatic;              /* Auto-Submitted: auto-replied */
+    bool personal;               /* somebody wrote it: no Auto-Submitted */
     bool sandbox;
 };
 enum send_outcome {

@@ -216,6 +216,7 @@ int render_row(const struct config *c, bool sandbox, const PGresult *r, int row,
     ret->out.idempotency_key = pg_text(r, row, CC_KEY);
     ret->out.desk = pg_text(r, row, CC_DESK);
     ret->out.sandbox = sandbox;
+    ret->out.personal = str_eq(pg_text(r, row, CC_PURPOSE), "reply");
     ret->out.automatic = str_eq(pg_text(r, row, CC_PURPOSE), "acknowledgement");
     if (transport < 0 || pg_uuid(r, row, CC_ID, &ret->out.id) < 0) {
         *why = "unknown transport";

@@ -77,6 +77,11 @@ def events(box, ident):
     return box.db.rows("select seq, actor, kind, data from events where complaint_id = %s order by seq", ident)
 
 
+def deeds(box, ident):
+    """What was not said by the senders of notifications, who have their own time."""
+    return [e for e in events(box, ident) if e["actor"] not in ("notify", "escalation")]
+
+
 @pytest.fixture(scope="module")
 def codes_box():
     from box import Box
@@ -100,11 +105,11 @@ def test_every_state_action_and_role(codes_box):
             args["into"] = new(box)[0]
         if verb == "SPLIT":
             args = split_of(ref)  # no such message: what the state allows is refused as not found, the rest as a conflict
-        before = events(box, ident)
+        before = deeds(box, ident)
         for role in (None, "intake"):
             assert ask(box, verb, role, **args) == ("auth-required" if role is None else "forbidden"), (state, verb, role)
             tried += 1
-        assert events(box, ident) == before and status(box, ref) == state
+        assert deeds(box, ident) == before and status(box, ref) == state
         assert roles[verb] == "agent"
         for role in ("agent", "admin"):
             tried += 1
@@ -121,9 +126,9 @@ def test_every_state_action_and_role(codes_box):
             else:
                 assert isinstance(answer, dict) and answer["status"] == want, (state, verb, role, answer)
                 assert status(box, answer["ref"]) == want
-                last = events(box, ident)[-1]
+                last = deeds(box, ident)[-1]
                 if verb != "ACK" or state == "new":
-                    assert last["data"]["via"] == "line" and last["actor"] != "intake", last
+                    assert last["actor"] not in ("intake", "@uid0") and last["data"]["via"] == "line", last
     assert tried == len(STATES) * 11 * 4
 
 
@@ -155,7 +160,7 @@ def test_a_wait_ends_by_itself_and_the_team_is_told(make_box):
     assert len(ended) == 1 and ended[0]["actor"] == "clock"
     told = box.db.rows("select transport, recipient, state from notifications where complaint_id = %s and purpose = 'waiting'", ident)
     assert [(n["transport"], n["state"]) for n in told if n["transport"] == "mail"] == [("mail", "sent")], told
-    assert any(ref in str(m["Subject"]) and "wait is over" in str(m["Subject"]) for m in box.mails(told[0]["recipient"]))
+    assert any(ref in str(m["Subject"]) and "wait is over" in str(m["Subject"]) for m in box.mails(next(n["recipient"] for n in told if n["transport"] == "mail")))
     assert box.metric("complaintd_cases_waits_ended_total") == 1
     # a wait that was ended by the customer does not end again
     assert ask(box, "WAIT", ref=ref, **{"for": "1d"})["status"] == "waiting"
@@ -231,7 +236,7 @@ def test_reclassifying_moves_team_and_targets(box):
     after = {d["kind"]: d["due_at"] for d in box.db.rows("select kind, due_at from deadlines where complaint_id = %s", ident)}
     assert after.keys() == before.keys() and after["first-response"] < before["first-response"] and after["resolve"] < before["resolve"]
     again = ask(box, "RECLASSIFY", ref=ref, category="delivery")
-    assert not again["changed"] and again["seq"] == moved["seq"]
+    assert not again["changed"] and len([e for e in deeds(box, ident) if e["kind"] == "reclassified"]) == 1
     assert ask(box, "RECLASSIFY", ref=ref, team=team)["team"] == team
     assert ask(box, "RECLASSIFY", ref=ref) == "bad-argument"
     assert ask(box, "RECLASSIFY", ref=ref, category="weather") == "bad-argument"
