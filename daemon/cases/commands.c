@@ -57,14 +57,6 @@ static const char *read_text(const struct config *c CD_UNUSED, const json_t *v, 
     return NULL;
 }
 
-static const char *read_said(const struct config *c CD_UNUSED, const json_t *v, char **ret)
-{
-    const char *s = json_string_value(v), *wrong = s ? life_check_text(s) : "not a string";
-    if (!wrong)
-        *ret = cd_strdup(s);
-    return wrong;
-}
-
 static const char *read_word(const struct config *c CD_UNUSED, const json_t *v, char **ret)
 {
     const char *s = json_string_value(v);
@@ -235,11 +227,11 @@ static const struct case_command commands[] = {
      {"assignee", "team"},
      {{"ref", read_ref, REQUIRED}, {"assignee", read_word, OPTIONAL}, {"team", read_team, OPTIONAL}}},
     {"NOTE", ROLE_NONE, TAIL_ACTION, ACTION_NOTE, CHANGE("api_note(x.ref, $4, $5, $6::text[], $7::text[], $8::integer)"), {NULL},
-     {{"ref", read_ref, REQUIRED}, {"text", read_said, REQUIRED}}},
+     {{"ref", read_ref, REQUIRED}, {"text", life_read_said, REQUIRED}}},
     {"REPLY", ROLE_NONE, TAIL_ACTION, ACTION_REPLY,
      CHANGE("api_reply(x.ref, $4, $5, $6::text[], $7::text[], $8::integer, $9::uuid, $10, $11::double precision * interval '1 second')"),
      {NULL},
-     {{"ref", read_ref, REQUIRED}, {"text", read_said, REQUIRED}}},
+     {{"ref", read_ref, REQUIRED}, {"text", life_read_said, REQUIRED}}},
     {"RECLASSIFY", ROLE_NONE, TAIL_ACTION, ACTION_RECLASSIFY,
      CHANGE("api_reclassify(x.ref, $4, $5, $6, $7, $8::text[], $9::text[], $10::integer, $11, $12::jsonb)"),
      {"category", "priority", "team"},
@@ -247,7 +239,7 @@ static const struct case_command commands[] = {
     {"WAIT", ROLE_NONE, TAIL_ACTION, ACTION_WAIT,
      CHANGE("api_wait(x.ref, $4::double precision * interval '1 second', $5::timestamptz, $6, $7, $8::text[], $9::text[], $10::integer)"),
      {"for", "until"},
-     {{"ref", read_ref, REQUIRED}, {"for", life_read_for, OPTIONAL}, {"until", life_read_until, OPTIONAL}, {"note", read_said, OPTIONAL}}},
+     {{"ref", read_ref, REQUIRED}, {"for", life_read_for, OPTIONAL}, {"until", life_read_until, OPTIONAL}, {"note", life_read_said, OPTIONAL}}},
     {"RESOLVE", ROLE_NONE, TAIL_ACTION, ACTION_RESOLVE,
      CHANGE("api_resolve(x.ref, $4, $5, $6, $7, $8, $9::text[], $10::text[], $11::integer, $12::boolean, $13::boolean,"
             " $14::double precision * interval '1 second')"),
@@ -256,7 +248,7 @@ static const struct case_command commands[] = {
       {"remedy", life_read_remedy, REQUIRED_IF_LISTED}, {"note", read_text, OPTIONAL}}},
     {"REOPEN", ROLE_NONE, TAIL_ACTION, ACTION_REOPEN,
      CHANGE("api_reopen(x.ref, $4, $5, $6::text[], $7::text[], $8::integer, $9::double precision * interval '1 second')"), {NULL},
-     {{"ref", read_ref, REQUIRED}, {"note", read_said, OPTIONAL}}},
+     {{"ref", read_ref, REQUIRED}, {"note", life_read_said, OPTIONAL}}},
     {"CLOSE", ROLE_NONE, TAIL_ACTION, ACTION_CLOSE, CHANGE("api_close(x.ref, $4, $5::text[], $6::text[], $7::integer)"), {NULL},
      {{"ref", read_ref, REQUIRED}}},
     {"MERGE", ROLE_NONE, TAIL_MERGE, ACTION_MERGE, CHANGE("api_merge(x.ref, $4, $5, $6::text[], $7::text[])"), {NULL},

@@ -12,12 +12,20 @@
 
 #define LONGEST_WAIT_US (366 * CD_HOUR(24))
 
-const char *life_check_text(const char *s)
+static const char *check_text(const char *s)
 {
     size_t n = 0;
     for (const char *p = s; *p; p++)
         n += ((unsigned char)*p & 0xC0) != 0x80;
     return n > CASE_MAX_TEXT ? "too long" : !s[strspn(s, " \t\r\n")] ? "empty" : NULL;
+}
+
+const char *life_read_said(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v), *wrong = s ? check_text(s) : "not a string";
+    if (!wrong)
+        *ret = cd_strdup(s);
+    return wrong;
 }
 
 const char *life_read_for(const struct config *c CD_UNUSED, const json_t *v, char **ret)
@@ -50,7 +58,7 @@ static const char *read_code(const struct strlist *codes, const char *fault, con
         return "not a string";
     if (codes->n && !strlist_has(codes, s))
         return fault;
-    const char *wrong = codes->n || !*s ? NULL : life_check_text(s);
+    const char *wrong = codes->n || !*s ? NULL : check_text(s);
     if (!wrong)
         *ret = cd_strdup(s);
     return wrong;

@@ -4,6 +4,7 @@
 #include "daemon/cases/commands.h"
 
 /* As arg_reader of commands.c: NULL with *ret owned, or what is wrong. */
+const char *life_read_said(const struct config *c, const json_t *v, char **ret);  /* a text that a person wrote */
 const char *life_read_for(const struct config *c, const json_t *v, char **ret);   /* "3d": seconds */
 const char *life_read_until(const struct config *c, const json_t *v, char **ret); /* RFC 3339 */
 const char *life_read_cause(const struct config *c, const json_t *v, char **ret); /* one of `causes`, any text when there are none */
@@ -16,6 +17,4 @@ void life_add_reclassify(const struct config *c, const struct request *rq, struc
 void life_add_resolve(const struct config *c, const struct request *rq, struct case_query *q);
 void life_add_reopen(const struct config *c, const struct request *rq, struct case_query *q);
 
-/* Texts that people write: NULL or what is wrong. */
-#define CASE_MAX_TEXT 20000 /* characters */
-const char *life_check_text(const char *s);
+#define CASE_MAX_TEXT 20000 /* characters of a text that a person wrote */

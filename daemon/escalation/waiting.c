@@ -45,20 +45,26 @@ static void ended(struct waiting *w, bool more)
     arm(w, more ? CD_MSEC(1) : w->cfg->notify_poll_us);
 }
 
+/* "{waiting" and ",resolved", from "{waiting}" and "{resolved}". */
+static void add_rows(struct buf *out, const char *array, bool first)
+{
+    buf_printf(out, "%s%.*s", first ? "{" : ",", (int)(strlen(array) - 2), array + 1);
+}
+
 /* The rows of both actions, one after the other: they have no state in common. */
-static void both_arrays(char from[2 * LIFECYCLE_ARRAY_SIZE], char to[2 * LIFECYCLE_ARRAY_SIZE])
+static void both_arrays(struct buf *from, struct buf *to)
 {
     static const enum case_action actions[] = {ACTION_WAIT_OVER, ACTION_AGED};
-    from[0] = to[0] = '\0';
+    buf_init(from, CD_KIB(1));
+    buf_init(to, CD_KIB(1));
     for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
         char f[LIFECYCLE_ARRAY_SIZE], t[LIFECYCLE_ARRAY_SIZE];
         lifecycle_arrays(actions[i], f, t);
-        f[strlen(f) - 1] = t[strlen(t) - 1] = '\0'; /* their closing braces */
-        strcat(strcat(from, i ? "," : "{"), f + 1);
-        strcat(strcat(to, i ? "," : "{"), t + 1);
+        add_rows(from, f, i == 0);
+        add_rows(to, t, i == 0);
     }
-    strcat(from, "}");
-    strcat(to, "}");
+    buf_append_char(from, '}');
+    buf_append_char(to, '}');
 }
 
 /* Every way to the team, as case_over() takes them. */
@@ -101,7 +107,7 @@ static void on_over(struct pg_unit *u, enum pg_status st)
 
 static void write_over(struct waiting *w, const PGresult *res)
 {
-    char from[2 * LIFECYCLE_ARRAY_SIZE], to[2 * LIFECYCLE_ARRAY_SIZE];
+    struct buf from, to;
     int n = PQntuples(res);
     struct pg_params p;
     pg_params_init(&p, CD_MIB(1));
@@ -119,13 +125,15 @@ static void write_over(struct waiting *w, const PGresult *res)
         free(tell);
     }
     pg_array_end(&p);
-    both_arrays(from, to);
-    pg_param_text(&p, from);
-    pg_param_text(&p, to);
+    both_arrays(&from, &to);
+    pg_param_text(&p, buf_str(&from));
+    pg_param_text(&p, buf_str(&to));
     pg_begin(w->pg, &w->unit, on_over);
     pg_step(w->pg, &sql_over, &p);
     pg_send(w->pg);
     pg_params_free(&p);
+    buf_free(&from);
+    buf_free(&to);
 }
 
 static void on_due(struct pg_unit *u, enum pg_status st)

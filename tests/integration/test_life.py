@@ -178,6 +178,22 @@ def test_a_wait_ends_by_itself_and_the_team_is_told(make_box):
     assert len([e for e in events(box, ident) if e["kind"] == "wait-ended"]) == 1
 
 
+def test_a_state_that_cannot_be_ended_holds_up_no_other(make_box):
+    """The database refuses one of three; the daemon says so, and goes round it."""
+    box = make_box()
+    box.broken = True  # the refused one stays as it is
+    refs = [new(box) for _ in range(3)]
+    for n, (ref, _, _) in enumerate(refs):
+        assert ask(box, "WAIT", ref=ref, **{"for": f"{n + 1}h"})["status"] == "waiting"
+    box.sql("create function complaintd.refuse() returns trigger language plpgsql as $$ begin raise exception 'no' using errcode = '23514'; end $$;"
+            f"create trigger refuse before update on complaintd.complaint for each row when (old.id = '{refs[0][1]}' and new.status = 'open')"
+            " execute function complaintd.refuse()")
+    box.sql("update complaintd.clock set clock_offset = clock_offset + interval '5 hours'")
+    wait_for(lambda: [status(box, ref) for ref, _, _ in refs] == ["waiting", "open", "open"], 60, "the others")
+    assert "cases.over-failed" in box.log() and box.daemon_alive()
+    assert box.metric("complaintd_cases_waits_ended_total") == 2
+
+
 def test_resolving_needs_codes_where_they_are_listed(codes_box):
     box = codes_box
     ref, ident, _ = new(box)
