@@ -152,6 +152,9 @@ begin
     if v_email is null and v_phone is null then
         raise exception 'REPLY is not possible: no address and no number of the customer is known' using errcode = 'CD409';
     end if;
+    if not v_mail and length(p_text) > 1000 then
+        raise exception 'too long for an SMS: at most 1000 characters' using errcode = 'CD400';
+    end if;
     v_stopped := complaintd.stop_steps(c.id, p_stops, 'reply');
     select m.message_id, m.in_reply_to into v_last from complaintd.message m where m.complaint_id = c.id
         and m.id >= coalesce(c.first_id, c.id) and m.direction = 'in' and m.class = 'person' and m.channel = 'mail'
@@ -337,6 +340,58 @@ begin
                concat_ws('.', 'waiting', c.id, extract(epoch from c.state_until)::bigint, n.transport, n.recipient)
         from jsonb_to_recordset(p_tell) as n(transport text, recipient text, language text, life bigint) on conflict do nothing;
     return v_to;
+end $$;
+
+-- As before; and a reply of ours that came back was not received either: if it was the first, nothing has answered the customer yet.
+create or replace function complaintd.bounce_received(p_notification uuid, p_complaint uuid, p_message uuid, p_at timestamptz, p_actor text, p_kind text,
+                                           p_data jsonb, p_report jsonb, p_tasks jsonb, p_delay interval)
+returns void language plpgsql as $$
+declare
+    n complaintd.notifications;
+    v_final boolean := (p_report ->> 'final')::boolean;
+    v_now timestamptz := complaintd.now();
+begin
+    select * into n from complaintd.notifications where id = p_notification for update;
+    if exists (select 1 from complaintd.event e where e.complaint_id = p_complaint and e.id = p_message) then
+        return; -- a replay of our own commit
+    end if;
+    perform complaintd.attach_message(p_complaint, p_message, p_at, p_actor, p_kind, p_data);
+    if n.id is null then
+        return;
+    end if;
+    perform complaintd.add_event(p_complaint, 'intake', case when v_final then 'notification-bounced' else 'notification-delayed' end,
+        jsonb_strip_nulls(jsonb_build_object('notification', n.id, 'message', p_message, 'purpose', n.purpose, 'transport', n.transport,
+                                             'status', p_report ->> 'status', 'reason', p_report ->> 'reason')));
+    if not v_final then
+        update complaintd.notifications set last_error = p_report ->> 'error' where id = n.id and state in ('sent', 'sending', 'unknown');
+        return;
+    end if;
+    if n.state not in ('sent', 'delivered', 'sending', 'unknown') then
+        return; -- it had failed before
+    end if;
+    update complaintd.notifications set state = 'failed', last_error = p_report ->> 'error', lease_until = null, leased_by = null where id = n.id;
+    if n.purpose = 'acknowledgement' then
+        update complaintd.complaint set acknowledged_at = null where id = n.complaint_id and acknowledged_at = n.sent_at;
+    end if;
+    if n.purpose = 'reply' then
+        update complaintd.complaint set responded_at = null where id = n.complaint_id and responded_at = n.created_at;
+    end if;
+    if n.transport = 'mail' then
+        insert into complaintd.addresses (address, state, status, reason, at, bounces, notification_id)
+            values ('mail:' || lower(n.recipient), case when (p_report ->> 'hard')::boolean then 'hard' else 'soft' end, p_report ->> 'status',
+                    p_report ->> 'reason', v_now, 1, n.id)
+            on conflict (address) do update set state = excluded.state, status = excluded.status, reason = excluded.reason, at = excluded.at,
+                bounces = complaintd.addresses.bounces + 1, notification_id = excluded.notification_id;
+    end if;
+    if not exists (select 1 from complaintd.notifications o where o.complaint_id = p_complaint and o.purpose = 'undeliverable'
+                   and o.payload ->> 'address' = n.recipient) then
+        insert into complaintd.notifications (id, complaint_id, purpose, class, transport, recipient, language, payload, created_at,
+                                              next_attempt_at, not_after, idempotency_key)
+            select t.id, p_complaint, t.purpose, t.class, t.transport, t.recipient, t.language, t.payload, v_now, v_now + p_delay,
+                   v_now + p_delay + t.life * interval '1 second', t.key
+            from jsonb_to_recordset(p_tasks) as t(id uuid, purpose text, class text, transport text, recipient text, language text,
+                 payload jsonb, life bigint, key text);
+    end if;
 end $$;
 
 -- ---- VERIFY ----

@@ -4,10 +4,12 @@ import datetime
 import itertools
 import os
 import re
+import secrets
 
 import pytest
 
 import letters
+from test_bounces import dsn, path_of
 from box import default_build, run
 from model import settle, wait_for
 from sandbox import ROOT
@@ -283,6 +285,23 @@ def test_a_reply_goes_out_is_kept_and_is_answered(box):
     settle(box.db)
 
 
+def test_a_reply_that_came_back_answered_nobody(make_box):
+    box = make_box()
+    ref, ident, address = new(box)
+    first, second = (ask(box, "REPLY", ref=ref, text=f"We look into it, {n}.") for n in ("one", "two"))
+    settle(box.db)
+    ours = {n: next(m for m in box.mails(address) if f"into it, {n}" in m.get_content()) for n in ("one", "two")}
+    answered = lambda: box.db.value("select responded_at from complaints where id = %s", ident)  # noqa: E731
+    before = answered()
+    assert before and first["responded_at"] == second["responded_at"]
+    for n, left in (("two", before), ("one", None)):
+        assert box.mail(dsn(address, returned=ours[n]), "", [path_of(ours[n])])[0] == 250
+        wait_for(lambda x=n: box.db.value("select state from notifications where complaint_id = %s and purpose = 'reply' and payload ->> 'text' like %s",
+                                          ident, f"%{x}.") == "failed", 30, "traced")
+        assert answered() == left
+    assert box.db.value("select count(*) from notifications where complaint_id = %s and purpose = 'undeliverable'", ident) > 0
+
+
 def test_a_reply_hangs_on_the_customers_last_mail(box):
     mark = letters.mark()
     address, name = f"{mark}@shop.example".lower(), f"{mark}@mail.shop.example"
@@ -296,12 +315,15 @@ def test_a_reply_hangs_on_the_customers_last_mail(box):
 
 
 def test_a_reply_by_sms_and_to_nobody(box):
-    number = f"+86139{int(letters.mark(), 36) % 10**8:08d}" if letters.mark().isalnum() else "+8613911112222"
+    number = f"+86139{secrets.randbelow(10**8):08d}"
     ref = ask(box, "SUBMIT", "intake", key=letters.mark(), text="The bill is wrong", customer={"phone": number})["ref"]
     assert ask(box, "REPLY", ref=ref, text="We call you tomorrow.")["transport"] == "sms"
     settle(box.db)
     sent = [s for s in box.sent_sms(number) if "tomorrow" in s["body"]]
     assert len(sent) == 1 and ref in sent[0]["body"]
+    assert ask(box, "REPLY", ref=ref, text="长" * 1001) == "bad-argument"
+    assert ask(box, "REPLY", ref=ref, text="长" * 1000)["transport"] == "sms"
+    settle(box.db)
     nobody = ask(box, "SUBMIT", "intake", key=letters.mark(), text="The bill is wrong")["ref"]
     assert ask(box, "REPLY", ref=nobody, text="Hello?") == "conflict"
     assert status(box, nobody) == "new"
