@@ -27,6 +27,7 @@ struct request {
     enum role role;
     const char *actor; /* client or user name, for the event log */
     bool may_see_vulnerable; /* an admin, or a client with that option */
+    const char *via;   /* static: how the request came, for the event log: "line", "unix", "web" */
     struct ack slot;
     const struct strlist *desks; /* the only ones it may have to do with; NULL or empty: all. Borrowed during the call */
 };
@@ -125,6 +126,7 @@ struct outgoing {
     const char *desk;
     unsigned hops;               /* mail: X-Complaintd-Hops, one more than what it answers had; 0: none is said */
     bool automatic;              /* Auto-Submitted: auto-replied */
+    bool personal;               /* somebody wrote it: no Auto-Submitted */
     bool sandbox;
 };
 enum send_outcome {

@@ -35,6 +35,11 @@ static const char *check_text(struct submit_check *k CD_UNUSED, const char *v)
     return v[strspn(v, " \t\r\n")] ? NULL : "empty: say what the complaint is";
 }
 
+static const char *check_remedy(struct submit_check *k CD_UNUSED, const char *v)
+{
+    return v[strspn(v, " \t\r\n")] ? NULL : "empty: say what the complainant wants, or leave it out";
+}
+
 static const char *check_key(struct submit_check *k, const char *v)
 {
     return *v ? check_line(k, v) : "empty: give every complaint its own key";
@@ -77,6 +82,13 @@ static const char *check_email(struct submit_check *k CD_UNUSED, const char *v)
     return mail_address_valid(v, strlen(v), true) ? NULL : "not a mail address";
 }
 
+/* Of who complains for somebody: nothing completes the number. */
+static const char *check_whole_phone(struct submit_check *k CD_UNUSED, const char *v)
+{
+    char *international CD_CLEANUP_FREE = phone_normalize(v, NULL);
+    return international ? NULL : "not a phone number: write it with + and the country's code";
+}
+
 static const char *check_phone(struct submit_check *k, const char *v)
 {
     char *international CD_CLEANUP_FREE = phone_normalize(v, NULL);
@@ -97,6 +109,7 @@ const struct submit_field submit_fields[] = {
     {"category", 64, 0, check_category, NULL, "A category of the configuration; it stands over that of the rules."},
     {"priority", 16, 0, check_priority, "^(critical|high|normal|low)$", "Rules can only raise it."},
     {"language", 35, 0, check_language, "^[a-z]{2,3}(-[-0-9A-Za-z]*)?$", "Such as en, zh or zh-TW; otherwise it is guessed."},
+    {"remedy_sought", 2000, 0, check_remedy, NULL, "What the complainant wants, in their words."},
 };
 const size_t submit_field_count = ARRAY_LEN(submit_fields);
 const struct submit_field submit_customer_fields[] = {
@@ -106,6 +119,14 @@ const struct submit_field submit_customer_fields[] = {
     {"external_id", 200, 0, check_line, NULL, "The number by which the client's own systems know the customer."},
 };
 const size_t submit_customer_field_count = ARRAY_LEN(submit_customer_fields);
+const struct submit_field submit_representative_fields[] = {
+    {"name", 200, SUBMIT_REQUIRED, check_line, NULL, "Who complains for the customer."},
+    {"email", 320, 0, check_email, NULL, "Where replies go when there is no address of the customer."},
+    {"phone", 40, 0, check_whole_phone, NULL, "With + and the country's code."},
+    {"relation", 200, 0, check_line, NULL, "What they are to the customer."},
+    {"authority", 200, 0, check_line, NULL, "What entitles them to it."},
+};
+const size_t submit_representative_field_count = ARRAY_LEN(submit_representative_fields);
 
 static const char *string_field(const json_t *o, const char *name)
 {
@@ -127,7 +148,8 @@ static int check_known(struct submit_check *k, const char *group, const json_t *
     json_t *value;
     json_object_foreach((json_t *)o, name, value) {
         const struct submit_field *f = find_field(v, n, name);
-        if ((!f || (k->keyless && f->flags & SUBMIT_LINE)) && (*group || strcmp(name, "customer") != 0))
+        if ((!f || (k->keyless && f->flags & SUBMIT_LINE)) &&
+            (*group || (strcmp(name, "customer") != 0 && strcmp(name, "representative") != 0)))
             return bad(k, group, name, "unknown field");
     }
     return 0;
@@ -162,19 +184,28 @@ const struct cfg_desk *submit_desk(const struct config *c, const json_t *args, c
     return d || !c->ndesks ? d : &c->desks[0];
 }
 
+static int check_group(struct submit_check *k, const json_t *args, const char *name, const char *group, const struct submit_field *v,
+                       size_t n)
+{
+    const json_t *o = json_object_get(args, name);
+    if (!o)
+        return 0;
+    if (!json_is_object(o))
+        return bad(k, "", name, "not an object");
+    int r = check_known(k, group, o, v, n);
+    return r < 0 ? r : check_fields(k, group, o, v, n);
+}
+
 int submit_check(struct submit_check *k, const json_t *args)
 {
-    const json_t *customer = json_object_get(args, "customer");
     int r = check_known(k, "", args, submit_fields, submit_field_count);
     if (r == 0)
         r = check_fields(k, "", args, submit_fields, submit_field_count);
-    if (r < 0 || !customer)
-        return r;
-    if (!json_is_object(customer))
-        return bad(k, "", "customer", "not an object");
-    r = check_known(k, "customer.", customer, submit_customer_fields, submit_customer_field_count);
-    return r < 0 ? r : check_fields(k, "customer.", customer, submit_customer_fields,
-                                 submit_customer_field_count);
+    if (r == 0)
+        r = check_group(k, args, "customer", "customer.", submit_customer_fields, submit_customer_field_count);
+    if (r == 0)
+        r = check_group(k, args, "representative", "representative.", submit_representative_fields, submit_representative_field_count);
+    return r;
 }
 
 /* ---- the answer ---- */

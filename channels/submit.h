@@ -31,8 +31,8 @@ struct submit_field {
     const char *(*check)(struct submit_check *k, const char *v); /* what is wrong, or NULL */
     const char *pattern, *doc; /* for the description; pattern NULL: none */
 };
-extern const struct submit_field submit_fields[], submit_customer_fields[];
-extern const size_t submit_field_count, submit_customer_field_count;
+extern const struct submit_field submit_fields[], submit_customer_fields[], submit_representative_fields[];
+extern const size_t submit_field_count, submit_customer_field_count, submit_representative_field_count;
 
 /* ---- after it ---- */
 

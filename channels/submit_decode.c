@@ -37,6 +37,27 @@ static void decode_customer(const struct envelope *e, const json_t *customer, st
         replace(&r->phone, phone_normalize(e->sender && *e->sender ? e->sender : phone, NULL));
 }
 
+/* Its fields as one line of JSON, addresses normalized. */
+static void decode_representative(const json_t *given, struct record *r)
+{
+    static const char *const names[] = {"name", "email", "phone", "relation", "authority"};
+    json_t *o = json_object();
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char *v = copy_field(given, names[i]), *normal = NULL;
+        if (v && strcmp(names[i], "email") == 0)
+            normal = mail_address_normalize(v);
+        else if (v && strcmp(names[i], "phone") == 0)
+            normal = phone_normalize(v, NULL);
+        if (v)
+            json_object_set_new(o, names[i], json_string(normal ? normal : v));
+        free(normal);
+        free(v);
+    }
+    if (json_object_size(o) > 0)
+        replace(&r->representative, json_dumps(o, JSON_COMPACT));
+    json_decref(o);
+}
+
 static void find_refs(struct record *r)
 {
     r->nrefs = ref_find(r->subject, strlen(r->subject), r->refs, RECORD_MAX_REFS);
@@ -75,6 +96,8 @@ int submit_decode(const struct envelope *e, const void *json, size_t n, struct r
     char *language = copy_field(o, "language");
     replace(&r->language, language ? language : cd_strdup(language_guess("", text)));
     decode_customer(e, json_object_get(o, "customer"), r);
+    replace(&r->remedy_sought, copy_field(o, "remedy_sought"));
+    decode_representative(json_object_get(o, "representative"), r);
     json_decref(o);
     find_refs(r);
     return 0;

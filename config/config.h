@@ -336,6 +336,8 @@ struct config {
     size_t nwebhooks;
     struct cfg_sms_provider *sms_providers;
     size_t nsms_providers;
+    struct strlist causes, remedies; /* codes of RESOLVE; none: free text */
+    int64_t cases_close_after_us;    /* 0: never */
     struct cfg_category *categories;
     size_t ncategories;
     struct cfg_policy *policies;

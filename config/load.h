@@ -146,7 +146,7 @@ extern const struct section section_certificates, section_relays, section_thread
     section_sms_providers, section_categories, section_calendars, section_policies, section_rules,
     section_rule_tests;
 
-#define ROOT_MARKS 160 /* at least the rows of root_options */
+#define ROOT_MARKS 192 /* at least the rows of root_options */
 struct loader {
     struct config *c;
     struct faults *f;

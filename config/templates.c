@@ -14,9 +14,9 @@
 
 const char *const config_template_names[] = {
     "ref",  "name",     "brand",   "subject", "due_date", "category", "priority", "team", "level",
-    "desk", "received", "excerpt", "status",  "deadline", "customer", "hostname", "address", "error", NULL,
+    "desk", "received", "excerpt", "status",  "deadline", "customer", "hostname", "address", "error", "text", NULL,
 };
-static const char *const purposes[] = {"acknowledgement", "escalation", "undeliverable", "assigned", NULL};
+static const char *const purposes[] = {"acknowledgement", "escalation", "undeliverable", "assigned", "reply", "waiting", NULL};
 static const char *const transports[] = {"mail", "sms", NULL};
 
 bool config_template_name_known(const char *name, size_t n)
@@ -87,7 +87,7 @@ static bool name_split(const struct reading *r, const char *name, struct cfg_tem
         fault = "the name is not that of a template: write PURPOSE.TRANSPORT.LANGUAGE.txt, such as "
                 "acknowledgement.mail.en.txt, or with a desk's name before .txt";
     else if (!word_in(purposes, part[0]))
-        fault = "the name begins with an unknown purpose: write acknowledgement, escalation, undeliverable or assigned";
+        fault = "the name begins with an unknown purpose: write acknowledgement, reply, escalation, waiting, undeliverable or assigned";
     else if (!word_in(transports, part[1]))
         fault = "the name has an unknown transport: write mail or sms";
     else if (!*part[2] || option_check(OPT_LANGUAGE, part[2]))

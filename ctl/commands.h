@@ -75,6 +75,9 @@ void print_attachment_type(const json_t *a, struct buf *out);
 /* attachment.c */
 int run_attachment(const struct ctl_globals *g, json_t *args);
 
+/* verify.c */
+int run_verify(const struct ctl_globals *g, json_t *args);
+
 /* migrate.c */
 int run_migrate(const struct ctl_globals *g, json_t *args);
 /* The configuration, or NULL with its faults told. */

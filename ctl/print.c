@@ -337,6 +337,18 @@ static void print_links(const json_t *list, struct buf *out)
 
 /* ---- show, explain, stats ---- */
 
+static void print_representative(const json_t *r, struct buf *out)
+{
+    static const char *const names[] = {"name", "relation", "authority", "email", "phone"};
+    struct buf line;
+    buf_init(&line, CD_KIB(8));
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (str(r, names[i]))
+            buf_printf(&line, "%s%s", line.len ? ", " : "", str(r, names[i]));
+    field(out, "through", buf_str(&line));
+    buf_free(&line);
+}
+
 static void print_head(const json_t *c, struct buf *out)
 {
     static const char *const names[] = {
@@ -350,6 +362,8 @@ static void print_head(const json_t *c, struct buf *out)
     field(out, "subject", str(c, "subject"));
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         field(out, names[i], str(c, names[i]));
+    field(out, "wants", str(c, "remedy_sought"));
+    print_representative(json_object_get(c, "representative"), out);
     field_list(out, "tags", json_object_get(c, "tags"));
     if (json_is_true(json_object_get(c, "degraded")))
         field(out, "degraded", "could not be decoded in full: look at the original");
@@ -358,7 +372,10 @@ static void print_head(const json_t *c, struct buf *out)
     field_time(out, "acknowledged", c, "acknowledged_at");
     field_time(out, "taken", c, "acked_at");
     field(out, "taken by", str(c, "acked_by"));
+    field_time(out, "answered", c, "responded_at");
+    field_time(out, "waits until", c, "waiting_until");
     field_time(out, "resolved", c, "resolved_at");
+    field_time(out, "closed", c, "closed_at");
     field_time(out, "next due", c, "due");
 }
 

@@ -122,7 +122,11 @@ static bool is_hard(const struct bounce *b)
 /* What the customer is told; mails to our own people are not: their ladder goes on by itself. */
 static bool is_to_customer(const char *purpose)
 {
-    return !str_eq(purpose, "escalation") && !str_eq(purpose, "undeliverable") && !str_eq(purpose, "assigned");
+    static const char *const ours[] = {"escalation", "undeliverable", "assigned", "waiting"};
+    for (size_t i = 0; i < ARRAY_LEN(ours); i++)
+        if (str_eq(purpose, ours[i]))
+            return false;
+    return true;
 }
 
 static void tell_nobody(const struct lookup_notification *t)

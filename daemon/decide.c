@@ -127,6 +127,15 @@ static void claim_keys(struct job *j)
     }
 }
 
+/* The worker's word for it is not enough: what is stored as JSON is read as JSON. */
+static const char *json_of(const char *text)
+{
+    json_t *o = text ? json_loads(text, 0, NULL) : NULL;
+    bool right = json_is_object(o);
+    json_decref(o);
+    return right ? text : NULL;
+}
+
 static void fill_customer(struct job *j)
 {
     struct store_item *it = &j->item;
@@ -372,6 +381,7 @@ void job_decide(const struct config *c, struct job *j)
                    : desk && desk->languages.n                    ? desk->languages.v[0]
                                                                   : c->default_language;
     it->degraded = (r->flags & REC_DEGRADED) != 0;
+    it->representative = json_of(r->representative);
     j->staff = !j->sender_unproven && is_staff(c, j->sender);
     it->actor = j->staff ? "staff" : "intake";
     fill_thread(c, j, &thread);

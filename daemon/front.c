@@ -20,6 +20,7 @@
 #include "daemon/core/metrics.h"
 #include "daemon/descriptors.h"
 #include "daemon/escalation/scheduler.h"
+#include "daemon/escalation/waiting.h"
 #include "daemon/feed.h"
 #include "daemon/intake/gate.h"
 #include "daemon/net/tls.h"
@@ -56,6 +57,7 @@ struct front {
     struct rescan *rescan;
     struct scheduler *scheduler;
     struct assign *assign;
+    struct waiting *waiting;
     struct outbox *outbox;
     struct requests *requests;
     struct feed *feed;
@@ -137,13 +139,15 @@ static void kick(void *arg)
     struct front *f = arg;
     scheduler_kick(f->scheduler);
     assign_kick(f->assign);
+    waiting_kick(f->waiting);
     outbox_kick(f->outbox);
 }
 
 static bool quiet(void *arg)
 {
     struct front *f = arg;
-    return scheduler_idle(f->scheduler) && assign_idle(f->assign) && outbox_idle(f->outbox) && pipeline_idle(f->pipeline);
+    return scheduler_idle(f->scheduler) && assign_idle(f->assign) && waiting_idle(f->waiting) && outbox_idle(f->outbox) &&
+           pipeline_idle(f->pipeline);
 }
 
 static json_t *stats(void *arg)
@@ -329,6 +333,7 @@ static int start(struct front *f)
     f->requests = requests_new(f->base, f->cfg,
                                &(struct requests_hooks){.reply = on_reply, .kick = kick, .quiet = quiet, .stats = stats, .arg = f});
     f->feed = feed_new(f->base, f->cfg);
+    f->waiting = waiting_new(f->base, f->cfg, requests_pg(f->requests), on_told, f);
     f->reload = reload_new(f->base, &(struct reload_options){.path = f->path, .live = f->cfg, .pipeline = f->pipeline,
                                                              .done = on_reloaded, .arg = f});
     start_events(f);
@@ -345,6 +350,7 @@ static void stop(struct front *f)
     pipeline_free(&f->pipeline);
     reload_free(&f->reload);
     requests_free(&f->requests);
+    waiting_free(&f->waiting);
     scheduler_free(&f->scheduler);
     assign_free(&f->assign);
     for (size_t i = ARRAY_LEN(channels); i-- > 0;)

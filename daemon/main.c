@@ -6,6 +6,7 @@
 #include "channels/mail/mail.h"
 #include "channels/web/api.h"
 #include "config/config.h"
+#include "daemon/cases/lifecycle.h"
 #include "daemon/check.h"
 #include "daemon/core/events.h"
 #include "daemon/front.h"
@@ -20,6 +21,7 @@ static const char usage[] = "usage: complaintd [--config FILE]            run (d
                             "       complaintd --describe-config[=markdown]   print every option with type, default and bounds\n"
                             "       complaintd --describe-events          print every log event (=catalog: for the journal)\n"
                             "       complaintd --describe-http            print the HTTP interface (OpenAPI)\n"
+                            "       complaintd --describe-lifecycle[=markdown]   print which action is possible in which state, by whom\n"
                             "       complaintd --version\n"
                             "Send it mail, SMS webhooks or lines; see it with complaintctl, its log and /metrics.\n";
 
@@ -92,12 +94,26 @@ static int describe_http(void)
     return 0;
 }
 
+static int describe_lifecycle(const char *form)
+{
+    if (form && strcmp(form, "markdown") != 0) {
+        fprintf(stderr, "complaintd: --describe-lifecycle=%s is not known: leave the form out, or write markdown\n", form);
+        return EXIT_USAGE;
+    }
+    struct buf b;
+    buf_init(&b, CD_KIB(64));
+    lifecycle_describe(form != NULL, &b);
+    fputs(buf_str(&b), stdout);
+    buf_free(&b);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'},
                                             {"describe-config", optional_argument, NULL, 'd'},
                                             {"describe-events", optional_argument, NULL, 'e'}, {"describe-http", no_argument, NULL, 't'},
-                                            {"worker", required_argument, NULL, 'w'},
+                                            {"describe-lifecycle", optional_argument, NULL, 'l'}, {"worker", required_argument, NULL, 'w'},
                                             {"version", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'}, {0}};
     const char *path = DEFAULT_CONFIG;
     bool check = false;
@@ -116,6 +132,8 @@ int main(int argc, char **argv)
             return describe_events(optarg);
         case 't':
             return describe_http();
+        case 'l':
+            return describe_lifecycle(optarg);
         case 'w':
             return run_worker(optarg);
         case 'v':

@@ -50,10 +50,12 @@ static const struct pg_stmt sql_clock_show = {
 static const struct pg_stmt sql_clock_look = {
     "clock_look",
     "select (select count(*) from complaintd.timers where next_at <= complaintd.now())"
+    "  + (select count(*) from complaintd.complaint where state_until <= complaintd.now())"
     "  + (select count(*) from complaintd.notifications where not $1::boolean and (state = 'sending'"
     "     or (state in ('pending', 'unknown') and next_attempt_at <= complaintd.now()))) + (select count(*) from complaintd.pending),"
     " (extract(epoch from complaintd.now()) * 1000000)::bigint,"
     " (extract(epoch from least((select min(next_at) from complaintd.timers where next_at > complaintd.now()),"
+    "   (select min(state_until) from complaintd.complaint where state_until > complaintd.now()),"
     "   (select min(next_attempt_at) from complaintd.notifications where not $1::boolean"
     "     and state in ('pending', 'unknown') and next_attempt_at > complaintd.now()))) * 1000000)::bigint"};
 static const struct pg_stmt sql_clock_set = {
@@ -395,6 +397,11 @@ void requests_free(struct requests **pq)
     event_free(q->timer);
     event_free(q->clock_timer);
     free(q);
+}
+
+struct pg *requests_pg(struct requests *q)
+{
+    return q->pg;
 }
 
 bool requests_idle(const struct requests *q)

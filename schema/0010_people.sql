@@ -319,6 +319,7 @@ create function complaintd.api_find_customer(p_ref text, p_handle text) returns 
 set search_path = pg_catalog, pg_temp as $$
 declare
     v_id uuid;
+    v_scope text[] := complaintd.api_scope();
 begin
     if p_ref is not null and p_handle is not null then
         raise exception 'give a reference or a handle, not both' using errcode = 'CD400';
@@ -327,6 +328,9 @@ begin
         select c.customer_id into v_id from complaintd.complaint c where c.id = complaintd.api_find(p_ref);
     else
         select h.customer_id into v_id from complaintd.customer_handles h where h.handle = p_handle;
+        if v_scope is not null and not exists (select from complaintd.complaint c where c.customer_id = v_id and c.desks && v_scope) then
+            v_id := null; -- a customer of other desks
+        end if;
     end if;
     if v_id is null then
         raise exception 'no such customer' using errcode = 'CD404';
@@ -340,7 +344,8 @@ set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
         select c.received_at, c.id, jsonb_build_object('ref', c.ref, 'received_at', c.received_at, 'status', c.status, 'outcome', c.outcome,
             'category', c.category, 'priority', c.priority, 'team', c.team, 'assignee', c.assignee, 'resolved_at', c.resolved_at,
             'merged_into', (select o.ref from complaintd.complaint o where o.id = c.merged_into)) as one
-        from complaintd.complaint c where c.customer_id = p_customer order by c.received_at desc, c.id desc limit p_limit) x $$;
+        from complaintd.complaint c where c.customer_id = p_customer
+            and (complaintd.api_scope() is null or c.desks && complaintd.api_scope()) order by c.received_at desc, c.id desc limit p_limit) x $$;
 
 -- CUSTOMER. Who may not see it is told nothing of a vulnerability, not even that there could be one.
 create function complaintd.api_customer(p_ref text, p_handle text, p_limit integer, p_actor text, p_may boolean) returns setof jsonb
@@ -352,7 +357,8 @@ begin
     select jsonb_build_object('id', u.id, 'name', u.name, 'language', u.language, 'emails', u.emails, 'phones', u.phones,
             'handles', (select jsonb_agg(h.handle order by h.handle) from complaintd.customer_handles h where h.customer_id = u.id),
             'flags', to_jsonb(case when p_may then u.flags else array_remove(u.flags, 'vulnerable') end), 'since', u.created_at,
-            'total', (select count(*) from complaintd.complaint c where c.customer_id = u.id),
+            'total', (select count(*) from complaintd.complaint c where c.customer_id = u.id
+                      and (complaintd.api_scope() is null or c.desks && complaintd.api_scope())),
             'complaints', complaintd.api_history(u.id, coalesce(p_limit, 50)),
             'log', (select coalesce(jsonb_agg(jsonb_build_object('at', l.at, 'actor', l.actor, 'action', l.action, 'flag', l.flag,
                                                                  'data', l.data) order by l.id), '[]')

@@ -149,6 +149,17 @@ union all
 select 'first message of a complaint lies with another', c.id, c.ref
     from complaintd.complaint c join complaintd.messages m on m.id = c.id where m.complaint_id is distinct from coalesce(c.merged_into, c.id)
 union all
+select 'waiting without an end', c.id, c.ref from complaintd.complaint c where c.status = 'waiting' and c.state_until is null
+union all
+select 'done, but not when or how', c.id, concat_ws(' ', c.status, c.outcome) from complaintd.complaint c
+    where (c.status in ('resolved', 'closed') and (c.resolved_at is null or c.outcome is null)) or (c.status = 'closed') <> (c.closed_at is not null)
+union all
+select 'reply that is not among the messages', n.id, n.payload ->> 'message' from complaintd.notifications n
+    left join complaintd.message m on m.id = (n.payload ->> 'message')::uuid and m.direction = 'out' where n.purpose = 'reply' and m.id is null
+union all
+select 'outgoing message that nobody sends', m.id, m.channel from complaintd.messages m
+    where m.direction = 'out' and not exists (select from complaintd.notifications n where n.idempotency_key = 'reply.' || m.id)
+union all
 select 'alias that leads nowhere', r.complaint_id, r.ref
     from complaintd.ref_aliases r left join complaintd.complaint c on c.id = r.complaint_id where c.id is null or c.merged_into is not null
 union all

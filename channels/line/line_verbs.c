@@ -32,7 +32,7 @@ static enum verb_result verb_request(struct line_session *s, struct line_slot *s
     }
     const struct request r = {.verb = rq->verb, .args = rq->args, .role = s->role, .actor = s->client, .desks = &s->desks,
                               .may_see_vulnerable = s->may_see_vulnerable || s->role == ROLE_ADMIN,
-                              .slot = slot->ack};
+                              .via = str_starts(s->peer, "unix:") ? "unix" : "line", .slot = slot->ack};
     s->server->host->request(s->server->host->front, &r);
     return VERB_WAITING;
 }
@@ -48,9 +48,16 @@ const struct line_verb line_verbs[] = {
     {"LIST", ROLE_AGENT, verb_request},
     {"ATTACHMENT", ROLE_AGENT, verb_request},
     {"EXPLAIN", ROLE_AGENT, verb_request},
+    {"VERIFY", ROLE_AGENT, verb_request},
     {"ACK", ROLE_AGENT, verb_request},
     {"ASSIGN", ROLE_AGENT, verb_request},
+    {"NOTE", ROLE_AGENT, verb_request},
+    {"REPLY", ROLE_AGENT, verb_request},
+    {"RECLASSIFY", ROLE_AGENT, verb_request},
+    {"WAIT", ROLE_AGENT, verb_request},
     {"RESOLVE", ROLE_AGENT, verb_request},
+    {"REOPEN", ROLE_AGENT, verb_request},
+    {"CLOSE", ROLE_AGENT, verb_request},
     {"MERGE", ROLE_AGENT, verb_request},
     {"SPLIT", ROLE_AGENT, verb_request},
     {"SUBSCRIBE", ROLE_AGENT, line_verb_subscribe},

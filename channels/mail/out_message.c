@@ -129,7 +129,8 @@ int mail_message_build(const struct config *cfg, const struct outgoing *m, int64
     if (m->subject && m->subject[0])
         mail_encode_field(out, "Subject", m->subject);
     add_ids(out, cfg, m);
-    buf_printf(out, "Auto-Submitted: %s\r\n", m->automatic ? "auto-replied" : "auto-generated");
+    if (!m->personal)
+        buf_printf(out, "Auto-Submitted: %s\r\n", m->automatic ? "auto-replied" : "auto-generated");
     mail_encode_field(out, "X-Complaintd-Instance", cfg->instance);
     if (m->hops)
         buf_printf(out, "X-Complaintd-Hops: %u\r\n", m->hops);

@@ -40,6 +40,26 @@ static void put_field(struct buf *b, unsigned depth, const struct submit_field *
     text(b, depth + 1, "description", f->doc);
 }
 
+/* An object among the fields. */
+static void put_group(struct buf *b, const char *name, const struct submit_field *v, size_t n)
+{
+    bool any = false;
+    buf_printf(b, "        %s:\n", name);
+    line(b, 5, "type: object");
+    line(b, 5, "additionalProperties: false");
+    for (size_t i = 0; i < n; i++) {
+        if (!(v[i].flags & SUBMIT_REQUIRED))
+            continue;
+        if (!any)
+            line(b, 5, "required:");
+        any = true;
+        buf_printf(b, "            - %s\n", v[i].name);
+    }
+    line(b, 5, "properties:");
+    for (size_t i = 0; i < n; i++)
+        put_field(b, 6, &v[i]);
+}
+
 static void put_complaint(struct buf *b)
 {
     line(b, 2, "Complaint:");
@@ -53,12 +73,8 @@ static void put_complaint(struct buf *b)
     for (size_t i = 0; i < submit_field_count; i++)
         if (!(submit_fields[i].flags & SUBMIT_LINE))
             put_field(b, 4, &submit_fields[i]);
-    line(b, 4, "customer:");
-    line(b, 5, "type: object");
-    line(b, 5, "additionalProperties: false");
-    line(b, 5, "properties:");
-    for (size_t i = 0; i < submit_customer_field_count; i++)
-        put_field(b, 6, &submit_customer_fields[i]);
+    put_group(b, "customer", submit_customer_fields, submit_customer_field_count);
+    put_group(b, "representative", submit_representative_fields, submit_representative_field_count);
 }
 
 static void put_problem_schema(struct buf *b)

@@ -6,13 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/cases/life.h"
 #include "daemon/cases/lifecycle.h"
 #include "daemon/cases/people.h"
 #include "daemon/core/err.h"
 #include "daemon/core/ref.h"
 
 #define MAX_WORD 200   /* characters of a name */
-#define MAX_TEXT 20000 /* of a text that a person wrote */
 #define LIST_MAX_ROWS 500
 #define MAX_PIECE CD_KIB(128) /* bytes of an attachment in one answer */
 #define MAX_PIECE_TEXT "131072"
@@ -23,26 +23,26 @@ typedef const char *(*arg_reader)(const struct config *c, const json_t *v, char 
 struct case_arg {
     const char *name;
     arg_reader read;
-    bool required;
+    enum { OPTIONAL, REQUIRED, REQUIRED_IF_LISTED } required; /* the last: where the configuration lists codes for it */
 };
 
 #define MAX_ARGS 12
 struct case_command {
     const char *verb;
-    enum role role;
+    enum role role; /* ROLE_NONE: the life-cycle table says it */
     enum { /* parameters after the arguments */
         TAIL_NONE,
         TAIL_FULL,
         TAIL_SELF, /* who asks, and whether for others, too; the first argument is "who", without it the client itself */
         TAIL_SEES, /* who asks, and whether they may see what is restricted */
         TAIL_ACTION,
-        TAIL_ASSIGN, /* and what the configuration says of the second argument */
+        TAIL_ASSIGN, /* and what the configuration says of $4, the assignee */
         TAIL_MERGE,
         TAIL_SPLIT
     } tail;
     enum case_action action; /* from TAIL_ACTION on */
     const char *sql;
-    const char *one_of[2]; /* at least one of the two must be given */
+    const char *one_of[3]; /* at least one of them must be given */
     struct case_arg args[MAX_ARGS];
 };
 
@@ -61,7 +61,7 @@ static const char *read_text(const struct config *c CD_UNUSED, const json_t *v, 
     const char *s = json_string_value(v);
     if (!s)
         return "not a string";
-    if (characters(s) > MAX_TEXT)
+    if (characters(s) > CASE_MAX_TEXT)
         return "too long";
     *ret = cd_strdup(s);
     return NULL;
@@ -208,61 +208,85 @@ static const char *read_cursor(const struct config *c CD_UNUSED, const json_t *v
 
 /* ---- the table ---- */
 
+/* Every changing verb: $1 and $2 say who asks and what they have seen, $3 is the reference. */
+#define CHANGE(call)                                                                                                      \
+    "select complaintd.api_done(r) from complaintd.api_context($1, $2::integer, $3) as x(ref), lateral complaintd." call " as r"
+
 /* clang-format off */
 static const struct case_command commands[] = {
     {"SHOW", ROLE_INTAKE, TAIL_FULL, ACTION_COUNT, "select complaintd.api_show($1, $2::boolean)", {NULL},
-     {{"ref", read_ref, true}}},
+     {{"ref", read_ref, REQUIRED}}},
     {"LIST", ROLE_AGENT, TAIL_NONE, ACTION_COUNT,
      "select complaintd.api_list($1, $2, $3, $4, $5, $6, $7, $8::boolean, $9::boolean, $10,"
      " $11::integer, $12::uuid)",
      {NULL},
-     {{"status", read_status, false}, {"category", read_word, false}, {"priority", read_priority, false},
-      {"team", read_word, false}, {"assignee", read_word, false}, {"channel", read_word, false},
-      {"desk", read_word, false}, {"overdue", read_bool, false}, {"degraded", read_bool, false},
-      {"scan", read_scan, false}, {"limit", read_limit, false}, {"after", read_cursor, false}}},
+     {{"status", read_status, OPTIONAL}, {"category", read_word, OPTIONAL}, {"priority", read_priority, OPTIONAL},
+      {"team", read_word, OPTIONAL}, {"assignee", read_word, OPTIONAL}, {"channel", read_word, OPTIONAL},
+      {"desk", read_word, OPTIONAL}, {"overdue", read_bool, OPTIONAL}, {"degraded", read_bool, OPTIONAL},
+      {"scan", read_scan, OPTIONAL}, {"limit", read_limit, OPTIONAL}, {"after", read_cursor, OPTIONAL}}},
     {"ATTACHMENT", ROLE_AGENT, TAIL_NONE, ACTION_COUNT,
      "select complaintd.api_attachment($1, $2::integer, $3::uuid, $4::integer, coalesce($5::integer, " MAX_PIECE_TEXT "))", {NULL},
-     {{"ref", read_ref, true}, {"n", read_n, false}, {"message", read_message, false}, {"offset", read_offset, false}, {"length", read_piece, false}}},
+     {{"ref", read_ref, REQUIRED}, {"n", read_n, OPTIONAL}, {"message", read_message, OPTIONAL}, {"offset", read_offset, OPTIONAL}, {"length", read_piece, OPTIONAL}}},
     {"EXPLAIN", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select complaintd.api_explain($1)", {NULL},
-     {{"ref", read_ref, true}}},
-    {"ACK", ROLE_AGENT, TAIL_ACTION, ACTION_ACK,
-     "select complaintd.api_ack($1, $2, $3::text[], $4::text[], $5::integer)", {NULL},
-     {{"ref", read_ref, true}}},
-    {"ASSIGN", ROLE_AGENT, TAIL_ASSIGN, ACTION_ASSIGN,
-     "select complaintd.api_assign_to($1, $2, $3, $4, $5::text[], $6::text[], $7::integer, $8::jsonb)",
+     {{"ref", read_ref, REQUIRED}}},
+    {"VERIFY", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select complaintd.api_verify($1, $2::uuid, coalesce($3::integer, 100))", {NULL},
+     {{"ref", read_ref, OPTIONAL}, {"after", read_cursor, OPTIONAL}, {"limit", read_limit, OPTIONAL}}},
+    {"ACK", ROLE_NONE, TAIL_ACTION, ACTION_ACK, CHANGE("api_ack(x.ref, $4, $5::text[], $6::text[], $7::integer)"), {NULL},
+     {{"ref", read_ref, REQUIRED}}},
+    {"ASSIGN", ROLE_NONE, TAIL_ASSIGN, ACTION_ASSIGN, CHANGE("api_assign_to(x.ref, $4, $5, $6, $7::text[], $8::text[], $9::integer, $10::jsonb)"),
      {"assignee", "team"},
-     {{"ref", read_ref, true}, {"assignee", read_word, false}, {"team", read_team, false}}},
-    {"RESOLVE", ROLE_AGENT, TAIL_ACTION, ACTION_RESOLVE,
-     "select complaintd.api_resolve($1, $2, $3, $4, $5, $6, $7::text[], $8::text[], $9::integer)", {NULL},
-     {{"ref", read_ref, true}, {"outcome", read_outcome, true}, {"cause", read_text, false},
-      {"remedy", read_text, false}, {"note", read_text, false}}},
-    {"MERGE", ROLE_AGENT, TAIL_MERGE, ACTION_MERGE,
-     "select complaintd.api_merge($1, $2, $3, $4::text[], $5::text[])", {NULL},
-     {{"ref", read_ref, true}, {"into", read_ref, true}}},
-    {"SPLIT", ROLE_AGENT, TAIL_SPLIT, ACTION_SPLIT,
-     "select complaintd.api_split($1, $2::uuid, coalesce($3::boolean, false), $4, $5, $6, $7::text[], $8,"
-     " $9::double precision * interval '1 second')",
+     {{"ref", read_ref, REQUIRED}, {"assignee", read_word, OPTIONAL}, {"team", read_team, OPTIONAL}}},
+    {"NOTE", ROLE_NONE, TAIL_ACTION, ACTION_NOTE, CHANGE("api_note(x.ref, $4, $5, $6::text[], $7::text[], $8::integer)"), {NULL},
+     {{"ref", read_ref, REQUIRED}, {"text", life_read_said, REQUIRED}}},
+    {"REPLY", ROLE_NONE, TAIL_ACTION, ACTION_REPLY,
+     CHANGE("api_reply(x.ref, $4, $5, $6::text[], $7::text[], $8::integer, $9::uuid, $10, $11::double precision * interval '1 second')"),
      {NULL},
-     {{"ref", read_ref, true}, {"message", read_message, true}, {"later", read_bool, false},
-      {"category", read_category, false}, {"team", read_team, false}}},
+     {{"ref", read_ref, REQUIRED}, {"text", life_read_said, REQUIRED}}},
+    {"RECLASSIFY", ROLE_NONE, TAIL_ACTION, ACTION_RECLASSIFY,
+     CHANGE("api_reclassify(x.ref, $4, $5, $6, $7, $8::text[], $9::text[], $10::integer, $11, $12::jsonb)"),
+     {"category", "priority", "team"},
+     {{"ref", read_ref, REQUIRED}, {"category", read_category, OPTIONAL}, {"priority", read_priority, OPTIONAL}, {"team", read_team, OPTIONAL}}},
+    {"WAIT", ROLE_NONE, TAIL_ACTION, ACTION_WAIT,
+     CHANGE("api_wait(x.ref, $4::double precision * interval '1 second', $5::timestamptz, $6, $7, $8::text[], $9::text[], $10::integer)"),
+     {"for", "until"},
+     {{"ref", read_ref, REQUIRED}, {"for", life_read_for, OPTIONAL}, {"until", life_read_until, OPTIONAL}, {"note", life_read_said, OPTIONAL}}},
+    {"RESOLVE", ROLE_NONE, TAIL_ACTION, ACTION_RESOLVE,
+     CHANGE("api_resolve(x.ref, $4, $5, $6, $7, $8, $9::text[], $10::text[], $11::integer, $12::boolean, $13::boolean,"
+            " $14::double precision * interval '1 second')"),
+     {NULL},
+     {{"ref", read_ref, REQUIRED}, {"outcome", read_outcome, REQUIRED}, {"cause", life_read_cause, REQUIRED_IF_LISTED},
+      {"remedy", life_read_remedy, REQUIRED_IF_LISTED}, {"note", read_text, OPTIONAL}}},
+    {"REOPEN", ROLE_NONE, TAIL_ACTION, ACTION_REOPEN,
+     CHANGE("api_reopen(x.ref, $4, $5, $6::text[], $7::text[], $8::integer, $9::double precision * interval '1 second')"), {NULL},
+     {{"ref", read_ref, REQUIRED}, {"note", life_read_said, OPTIONAL}}},
+    {"CLOSE", ROLE_NONE, TAIL_ACTION, ACTION_CLOSE, CHANGE("api_close(x.ref, $4, $5::text[], $6::text[], $7::integer)"), {NULL},
+     {{"ref", read_ref, REQUIRED}}},
+    {"MERGE", ROLE_NONE, TAIL_MERGE, ACTION_MERGE, CHANGE("api_merge(x.ref, $4, $5, $6::text[], $7::text[])"), {NULL},
+     {{"ref", read_ref, REQUIRED}, {"into", read_ref, REQUIRED}}},
+    {"SPLIT", ROLE_NONE, TAIL_SPLIT, ACTION_SPLIT,
+     CHANGE("api_split(x.ref, $4::uuid, coalesce($5::boolean, false), $6, $7, $8, $9::text[], $10,"
+            " $11::double precision * interval '1 second')"),
+     {NULL},
+     {{"ref", read_ref, REQUIRED}, {"message", read_message, REQUIRED}, {"later", read_bool, OPTIONAL},
+      {"category", read_category, OPTIONAL}, {"team", read_team, OPTIONAL}}},
     {"ABSENT", ROLE_AGENT, TAIL_SELF, ACTION_COUNT,
      "select complaintd.api_absent($1, $2::timestamptz, $3::timestamptz, $4::boolean, $5, $6::boolean)", {NULL},
-     {{"who", people_read_member, false}, {"from", people_read_time, false}, {"until", people_read_time, false},
-      {"reassign", read_bool, false}}},
+     {{"who", people_read_member, OPTIONAL}, {"from", people_read_time, OPTIONAL}, {"until", people_read_time, OPTIONAL},
+      {"reassign", read_bool, OPTIONAL}}},
     {"PRESENT", ROLE_AGENT, TAIL_SELF, ACTION_COUNT, "select complaintd.api_present($1, $2, $3::boolean)", {NULL},
-     {{"who", people_read_member, false}}},
+     {{"who", people_read_member, OPTIONAL}}},
     {"ABSENCES", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select complaintd.api_absence_rows($1)", {NULL},
-     {{"who", people_read_member, false}}},
+     {{"who", people_read_member, OPTIONAL}}},
     {"CUSTOMER", ROLE_AGENT, TAIL_SEES, ACTION_COUNT, "select complaintd.api_customer($1, $2, $3::integer, $4, $5::boolean)",
      {"ref", "handle"},
-     {{"ref", read_ref, false}, {"handle", people_read_handle, false}, {"limit", read_limit, false}}},
+     {{"ref", read_ref, OPTIONAL}, {"handle", people_read_handle, OPTIONAL}, {"limit", read_limit, OPTIONAL}}},
     {"FLAG", ROLE_AGENT, TAIL_SEES, ACTION_COUNT,
      "select complaintd.api_customer_flag($1, $2, $3, $4::boolean, $5, $6::date, $7, $8, $9::boolean)",
      {"ref", "handle"},
-     {{"ref", read_ref, false}, {"handle", people_read_handle, false}, {"flag", people_read_flag, true}, {"clear", read_bool, false},
-      {"driver", people_read_driver, false}, {"review", people_read_date, false}, {"note", read_text, false}}},
+     {{"ref", read_ref, OPTIONAL}, {"handle", people_read_handle, OPTIONAL}, {"flag", people_read_flag, REQUIRED}, {"clear", read_bool, OPTIONAL},
+      {"driver", people_read_driver, OPTIONAL}, {"review", people_read_date, OPTIONAL}, {"note", read_text, OPTIONAL}}},
     {"STATS", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select s || complaintd.api_people_stats() from complaintd.api_stats() s", {NULL},
-     {{NULL, NULL, false}}},
+     {{NULL, NULL, OPTIONAL}}},
 };
 /* clang-format on */
 
@@ -282,6 +306,14 @@ static int refuse(struct reply *err, int code, const char *word, const char *mes
     return code;
 }
 
+/* Of a verb that changes something: the last event that its client has seen. */
+#define IF_SEQ "if_seq"
+
+static bool changes(const struct case_command *cmd)
+{
+    return cmd->tail >= TAIL_ACTION;
+}
+
 static int check_names(const struct case_command *cmd, json_t *args, struct reply *err)
 {
     const char *name;
@@ -290,7 +322,7 @@ static int check_names(const struct case_command *cmd, json_t *args, struct repl
         size_t i = 0;
         while (i < MAX_ARGS && cmd->args[i].name && strcmp(cmd->args[i].name, name) != 0)
             i++;
-        if (i == MAX_ARGS || !cmd->args[i].name) {
+        if ((i == MAX_ARGS || !cmd->args[i].name) && !(changes(cmd) && strcmp(name, IF_SEQ) == 0)) {
             char cut[64];
             snprintf(cut, sizeof cut, "%.*s", (int)utf8_cut(name, CD_MIN(strlen(name), sizeof cut - 1)),
                      name);
@@ -300,25 +332,43 @@ static int check_names(const struct case_command *cmd, json_t *args, struct repl
     return 0;
 }
 
+static int check_one_of(const struct case_command *cmd, const json_t *args, struct reply *err)
+{
+    char text[120] = "missing: give one of these at least:";
+    for (size_t i = 0; i < ARRAY_LEN(cmd->one_of) && cmd->one_of[i]; i++) {
+        size_t n = strlen(text);
+        if (json_object_get(args, cmd->one_of[i]))
+            return 0;
+        snprintf(text + n, sizeof text - n, "%s %s", i ? "," : "", cmd->one_of[i]);
+    }
+    return cmd->one_of[0] ? refuse(err, CD_EINVAL, "bad-argument", text, cmd->one_of[0]) : 0;
+}
+
+/* The first two parameters of a change. */
+static int read_context(const struct config *c, const struct request *rq, struct case_query *q, struct reply *err)
+{
+    const json_t *seen = json_object_get(rq->args, IF_SEQ);
+    q->params[q->nparams++] = cd_strdup(rq->via ? rq->via : "unknown");
+    const char *wrong = seen ? read_n(c, seen, &q->params[q->nparams]) : NULL;
+    q->nparams++;
+    return wrong ? refuse(err, CD_EINVAL, "bad-argument", wrong, IF_SEQ) : 0;
+}
+
 static int read_args(const struct case_command *cmd, const struct config *c, json_t *args,
                      struct case_query *q, struct reply *err)
 {
     for (size_t i = 0; i < MAX_ARGS && cmd->args[i].name; i++) {
         const struct case_arg *a = &cmd->args[i];
         const json_t *v = json_object_get(args, a->name);
-        const char *wrong = v ? a->read(c, v, &q->params[q->nparams]) : a->required ? "missing" : NULL;
+        bool required = a->required == REQUIRED || (a->required == REQUIRED_IF_LISTED && life_listed(c, a->name));
+        const char *wrong = v ? a->read(c, v, &q->params[q->nparams]) : required ? "missing" : NULL;
         /* To the caller a reference with a slip is one that does not exist. */
         bool unknown = wrong && a->read == read_ref && json_is_string(v);
         if (wrong)
             return refuse(err, CD_EINVAL, unknown ? "not-found" : "bad-argument", wrong, a->name);
         q->nparams++;
     }
-    if (cmd->one_of[0] && !json_object_get(args, cmd->one_of[0]) && !json_object_get(args, cmd->one_of[1])) {
-        char text[80];
-        snprintf(text, sizeof text, "missing: give %s or %s", cmd->one_of[0], cmd->one_of[1]);
-        return refuse(err, CD_EINVAL, "bad-argument", text, cmd->one_of[0]);
-    }
-    return 0;
+    return check_one_of(cmd, args, err);
 }
 
 /* Without "who" the client speaks of itself, and has to be a member of a team by its own name. */
@@ -331,6 +381,14 @@ static int default_self(const struct config *c, const struct request *rq, struct
     q->params[0] = cd_strdup(rq->actor);
     return 0;
 }
+
+/* Parameters after the tail. */
+static void (*const more[ACTION_COUNT])(const struct config *c, const struct request *rq, struct case_query *q) = {
+    [ACTION_REPLY] = life_add_reply,
+    [ACTION_RECLASSIFY] = life_add_reclassify,
+    [ACTION_RESOLVE] = life_add_resolve,
+    [ACTION_REOPEN] = life_add_reopen,
+};
 
 static void add_tail(const struct case_command *cmd, const struct config *c, const struct request *rq,
                      struct case_query *q)
@@ -361,7 +419,9 @@ static void add_tail(const struct case_command *cmd, const struct config *c, con
     if (cmd->tail == TAIL_ACTION || cmd->tail == TAIL_ASSIGN)
         q->params[q->nparams++] = cd_asprintf("%u", lifecycle_stops(cmd->action));
     if (cmd->tail == TAIL_ASSIGN)
-        q->params[q->nparams++] = people_member_json(c, q->params[1]);
+        q->params[q->nparams++] = people_member_json(c, q->params[3]);
+    if (more[cmd->action])
+        more[cmd->action](c, rq, q);
 }
 
 int cases_prepare(const struct config *c, const struct request *rq, struct case_query *ret, struct reply *err)
@@ -372,9 +432,11 @@ int cases_prepare(const struct config *c, const struct request *rq, struct case_
     *err = (struct reply){.ok = false};
     if (!cmd)
         return refuse(err, CD_ENOTFOUND, "unknown-verb", "no such verb", NULL);
-    if (rq->role < cmd->role)
+    if (rq->role < (changes(cmd) ? (enum role)lifecycle_role(cmd->action) : cmd->role))
         return refuse(err, CD_EPERM, "forbidden", "this client's role may not use the verb", NULL);
     int r = check_names(cmd, rq->args, err);
+    if (r == 0 && changes(cmd))
+        r = read_context(c, rq, &q, err);
     if (r == 0)
         r = read_args(cmd, c, rq->args, &q, err);
     if (r == 0 && cmd->tail == TAIL_SELF)

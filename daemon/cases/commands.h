@@ -1,10 +1,10 @@
 #pragma once
 /* The verbs that read or change complaints: from a request to one SQL statement, and from its result to the
- * reply. One table holds verb, role, arguments and SQL (functions of schema/0002_api.sql). Pure but for
+ * reply. One table holds verb, role, arguments and SQL (functions of schema/). Pure but for
  * memory: whoever holds a connection to the database runs the statement. */
 #include "channels/channel.h"
 
-#define CASE_MAX_PARAMS 12
+#define CASE_MAX_PARAMS 16
 
 /* A statement with text parameters (NULL is SQL's null); they are owned. Every row of the result is one JSON
  * value as text, in column 0. */

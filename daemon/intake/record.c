@@ -51,7 +51,7 @@ void record_free(struct record **rp)
         r->phone,           r->subject,          r->text,       r->text_new,
         r->text_quoted,     r->language,         r->message_id, r->in_reply_to,
         r->reply_to,        r->said_channel,     r->category,   r->priority,
-        r->external_id,   r->charset_note,     r->security,   r->bounced_id,
+        r->external_id,   r->remedy_sought,    r->representative, r->charset_note,     r->security,   r->bounced_id,
         r->bounced_sender,
     };
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)

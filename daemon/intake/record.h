@@ -96,6 +96,8 @@ struct record {
     /* what a client of the line protocol or web may say itself; NULL otherwise */
     char *said_channel; /* "phone", "counter", … */
     char *category, *priority, *external_id;
+    char *remedy_sought;  /* what the complainant wants, in their words */
+    char *representative; /* who complains for them: a JSON object of texts, on one line */
     /* how it was read: NULL when there is nothing to say */
     char *charset_note; /* "gb2312 read as gb18030" */
     char *security;     /* "smime-signed", "smime-encrypted", "pgp-signed", "pgp-encrypted" */

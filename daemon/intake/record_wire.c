@@ -107,6 +107,8 @@ void record_write(const struct record *r, struct buf *out)
     wire_str(out, r->category);
     wire_str(out, r->priority);
     wire_str(out, r->external_id);
+    wire_str(out, r->remedy_sought);
+    wire_str(out, r->representative);
     write_mail_facts(r, out);
 }
 
@@ -369,6 +371,8 @@ static void read_record(struct wire_reader *r, struct record *rec)
     read_line(r, MAX_SHORT, &rec->category);
     read_line(r, MAX_SHORT, &rec->priority);
     read_line(r, MAX_LINE, &rec->external_id); /* 200 characters of a client, in any script */
+    rec->remedy_sought = wire_read_str(r, MAX_LINE, true);
+    read_line(r, MAX_LINE, &rec->representative);
     read_mail_facts(r, rec);
     if (r->p != r->end)
         r->failed = true;

@@ -99,7 +99,7 @@ static void reply_address(const struct config *c, const struct cfg_desk *desk, c
 /* What makes the mails of a complaint one thread in every reader, and brings the answers back to it: for the customer it hangs on the
  * customer's own mail; for our people on a name of the complaint that no mail has, but all of theirs refer to. The token stands in the
  * reply address and in the Message-ID; both stay the same when the mail is sent again (CC_SIGNED_WITH). */
-static void name_mail(const struct config *c, const struct cfg_desk *desk, const PGresult *r, int row, struct rendered *x)
+static void name_mail(const struct config *c, const struct cfg_desk *desk, const PGresult *r, int row, const json_t *payload, struct rendered *x)
 {
     const char *key = pg_text(r, row, CC_SIGNED_WITH), *ref = pg_text(r, row, CC_REF), *answered = pg_text(r, row, CC_MESSAGE_ID);
     char token[TOKEN_TEXT_SIZE] = "";
@@ -111,6 +111,22 @@ static void name_mail(const struct config *c, const struct cfg_desk *desk, const
     if (token[0]) { /* without one the key alone makes the Message-ID */
         buf_printf(&x->message_id, "%.150s.%s", or_empty(x->out.idempotency_key), token);
         x->out.message_id = buf_str(&x->message_id);
+    }
+    const char *name = json_string_value(json_object_get(payload, "message_id"));
+    if (name) { /* a reply: it was named when it was written, and hangs on the last mail of the customer */
+        buf_reset(&x->message_id);
+        buf_append_str(&x->message_id, name);
+        x->out.message_id = buf_str(&x->message_id);
+        const char *before = json_string_value(json_object_get(payload, "before"));
+        answered = json_string_value(json_object_get(payload, "in_reply_to"));
+        if (answered) {
+            if (before)
+                strlist_add(&x->references, before);
+            strlist_add(&x->references, answered);
+        }
+        x->out.in_reply_to = x->references.n ? x->references.v[x->references.n - 1] : NULL;
+        x->out.references = &x->references;
+        return;
     }
     if (!x->out.automatic) {
         buf_printf(&x->root, "case.%s@%s", or_empty(pg_text(r, row, CC_COMPLAINT)), c->hostname);
@@ -147,6 +163,7 @@ static int text_message(const struct config *c, bool sandbox, const PGresult *r,
         {"excerpt", pg_text(r, row, CC_EXCERPT)},   {"status", pg_text(r, row, CC_STATUS)},    {"deadline", deadline},
         {"hostname", c->hostname},                  {"address", json_string_value(json_object_get(payload, "address"))},
         {"error", json_string_value(json_object_get(payload, "error"))},
+        {"text", json_string_value(json_object_get(payload, "text"))},
     };
     bool mail = strcmp(transport, "mail") == 0;
     if (sandbox && mail) /* the SMS channel marks its texts itself */
@@ -160,7 +177,7 @@ static int text_message(const struct config *c, bool sandbox, const PGresult *r,
     if (desk && desk->from[0])
         x->out.from = desk->from;
     if (mail)
-        name_mail(c, desk, r, row, x);
+        name_mail(c, desk, r, row, payload, x);
     return 0;
 }
 
@@ -199,6 +216,7 @@ int render_row(const struct config *c, bool sandbox, const PGresult *r, int row,
     ret->out.idempotency_key = pg_text(r, row, CC_KEY);
     ret->out.desk = pg_text(r, row, CC_DESK);
     ret->out.sandbox = sandbox;
+    ret->out.personal = str_eq(pg_text(r, row, CC_PURPOSE), "reply");
     ret->out.automatic = str_eq(pg_text(r, row, CC_PURPOSE), "acknowledgement");
     if (transport < 0 || pg_uuid(r, row, CC_ID, &ret->out.id) < 0) {
         *why = "unknown transport";

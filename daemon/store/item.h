@@ -66,6 +66,7 @@ struct store_item {
     const char *event_kind, *actor;
     bool degraded;
     /* the customer */
+    const char *representative; /* JSON object; NULL: they complain for themselves */
     char *handle;             /* "mail:…", owned; NULL: none */
     bool handle_is_new;
     struct uuid customer_id;  /* found or proposed; nil without a handle */

@@ -55,6 +55,8 @@ GETTER(customer_id) { pg_el_uuid(p, &it->customer_id); }
 GETTER(customer_name) { pg_el_text(p, it->rec->name); }
 GETTER(customer_email) { pg_el_text(p, it->rec->email); }
 GETTER(customer_phone) { pg_el_text(p, it->rec->phone); }
+GETTER(remedy_sought) { pg_el_text(p, it->rec->remedy_sought); }
+GETTER(representative) { pg_el_text(p, it->representative); }
 GETTER(class) { pg_el_text(p, message_class_name(it->rec->cls)); }
 GETTER(sender) { pg_el_text(p, it->rec->email ? it->rec->email : it->rec->phone ? it->rec->phone : it->env->sender); }
 GETTER(recipients) { pg_el_text(p, it->recipients); }
@@ -135,6 +137,7 @@ static const struct column complaint[] = {
     EXPR(tags, "tags::text[]", TEXT, tags), COL(policy, TEXT, policy), COL(customer_id, UUID, customer_id), COL(customer_name, TEXT, customer_name),
     COL(customer_email, TEXT, customer_email), COL(customer_phone, TEXT, customer_phone), COL(received_at, TIMESTAMPTZ, received_at),
     COL(escalation_level, INT4, told_level), COL(degraded, BOOL, degraded), COL(decision, TEXT, decision),
+    COL(remedy_sought, TEXT, remedy_sought), COL(representative, TEXT, representative),
 };
 static const struct column message[] = {
     COL(id, UUID, id), COL(complaint_id, UUID, complaint_id), COL(channel, TEXT, channel), COL(desk, TEXT, first_desk), COL(class, TEXT, class),

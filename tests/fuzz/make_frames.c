@@ -34,6 +34,8 @@ static struct record *full_record(void)
     r->cls = MC_AUTO_REPLY;
     r->degraded_reason = cd_strdup("header over budget");
     r->no_answer_reason = cd_strdup("Auto-Submitted");
+    r->remedy_sought = cd_strdup("My money\nback");
+    r->representative = cd_strdup("{\"name\":\"Li\"}");
     r->name = cd_strdup("Zo\xc3\xab \xe6\x9d\x8e");
     r->email = cd_strdup("zoe@example.net");
     r->phone = cd_strdup("+8613800138000");

@@ -18,7 +18,7 @@ CD_UNUSED static void check_record_texts(const struct record *r)
 {
     const char *const lines[] = {r->degraded_reason, r->no_answer_reason, r->name,         r->email,        r->phone,
                                  r->reply_to,        r->subject,          r->language,     r->message_id,   r->in_reply_to,
-                                 r->said_channel,    r->category,         r->priority,     r->external_id};
+                                 r->said_channel,    r->category,         r->priority,     r->external_id,   r->representative};
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         fuzz_check_text(lines[i]);
         FUZZ_CHECK(!lines[i] || !fuzz_has_control(lines[i]));
@@ -26,6 +26,7 @@ CD_UNUSED static void check_record_texts(const struct record *r)
     fuzz_check_text(r->text);
     fuzz_check_text(r->text_new);
     fuzz_check_text(r->text_quoted);
+    fuzz_check_text(r->remedy_sought);
     FUZZ_CHECK(r->subject && r->text && r->language && r->cls < MC_COUNT);
     FUZZ_CHECK(r->references.n <= RECORD_MAX_THREAD_IDS && r->nrefs <= RECORD_MAX_REFS &&
                r->nattachments <= RECORD_MAX_ATTACHMENTS && r->nhits <= RECORD_MAX_HITS);

@@ -19,6 +19,7 @@ import clients
 import letters
 import processes
 import sandbox
+import story
 
 TTY = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 CARE = "care@example.com"
@@ -387,8 +388,30 @@ def by_hand(box, found):
     )
 
 
+# ---- the stories ----
+
+
+def tell(who, channel, text, subject):
+    """One thing that happened: what the customer wrote or saw in full, the rest in a line."""
+    if who in ("the customer writes", "we write"):
+        print("  " + paint(f"{who}, {channel}", "32" if who == "we write" else "36") + (f": {subject}" if subject else ""))
+        quoted(text, 40)
+    else:
+        print(paint(f"  {who}: " if who != "staff" else "  staff: complaintctl ", "2") + text, flush=True)
+
+
+def stories(box, expect):
+    for name, run in story.STORIES:
+        title(name)
+        try:
+            run(box, tell)
+        except story.Failed as e:
+            expect.check(False, str(e))
+
+
 def main():
     once = "--once" in sys.argv[1:]
+    told = "--story" in sys.argv[1:]
     for sig in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, lambda *_: sys.exit(130))
     directory = tempfile.mkdtemp(prefix="complaintd-demo-", dir="/tmp")
@@ -396,16 +419,26 @@ def main():
     expect = Expectations()
     print(f"  sandbox in {directory}", flush=True)
     try:
-        box.start()
-        send_all(box, expect)
-        found = show_table(box, expect)
-        show_acknowledgements(box, expect, found)
-        climb(box, expect, found)
+        overlay = None
+        if told:
+            overlay = os.path.join(directory, "overlay.yaml")
+            with open(overlay, "w", encoding="utf-8") as f:
+                json.dump(story.CODES, f)  # JSON is YAML
+        box.start(overlay)
+        found = []
+        if told:
+            stories(box, expect)
+        else:
+            send_all(box, expect)
+            found = show_table(box, expect)
+            show_acknowledgements(box, expect, found)
+            climb(box, expect, found)
         with open(os.path.join(sandbox.ROOT, "schema", "invariants.sql"), encoding="utf-8") as f:
             faults = box.sql(f.read())
         expect.check(not faults, f"invariants: {faults[:3]}")
-        by_hand(box, found)
-        if not once:
+        if not told:
+            by_hand(box, found)
+        if not once and not told:
             print("\n" + paint("  Enter or Ctrl-C ends the demo and removes the sandbox.", "1"))
             sys.stdin.readline()
     except KeyboardInterrupt:

@@ -15,7 +15,10 @@ static char ann[] = "ann", wei[] = "wei", address[] = "ann@staff.example", nothi
 static struct cfg_member members[] = {{.name = ann, .contact = {address, nothing, nothing}}, {.name = wei, .contact = {nothing, nothing, nothing}}};
 static struct cfg_team teams[] = {{.name = billing, .members = members, .nmembers = 2}};
 static struct cfg_category categories[] = {{.name = billing}};
+static struct cfg_policy policies[] = {{.name = billing, .target_us = {[PRIO_HIGH] = {CD_HOUR(1), CD_HOUR(4), CD_HOUR(48)}}}};
+static char host[] = "complaints.example";
 static const struct config cfg = {
+    .hostname = host, .policies = policies, .npolicies = 1, .reopen_window_us = CD_HOUR(24),
     .teams = teams, .nteams = 1, .categories = categories, .ncategories = 1, .default_language = en, .notify_statutory_life_us = CD_HOUR(1)};
 #define MESSAGE "0198f3a2-1111-7222-8333-444455556666"
 static char ref[REF_TEXT_SIZE];
@@ -34,7 +37,7 @@ static int prepare(const char *verb, enum role role, const char *args, struct ca
     snprintf(text, sizeof text, args, ref); /* every format stands in this file */
     json_t *o = json_loads(text, 0, NULL);
     assert_non_null(o);
-    const struct request rq = {.verb = verb, .args = o, .role = role, .actor = "wei"};
+    const struct request rq = {.verb = verb, .args = o, .role = role, .actor = "wei", .via = "line"};
     int r = cases_prepare(&cfg, &rq, q, err);
     json_decref(o);
     return r;
@@ -56,7 +59,7 @@ static void refused(const char *verb, enum role role, const char *args, int code
 
 static void faults_of_the_caller(void **state CD_UNUSED)
 {
-    refused("NOTE", ROLE_ADMIN, "{}", CD_ENOTFOUND, "unknown-verb", NULL);
+    refused("NOD", ROLE_ADMIN, "{}", CD_ENOTFOUND, "unknown-verb", NULL);
     refused("ACK", ROLE_INTAKE, "{\"ref\":\"%s\"}", CD_EPERM, "forbidden", NULL);
     refused("LIST", ROLE_NONE, "{}", CD_EPERM, "forbidden", NULL);
     refused("SHOW", ROLE_AGENT, "{}", CD_EINVAL, "bad-argument", "ref");
@@ -122,15 +125,15 @@ static void mending_statements(void **state CD_UNUSED)
     char made[REF_TEXT_SIZE];
 
     assert_int_equal(prepare("MERGE", ROLE_AGENT, "{\"ref\":\"%s\",\"into\":\"c000000000012\"}", &q, &err), 0);
-    PARAMS(&q, ref, "C-0000-0000-0012", "wei", "{new,open,waiting,resolved,closed}",
+    PARAMS(&q, "line", NULL, ref, "C-0000-0000-0012", "wei", "{new,open,waiting,resolved,closed}",
            "{closed,closed,closed,closed,closed}");
     assert_true(q.write);
     case_query_free(&q);
     assert_int_equal(prepare("SPLIT", ROLE_AGENT, "{\"ref\":\"%s\",\"message\":\"" MESSAGE "\",\"later\":true}", &q, &err), 0);
-    assert_int_equal(q.nparams, 9);
-    assert_int_equal(ref_parse(q.params[7], strlen(q.params[7]), made), 0); /* a new one each time */
+    assert_int_equal(q.nparams, 11);
+    assert_int_equal(ref_parse(q.params[9], strlen(q.params[9]), made), 0); /* a new one each time */
     assert_string_not_equal(made, ref);
-    PARAMS(&q, ref, MESSAGE, "true", NULL, NULL, "wei", "{new,open,waiting,resolved,closed}", made, "3600");
+    PARAMS(&q, "line", NULL, ref, MESSAGE, "true", NULL, NULL, "wei", "{new,open,waiting,resolved,closed}", made, "3600");
     assert_true(q.write);
     case_query_free(&q);
 }
@@ -190,6 +193,102 @@ static void people_statements(void **state CD_UNUSED)
     case_query_free(&q);
 }
 
+static void life_faults(void **state CD_UNUSED)
+{
+    static const char *const verbs[] = {"NOTE", "REPLY", "RECLASSIFY", "WAIT", "REOPEN", "CLOSE", "VERIFY"};
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+        refused(verbs[i], ROLE_INTAKE, "{\"ref\":\"%s\"}", CD_EPERM, "forbidden", NULL);
+    for (size_t i = 0; i + 1 < ARRAY_LEN(verbs); i++)
+        refused(verbs[i], ROLE_AGENT, "{}", CD_EINVAL, "bad-argument", "ref");
+    refused("NOTE", ROLE_AGENT, "{\"ref\":\"%s\"}", CD_EINVAL, "bad-argument", "text");
+    refused("NOTE", ROLE_AGENT, "{\"ref\":\"%s\",\"text\":\" \\n\"}", CD_EINVAL, "bad-argument", "text");
+    refused("REPLY", ROLE_AGENT, "{\"ref\":\"%s\",\"text\":1}", CD_EINVAL, "bad-argument", "text");
+    refused("RECLASSIFY", ROLE_AGENT, "{\"ref\":\"%s\"}", CD_EINVAL, "bad-argument", "category");
+    refused("RECLASSIFY", ROLE_AGENT, "{\"ref\":\"%s\",\"priority\":\"urgent\"}", CD_EINVAL, "bad-argument", "priority");
+    refused("RECLASSIFY", ROLE_AGENT, "{\"ref\":\"%s\",\"team\":\"nobody\"}", CD_EINVAL, "bad-argument", "team");
+    refused("WAIT", ROLE_AGENT, "{\"ref\":\"%s\"}", CD_EINVAL, "bad-argument", "for");
+    refused("WAIT", ROLE_AGENT, "{\"ref\":\"%s\",\"for\":\"soon\"}", CD_EINVAL, "bad-argument", "for");
+    refused("WAIT", ROLE_AGENT, "{\"ref\":\"%s\",\"for\":\"0s\"}", CD_EINVAL, "bad-argument", "for");
+    refused("WAIT", ROLE_AGENT, "{\"ref\":\"%s\",\"for\":\"367d\"}", CD_EINVAL, "bad-argument", "for");
+    refused("WAIT", ROLE_AGENT, "{\"ref\":\"%s\",\"until\":\"tomorrow\"}", CD_EINVAL, "bad-argument", "until");
+    refused("CLOSE", ROLE_AGENT, "{\"ref\":\"%s\",\"if_seq\":\"7\"}", CD_EINVAL, "bad-argument", "if_seq");
+    refused("CLOSE", ROLE_AGENT, "{\"ref\":\"%s\",\"if_seq\":0}", CD_EINVAL, "bad-argument", "if_seq");
+    refused("SHOW", ROLE_AGENT, "{\"ref\":\"%s\",\"if_seq\":1}", CD_EINVAL, "bad-argument", "if_seq");
+    refused("VERIFY", ROLE_AGENT, "{\"limit\":0}", CD_EINVAL, "bad-argument", "limit");
+}
+
+static void life_statements(void **state CD_UNUSED)
+{
+    struct case_query q;
+    struct reply err;
+    struct uuid id;
+    assert_int_equal(prepare("NOTE", ROLE_AGENT, "{\"ref\":\"%s\",\"text\":\"seen\",\"if_seq\":7}", &q, &err), 0);
+    PARAMS(&q, "line", "7", ref, "seen", "wei", "{new,open,waiting,resolved,closed}", "{new,open,waiting,resolved,closed}", "0");
+    case_query_free(&q);
+    assert_int_equal(prepare("REPLY", ROLE_AGENT, "{\"ref\":\"%s\",\"text\":\"seen\"}", &q, &err), 0);
+    assert_int_equal(q.nparams, 11);
+    assert_int_equal(uuid_parse(q.params[8], &id), 0);
+    char name[80]; /* without keys there is no token in it */
+    snprintf(name, sizeof name, "reply.%s@complaints.example", q.params[8]);
+    PARAMS(&q, "line", NULL, ref, "seen", "wei", "{new,open,waiting,resolved}", "{open,open,waiting,resolved}", "4", q.params[8], name, "3600");
+    case_query_free(&q);
+    assert_int_equal(prepare("RECLASSIFY", ROLE_AGENT, "{\"ref\":\"%s\",\"priority\":\"high\"}", &q, &err), 0);
+    PARAMS(&q, "line", NULL, ref, NULL, "high", NULL, "wei", "{new,open,waiting,resolved}", "{new,open,waiting,resolved}", "0", NULL,
+           "{\"billing\":[3600,14400,172800]}");
+    case_query_free(&q);
+    assert_int_equal(prepare("WAIT", ROLE_AGENT, "{\"ref\":\"%s\",\"for\":\"2d\",\"until\":\"2026-12-24T12:00:00Z\"}", &q, &err), 0);
+    PARAMS(&q, "line", NULL, ref, "172800.000000", "2026-12-24T12:00:00.000000Z", NULL, "wei", "{new,open,waiting}", "{waiting,waiting,waiting}", "0");
+    case_query_free(&q);
+    assert_int_equal(prepare("REOPEN", ROLE_AGENT, "{\"ref\":\"%s\"}", &q, &err), 0);
+    PARAMS(&q, "line", NULL, ref, NULL, "wei", "{waiting,resolved,closed}", "{open,open,open}", "0", "86400");
+    case_query_free(&q);
+    assert_int_equal(prepare("CLOSE", ROLE_AGENT, "{\"ref\":\"%s\"}", &q, &err), 0);
+    PARAMS(&q, "line", NULL, ref, "wei", "{resolved}", "{closed}", "15");
+    assert_true(q.write);
+    case_query_free(&q);
+    assert_int_equal(prepare("VERIFY", ROLE_AGENT, "{\"limit\":9}", &q, &err), 0);
+    PARAMS(&q, NULL, NULL, "9");
+    assert_false(q.write);
+    case_query_free(&q);
+}
+
+/* Codes that the configuration lists are required, and nothing else is taken; and what is resolved gets its end. */
+static void resolving_with_codes(void **state CD_UNUSED)
+{
+    struct config c = cfg;
+    struct case_query q;
+    struct reply err;
+    static const struct {
+        const char *args, *field;
+    } wrong[] = {{"{}", "ref"}, {"{\"cause\":\"mistake\"}", "remedy"}, {"{\"remedy\":\"refund\"}", "cause"},
+                 {"{\"cause\":\"the moon\",\"remedy\":\"refund\"}", "cause"}, {"{\"cause\":\"mistake\",\"remedy\":\"\"}", "remedy"}};
+    c.causes = c.remedies = (struct strlist){0};
+    strlist_add(&c.causes, "mistake");
+    strlist_add(&c.remedies, "refund");
+    c.cases_close_after_us = CD_HOUR(2);
+    for (size_t i = 0; i <= ARRAY_LEN(wrong); i++) {
+        json_t *o = json_loads(i < ARRAY_LEN(wrong) ? wrong[i].args : "{\"cause\":\"mistake\",\"remedy\":\"refund\"}", 0, NULL);
+        json_object_set_new(o, "outcome", json_string("upheld"));
+        if (i)
+            json_object_set_new(o, "ref", json_string(ref));
+        const struct request rq = {.verb = "RESOLVE", .args = o, .role = ROLE_AGENT, .actor = "wei", .via = "web"};
+        int r = cases_prepare(&c, &rq, &q, &err);
+        if (i < ARRAY_LEN(wrong)) {
+            assert_int_equal(r, CD_EINVAL);
+            assert_string_equal(json_string_value(json_object_get(err.body, "field")), wrong[i].field);
+            reply_free(&err);
+        } else {
+            assert_int_equal(r, 0);
+            PARAMS(&q, "web", NULL, ref, "upheld", "mistake", "refund", NULL, "wei", "{new,open,waiting}", "{resolved,resolved,resolved}", "8",
+                   "true", "true", "7200");
+            case_query_free(&q);
+        }
+        json_decref(o);
+    }
+    strlist_free(&c.causes);
+    strlist_free(&c.remedies);
+}
+
 static void statements(void **state CD_UNUSED)
 {
     struct case_query q;
@@ -206,24 +305,24 @@ static void statements(void **state CD_UNUSED)
     snprintf(typed, sizeof typed, "%s", ref);
     str_lower(typed);
     json_t *args = json_pack("{s:s}", "ref", typed);
-    const struct request rq = {.verb = "ACK", .args = args, .role = ROLE_AGENT, .actor = "wei"};
+    const struct request rq = {.verb = "ACK", .args = args, .role = ROLE_AGENT, .actor = "wei", .via = "unix"};
     assert_int_equal(cases_prepare(&cfg, &rq, &q, &err), 0);
-    PARAMS(&q, ref, "wei", "{new,open,waiting}", "{open,open,waiting}", "1");
+    PARAMS(&q, "unix", NULL, ref, "wei", "{new,open,waiting}", "{open,open,waiting}", "1");
     assert_true(q.write);
     case_query_free(&q);
     json_decref(args);
     assert_int_equal(prepare("ASSIGN", ROLE_AGENT, "{\"ref\":\"%s\",\"team\":\"billing\"}", &q, &err), 0);
-    PARAMS(&q, ref, NULL, "billing", "wei", "{new,open,waiting}", "{open,open,waiting}", "2", NULL);
+    PARAMS(&q, "line", NULL, ref, NULL, "billing", "wei", "{new,open,waiting}", "{open,open,waiting}", "2", NULL);
     case_query_free(&q);
     assert_int_equal(prepare("ASSIGN", ROLE_AGENT, "{\"ref\":\"%s\",\"assignee\":\"ann\"}", &q, &err), 0);
-    PARAMS(&q, ref, "ann", NULL, "wei", "{new,open,waiting}", "{open,open,waiting}", "2",
+    PARAMS(&q, "line", NULL, ref, "ann", NULL, "wei", "{new,open,waiting}", "{open,open,waiting}", "2",
            "{\"who\":\"ann\",\"teams\":[\"billing\"],\"mail\":\"ann@staff.example\",\"sms\":\"\",\"language\":\"en\"}");
     case_query_free(&q);
     assert_int_equal(prepare("RESOLVE", ROLE_ADMIN,
                              "{\"ref\":\"%s\",\"outcome\":\"upheld\",\"remedy\":\"\\u9000\"}", &q, &err),
                      0);
-    PARAMS(&q, ref, "upheld", NULL, "\xe9\x80\x80", NULL, "wei", "{new,open,waiting}",
-           "{resolved,resolved,resolved}", "8");
+    PARAMS(&q, "line", NULL, ref, "upheld", NULL, "\xe9\x80\x80", NULL, "wei", "{new,open,waiting}",
+           "{resolved,resolved,resolved}", "8", "false", "false", NULL);
     case_query_free(&q);
     assert_int_equal(
         prepare("LIST", ROLE_AGENT,
@@ -326,6 +425,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(faults_of_the_caller),
         cmocka_unit_test(people_faults), cmocka_unit_test(people_statements), cmocka_unit_test(statements), cmocka_unit_test(mending_statements),
+        cmocka_unit_test(life_faults), cmocka_unit_test(life_statements), cmocka_unit_test(resolving_with_codes),
         cmocka_unit_test(replies),
         cmocka_unit_test(errors_of_the_database),
         cmocka_unit_test(answers_that_cannot_be_read),

@@ -76,6 +76,10 @@ static inline int folder_make(void **state CD_UNUSED)
     put("templates/acknowledgement.sms.en.txt", "Complaint {{ref}}.\n");
     put("templates/escalation.mail.en.txt", "Subject: {{ref}} is late\n\nLevel {{level}}\n");
     put("templates/escalation.sms.en.txt", "{{ref}} level {{level}}\n");
+    put("templates/reply.mail.en.txt", "Subject: Re: {{ref}}\n\n{{text}}\n");
+    put("templates/reply.sms.en.txt", "{{ref}}: {{text}}\n");
+    put("templates/waiting.mail.en.txt", "Subject: {{ref}} waits no longer\n\n{{team}}\n");
+    put("templates/waiting.sms.en.txt", "{{ref}} waits no longer\n");
     put("templates/undeliverable.mail.en.txt", "Subject: {{ref}} came back\n\n{{address}}: {{error}}\n");
     put("templates/undeliverable.sms.en.txt", "{{ref}}: {{address}} came back\n");
     put("templates/assigned.mail.en.txt", "Subject: {{ref}} is yours\n\n{{category}}\n");

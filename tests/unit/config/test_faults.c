@@ -440,7 +440,7 @@ static void test_templates(void **state CD_UNUSED)
                 "`Subject: …` and an empty line\n"
                 "templates/acknowledgement.sms.zh.txt:1:1: the template has no text: write some\n"
                 "templates/acknowledgment.sms.en.txt:1:1: the name begins with an unknown purpose: write "
-                "acknowledgement, escalation, undeliverable or assigned\n"
+                "acknowledgement, reply, escalation, waiting, undeliverable or assigned\n"
                 "templates/escalation.fax.en.txt:1:1: the name has an unknown transport: write mail or sms\n"
                 "templates/escalation.mail.en.txt:1:1: the reference is never told: write {{ref}} somewhere\n"
                 "templates/escalation.mail.en.txt:1:10: unknown placeholder '{{reff}}': write {{ref}}\n"
@@ -479,7 +479,11 @@ static void test_templates_missing(void **state CD_UNUSED)
                   "c.yaml:7:12: there is no template for assigned by mail in the default language: write "
                   "the file assigned.mail.zh.txt\n"
                   "c.yaml:7:12: there is no template for assigned by sms in the default language: write "
-                  "the file assigned.sms.zh.txt\n");
+                  "the file assigned.sms.zh.txt\n"
+                  "c.yaml:7:12: there is no template for reply by mail in the default language: write the file reply.mail.zh.txt\n"
+                  "c.yaml:7:12: there is no template for reply by sms in the default language: write the file reply.sms.zh.txt\n"
+                  "c.yaml:7:12: there is no template for waiting by mail in the default language: write the file waiting.mail.zh.txt\n"
+                  "c.yaml:7:12: there is no template for waiting by sms in the default language: write the file waiting.sms.zh.txt\n");
     assert_faults("templates: nowhere\n", "c.yaml:1:12: folder nowhere can't be read (No such file or "
                                           "directory): name the folder that holds the templates\n");
 }

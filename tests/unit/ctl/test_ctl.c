@@ -19,6 +19,11 @@ int run_attachment(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED
     return EXIT_DONE;
 }
 
+int run_verify(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
+{
+    return EXIT_DONE;
+}
+
 int run_migrate(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
 {
     return EXIT_DONE;

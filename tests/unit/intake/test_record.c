@@ -49,6 +49,8 @@ static struct record *sample(void)
     record_add_hit(r, 7, 1, "burns!", 5);
     set(&r->said_channel, "phone");
     set(&r->external_id, "X-1");
+    set(&r->remedy_sought, "my money\nback");
+    set(&r->representative, "{\"name\":\n\"Li\"}");
     a->kind = AT_CALENDAR;
     set(&a->magic_type, "image/webp");
     set(&a->content_id, "part1@example.com");
@@ -127,6 +129,8 @@ static void round_trip(void **state)
     assert_string_equal(b->said_channel, "phone");
     assert_null(b->category);
     assert_string_equal(b->external_id, "X-1");
+    assert_string_equal(b->remedy_sought, "my money\nback");
+    assert_string_equal(b->representative, "{\"name\": \"Li\"}"); /* on one line */
     record_free(&r);
     record_free(&b);
     record_free(&b); /* NULL is taken */

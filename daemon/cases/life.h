@@ -1,0 +1,20 @@
+#pragma once
+/* What the verbs of the life cycle take beyond words: readers of their arguments, and the parameters that the configuration gives. For
+ * commands.c alone. */
+#include "daemon/cases/commands.h"
+
+/* As arg_reader of commands.c: NULL with *ret owned, or what is wrong. */
+const char *life_read_said(const struct config *c, const json_t *v, char **ret);  /* a text that a person wrote */
+const char *life_read_for(const struct config *c, const json_t *v, char **ret);   /* "3d": seconds */
+const char *life_read_until(const struct config *c, const json_t *v, char **ret); /* RFC 3339 */
+const char *life_read_cause(const struct config *c, const json_t *v, char **ret); /* one of `causes`, any text when there are none */
+const char *life_read_remedy(const struct config *c, const json_t *v, char **ret);
+bool life_listed(const struct config *c, const char *name); /* "cause", "remedy": the configuration lists codes for it */
+
+/* Appends the last parameters of the verb. */
+void life_add_reply(const struct config *c, const struct request *rq, struct case_query *q);
+void life_add_reclassify(const struct config *c, const struct request *rq, struct case_query *q);
+void life_add_resolve(const struct config *c, const struct request *rq, struct case_query *q);
+void life_add_reopen(const struct config *c, const struct request *rq, struct case_query *q);
+
+#define CASE_MAX_TEXT 20000 /* characters of a text that a person wrote */
