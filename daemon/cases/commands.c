@@ -25,11 +25,11 @@ struct case_arg {
     bool required;
 };
 
-#define MAX_ARGS 12
+#define MAX_ARGS 14
 struct case_command {
     const char *verb;
     enum role role;
-    enum { TAIL_NONE, TAIL_FULL, TAIL_ACTION, TAIL_MERGE, TAIL_SPLIT } tail; /* parameters after the arguments */
+    enum { TAIL_NONE, TAIL_FULL, TAIL_ACTOR, TAIL_ACTION, TAIL_MERGE, TAIL_SPLIT } tail; /* parameters after the arguments */
     enum case_action action; /* for the last three */
     const char *sql;
     const char *one_of[2]; /* at least one of the two must be given */
@@ -196,6 +196,34 @@ static const char *read_cursor(const struct config *c CD_UNUSED, const json_t *v
     return NULL;
 }
 
+/* What looks like a reference is made one; everything else is words. A long word may have the check symbol of one by chance, so it also
+ * has to hold a digit, or begin as we write them. */
+static const char *read_search(const struct config *c, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v);
+    char ref[REF_TEXT_SIZE];
+    if (s && (strpbrk(s, "0123456789") || str_starts(s, "C-") || str_starts(s, "c-")) && ref_parse(s, strlen(s), ref) == 0) {
+        *ret = cd_strdup(ref);
+        return NULL;
+    }
+    return read_word(c, v, ret);
+}
+
+static const char *read_queue_state(const struct config *c, const json_t *v, char **ret)
+{
+    static const char *const states[] = {"pending", "unknown", "sending", "failed", "dead", "expired"};
+    const char *s = json_string_value(v);
+    for (size_t i = 0; s && i < ARRAY_LEN(states); i++)
+        if (strcmp(s, states[i]) == 0)
+            return read_word(c, v, ret);
+    return "not a state of the queue: pending, unknown, sending, failed, dead or expired";
+}
+
+static const char *read_id(const struct config *c, const json_t *v, char **ret)
+{
+    return read_message(c, v, ret) ? "not an id: the list tells them" : NULL;
+}
+
 /* ---- the table ---- */
 
 /* clang-format off */
@@ -204,12 +232,13 @@ static const struct case_command commands[] = {
      {{"ref", read_ref, true}}},
     {"LIST", ROLE_AGENT, TAIL_NONE, ACTION_COUNT,
      "select complaintd.api_list($1, $2, $3, $4, $5, $6, $7, $8::boolean, $9::boolean, $10,"
-     " $11::integer, $12::uuid)",
+     " $11::integer, $12::uuid, $13, $14::boolean)",
      {NULL},
      {{"status", read_status, false}, {"category", read_word, false}, {"priority", read_priority, false},
       {"team", read_word, false}, {"assignee", read_word, false}, {"channel", read_word, false},
       {"desk", read_word, false}, {"overdue", read_bool, false}, {"degraded", read_bool, false},
-      {"scan", read_scan, false}, {"limit", read_limit, false}, {"after", read_cursor, false}}},
+      {"scan", read_scan, false}, {"limit", read_limit, false}, {"after", read_cursor, false}, {"search", read_search, false},
+      {"detail", read_bool, false}}},
     {"ATTACHMENT", ROLE_AGENT, TAIL_NONE, ACTION_COUNT,
      "select complaintd.api_attachment($1, $2::integer, $3::uuid, $4::integer, coalesce($5::integer, " MAX_PIECE_TEXT "))", {NULL},
      {{"ref", read_ref, true}, {"n", read_n, false}, {"message", read_message, false}, {"offset", read_offset, false}, {"length", read_piece, false}}},
@@ -237,6 +266,11 @@ static const struct case_command commands[] = {
       {"category", read_category, false}, {"team", read_team, false}}},
     {"STATS", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select complaintd.api_stats()", {NULL},
      {{NULL, NULL, false}}},
+    {"QUEUE", ROLE_ADMIN, TAIL_ACTOR, ACTION_COUNT, "select complaintd.api_queue($1::uuid, $2::uuid, $3, $4, $5::integer, $6::uuid, $7)", {NULL},
+     {{"retry", read_id, false}, {"drop", read_id, false}, {"reason", read_text, false}, {"state", read_queue_state, false},
+      {"limit", read_limit, false}, {"after", read_cursor, false}}},
+    {"PENDING", ROLE_ADMIN, TAIL_NONE, ACTION_COUNT, "select complaintd.api_pending($1::uuid, $2::boolean, $3::integer, $4::uuid)", {NULL},
+     {{"retry", read_id, false}, {"all", read_bool, false}, {"limit", read_limit, false}, {"after", read_cursor, false}}},
 };
 /* clang-format on */
 
@@ -246,6 +280,12 @@ static const struct case_command *find_command(const char *verb)
         if (strcmp(commands[i].verb, verb) == 0)
             return &commands[i];
     return NULL;
+}
+
+/* QUEUE and PENDING answer with rows unless one of these asks for a change. */
+static bool is_change(const json_t *args)
+{
+    return json_object_get(args, "retry") || json_object_get(args, "drop") || json_is_true(json_object_get(args, "all"));
 }
 
 /* ---- from a request to a statement ---- */
@@ -274,6 +314,16 @@ static int check_names(const struct case_command *cmd, json_t *args, struct repl
     return 0;
 }
 
+static int check_queue(const json_t *args, struct reply *err)
+{
+    const char *reason = json_string_value(json_object_get(args, "reason"));
+    if (json_object_get(args, "retry") && json_object_get(args, "drop"))
+        return refuse(err, CD_EINVAL, "bad-argument", "either retry or drop", "drop");
+    if (json_object_get(args, "drop") ? !reason || !*reason : reason != NULL)
+        return refuse(err, CD_EINVAL, "bad-argument", "drop needs a reason, and nothing else takes one", "reason");
+    return 0;
+}
+
 static int read_args(const struct case_command *cmd, const struct config *c, json_t *args,
                      struct case_query *q, struct reply *err)
 {
@@ -287,6 +337,8 @@ static int read_args(const struct case_command *cmd, const struct config *c, jso
             return refuse(err, CD_EINVAL, unknown ? "not-found" : "bad-argument", wrong, a->name);
         q->nparams++;
     }
+    if (strcmp(cmd->verb, "QUEUE") == 0 && check_queue(args, err) < 0)
+        return CD_EINVAL;
     if (cmd->one_of[0] && !json_object_get(args, cmd->one_of[0]) && !json_object_get(args, cmd->one_of[1]))
         return refuse(err, CD_EINVAL, "bad-argument", "missing: give assignee, team or both", cmd->one_of[0]);
     return 0;
@@ -302,8 +354,12 @@ static void add_tail(const struct case_command *cmd, const struct config *c, con
         q->params[q->nparams++] = cd_strdup(rq->role >= ROLE_AGENT ? "true" : "false");
         return;
     }
-    lifecycle_arrays(cmd->action, from, to);
     q->write = true;
+    if (cmd->tail == TAIL_ACTOR) {
+        q->params[q->nparams++] = cd_strdup(rq->actor);
+        return;
+    }
+    lifecycle_arrays(cmd->action, from, to);
     q->params[q->nparams++] = cd_strdup(rq->actor);
     q->params[q->nparams++] = cd_strdup(from);
     if (cmd->tail == TAIL_SPLIT) { /* the reference of the new complaint, and how long its acknowledgement is tried */
@@ -382,7 +438,7 @@ static void finish_error(const char *sqlstate, const char *message, struct reply
     reply_set_error(ret, "internal", text, NULL, false);
 }
 
-/* LIST: rows, their count and, when there may be more, where the next page begins. */
+/* Lists: rows, their count and, when there may be more, where the next page begins. */
 static void finish_list(const struct request *rq, struct reply *ret)
 {
     size_t n = json_array_size(ret->rows);
@@ -410,7 +466,8 @@ void cases_finish(const struct request *rq, const char *const *rows, size_t nrow
             return;
         }
     }
-    if (strcmp(rq->verb, "LIST") == 0) {
+    bool waits = strcmp(rq->verb, "QUEUE") == 0 || strcmp(rq->verb, "PENDING") == 0;
+    if (strcmp(rq->verb, "LIST") == 0 || (waits && !is_change(rq->args))) {
         finish_list(rq, ret);
         return;
     }

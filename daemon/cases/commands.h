@@ -4,7 +4,7 @@
  * memory: whoever holds a connection to the database runs the statement. */
 #include "channels/channel.h"
 
-#define CASE_MAX_PARAMS 12
+#define CASE_MAX_PARAMS 16
 
 /* A statement with text parameters (NULL is SQL's null); they are owned. Every row of the result is one JSON
  * value as text, in column 0. */
