@@ -77,6 +77,7 @@ int main(int argc, char **argv)
 
     text_init();
     int r = ctl_parse(argc - 1, argv + 1, &g, &cmd, args);
+    time_utc(g.utc);
     if (r == EXIT_DONE && g.version)
         puts("complaintctl " CD_VERSION);
     else if (r == EXIT_DONE && (g.help || (!cmd->run && !cmd->verb)))
