@@ -168,7 +168,8 @@ static void take_terminal(void)
 static void draw(struct buf *picture)
 {
     struct winsize w = {.ws_row = 24};
-    (void)ioctl(STDOUT_FILENO, TIOCGWINSZ, &w);
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) < 0 || w.ws_row < 4)
+        w.ws_row = 24;
     unsigned lines = 0;
     fputs("\033[H\033[?7l", stdout); /* no wrapping meanwhile */
     for (const char *p = buf_str(picture); *p && lines + 2 < w.ws_row; lines++) {

@@ -1,6 +1,6 @@
 /* The pump of complaintd.search. It takes turns: what was stored since its last look, and the walk, which goes through all messages once and
  * then keeps a little behind the newest, for those that were committed late or by an instance that died (complaintd.search_fill). After each
- * statement it rests nine times as long as that took, so that it has at most a tenth of one backend, and it stands still while the intake is
+ * statement it rests nine times as long as that took (but 5 s at most), so that it has a tenth of one backend, and it stands still while the intake is
  * under pressure. Nothing that fails here loses anything: the next look finds the same messages. */
 #include "daemon/search.h"
 
@@ -13,6 +13,7 @@
 #define AT_ONCE 100 /* messages of a statement: some 30 ms */
 #define REST 9      /* times what a statement took */
 #define LOOK_US CD_SEC(1)
+#define REST_MAX_US CD_SEC(5)
 #define WALK_US CD_MIN_US(1) /* once the walk has caught up */
 #define AGAIN_US CD_SEC(10)  /* after a failure */
 
@@ -28,10 +29,12 @@ struct search {
 
 static const struct pg_stmt sql_rewind = {"search_rewind", "select complaintd.search_rewind()"};
 static const struct pg_stmt sql_walk = {"search_walk", "select filled, seen from complaintd.search_fill($1::integer, null)"};
-/* A batch is committed within seconds after its messages came; what took longer is the walk's. */
+/* A batch is committed within seconds after its messages came; what took longer is the walk's. Until there is a newest one it counts from the
+ * first look. */
 static const struct pg_stmt sql_fresh = {
-    "search_fresh", "select filled, seen from complaintd.search_fill($1::integer, complaintd.uuid_at("
-                    "coalesce(complaintd.uuid_time($2::uuid), clock_timestamp()) - interval '10 s'))"};
+    "search_fresh", "select f.filled, coalesce(f.seen, $2::uuid, complaintd.uuid_at(statement_timestamp()))"
+                    " from complaintd.search_fill($1::integer, complaintd.uuid_at("
+                    "coalesce(complaintd.uuid_time($2::uuid), statement_timestamp()) - interval '10 s')) f"};
 static const struct pg_stmt *const statements[] = {&sql_rewind, &sql_walk, &sql_fresh, NULL};
 
 static void arm(struct search *s, int64_t us)
@@ -61,7 +64,7 @@ static void on_filled(struct pg_unit *u, enum pg_status status)
         s->seen = seen;
     if (s->walking)
         s->walk_at_us = filled < AT_ONCE ? now + WALK_US : now;
-    int64_t rest = REST * (now - s->sent_us);
+    int64_t rest = CD_MIN(REST * (now - s->sent_us), REST_MAX_US);
     arm(s, filled == AT_ONCE || s->walk_at_us <= now ? rest : CD_MAX(rest, LOOK_US));
 }
 
