@@ -1,6 +1,6 @@
-/* The values in use, by the option rows: what `complaintctl config show` prints. A secret is never given, only whether there is one; of a URL
- * what may be a password is left out. Values whose text stands in files of their own (rules, policies, templates) are given as those files'
- * patterns are: not at all. Texts are borrowed by the visitor for one call. */
+/* The values in use, by the option rows: what `complaintctl config show` prints. A secret is never given, only whether there is one. Values
+ * whose text stands in files of their own (rules, policies, calendars, templates) are left out. Texts are borrowed by the visitor for one
+ * call. */
 #include "config/load.h"
 
 #include <arpa/inet.h>
@@ -40,6 +40,17 @@ static void put_size(int64_t v, struct buf *out)
     buf_printf(out, "%lld", (long long)v);
 }
 
+static void put_duration(int64_t us, struct buf *out)
+{
+    char text[32];
+    if (us % CD_SEC(1)) {
+        buf_printf(out, "%lldms", (long long)(us / 1000));
+        return;
+    }
+    str_format_duration(us, text);
+    buf_append_str(out, text);
+}
+
 static void put_words(const struct option *o, int64_t v, struct buf *out)
 {
     const char *between = "";
@@ -49,17 +60,6 @@ static void put_words(const struct option *o, int64_t v, struct buf *out)
         buf_printf(out, "%s%s", between, c->name);
         between = ", ";
     }
-}
-
-/* "https://user:password@host/" without what stands before the @. */
-static void put_url(const char *url, struct buf *out)
-{
-    const char *host = strstr(url, "://"), *end = host ? host + 3 + strcspn(host + 3, "/?#") : NULL;
-    const char *at = host ? memrchr(host + 3, '@', (size_t)(end - host - 3)) : NULL;
-    if (at)
-        buf_printf(out, "%.*s\xe2\x80\xa6%s", (int)(host + 3 - url), url, at);
-    else
-        buf_append_str(out, url);
 }
 
 static void put_networks(const struct network *v, size_t n, struct buf *out)
@@ -87,7 +87,6 @@ static void put_listen(const struct listen_addr *v, size_t n, struct buf *out)
 
 static void put_value(const struct option *o, const void *base, struct buf *out)
 {
-    char text[32];
     switch (o->type) {
     case OPT_BOOL:
     case OPT_TRISTATE:
@@ -102,8 +101,7 @@ static void put_value(const struct option *o, const void *base, struct buf *out)
         break;
     case OPT_DURATION:
     case OPT_SECONDS:
-        str_format_duration(number_of(o, base) * (o->type == OPT_SECONDS ? CD_SEC(1) : 1), text);
-        buf_append_str(out, text);
+        put_duration(number_of(o, base) * (o->type == OPT_SECONDS ? CD_SEC(1) : 1), out);
         break;
     case OPT_CHOICE:
     case OPT_BITS:
@@ -120,10 +118,6 @@ static void put_value(const struct option *o, const void *base, struct buf *out)
         break;
     case OPT_NETWORKS:
         put_networks(*AT(struct network *, base, o->offset), *AT(size_t, base, o->count_offset), out);
-        break;
-    case OPT_URL:
-    case OPT_BASE_URL:
-        put_url(*AT(char *, base, o->offset), out);
         break;
     case OPT_SECRET:
         buf_append_str(out, **AT(char *, base, o->offset) ? "(secret)" : "");

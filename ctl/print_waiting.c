@@ -5,7 +5,7 @@
 #include "ctl/commands.h"
 #include "ctl/text.h"
 
-static const char *text_of(const json_t *o, const char *name)
+static const char *str_of(const json_t *o, const char *name)
 {
     const char *s = json_string_value(json_object_get(o, name));
     return s ? s : "";
@@ -21,15 +21,15 @@ static void add_number(struct table *t, const json_t *o, const char *name)
 static void add_time(struct table *t, const json_t *o, const char *name)
 {
     char text[TIME_TEXT_SIZE];
-    table_add(t, C_PLAIN, time_text(text_of(o, name), text));
+    table_add(t, C_PLAIN, time_text(str_of(o, name), text));
 }
 
 static void print_more(const struct answer *a, struct buf *out)
 {
-    if (!*text_of(a->body, "next"))
+    if (!*str_of(a->body, "next"))
         return;
     buf_append_str(out, "more: --after ");
-    text_put(out, C_PLAIN, text_of(a->body, "next"));
+    text_put(out, C_PLAIN, str_of(a->body, "next"));
     buf_append_char(out, '\n');
 }
 
@@ -59,17 +59,17 @@ void print_queue(const struct answer *a, struct buf *out)
     json_array_foreach(a->rows, i, row) {
         enum colour c = C_PLAIN;
         for (size_t k = 0; k < ARRAY_LEN(bad); k++)
-            if (strcmp(text_of(row, "state"), bad[k]) == 0)
+            if (strcmp(str_of(row, "state"), bad[k]) == 0)
                 c = C_RED;
-        table_add(t, C_DIM, text_of(row, "id"));
-        table_add(t, C_PLAIN, text_of(row, "ref"));
-        table_add(t, C_PLAIN, text_of(row, "purpose"));
-        table_add(t, C_PLAIN, text_of(row, "transport"));
-        table_add(t, C_PLAIN, text_of(row, "recipient"));
-        table_add(t, c, text_of(row, "state"));
+        table_add(t, C_DIM, str_of(row, "id"));
+        table_add(t, C_PLAIN, str_of(row, "ref"));
+        table_add(t, C_PLAIN, str_of(row, "purpose"));
+        table_add(t, C_PLAIN, str_of(row, "transport"));
+        table_add(t, C_PLAIN, str_of(row, "recipient"));
+        table_add(t, c, str_of(row, "state"));
         add_number(t, row, "attempts");
         add_time(t, row, "next_attempt_at");
-        table_add(t, C_PLAIN, text_of(row, "last_error"));
+        table_add(t, C_PLAIN, str_of(row, "last_error"));
     }
     table_print(&t, "", out);
     print_more(a, out);
@@ -85,12 +85,12 @@ void print_pending(const struct answer *a, struct buf *out)
         return;
     struct table *t = table_new(headers, NULL);
     json_array_foreach(a->rows, i, row) {
-        table_add(t, C_DIM, text_of(row, "id"));
+        table_add(t, C_DIM, str_of(row, "id"));
         add_time(t, row, "received_at");
         add_number(t, row, "bytes");
         add_number(t, row, "attempts");
         add_time(t, row, "next_attempt_at");
-        table_add(t, C_PLAIN, text_of(row, "reason"));
+        table_add(t, C_PLAIN, str_of(row, "reason"));
     }
     table_print(&t, "", out);
     print_more(a, out);
@@ -105,13 +105,13 @@ void print_config(const struct answer *a, struct buf *out)
 
     struct table *t = table_new(headers, max);
     json_array_foreach(a->rows, i, row) {
-        bool own = strcmp(text_of(row, "value"), text_of(row, "default")) != 0;
-        table_add(t, C_PLAIN, text_of(row, "option"));
-        table_add(t, own ? C_BOLD : C_PLAIN, text_of(row, "value"));
-        table_add(t, C_DIM, text_of(row, "default"));
+        bool own = strcmp(str_of(row, "value"), str_of(row, "default")) != 0;
+        table_add(t, C_PLAIN, str_of(row, "option"));
+        table_add(t, own ? C_BOLD : C_PLAIN, str_of(row, "value"));
+        table_add(t, C_DIM, str_of(row, "default"));
         table_add(t, C_PLAIN, json_is_true(json_object_get(row, "reloads")) ? "yes" : "");
     }
     table_print(&t, "", out);
     buf_printf(out, "instance %s, configuration %s; RELOAD: systemctl reload takes it over, the others need a restart\n",
-               text_of(a->body, "instance"), text_of(a->body, "hash"));
+               str_of(a->body, "instance"), str_of(a->body, "hash"));
 }

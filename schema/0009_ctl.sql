@@ -45,13 +45,13 @@ begin
              unnest(string_to_array(r.run, null)) with ordinality as x(c, n)));
 end $$;
 
--- What to look for: all words, each by its beginning, and all pairs. Null where the text holds no word.
+-- What to look for: all words, each by its beginning unless they are an address, and all pairs. Null where the text holds no word.
 create function complaintd.search_query(p_text text) returns tsquery language plpgsql immutable parallel safe as $$
 declare
     v_folded text := complaintd.search_fold(left(p_text, 200));
 begin -- nothing that these functions return has a quote or a backslash
     return (select string_agg(t.one, ' & ')::tsquery from (
-        select '''' || w || ''':*' as one from complaintd.search_words(v_folded) as w
+        select '''' || w || case when position('@' in v_folded) > 0 then '''' else ''':*' end as one from complaintd.search_words(v_folded) as w
         union
         select case when length(r.run) = 1 then '''' || r.run || ''':*' else '''' || substr(r.run, i, 2) || '''' end
         from complaintd.search_runs(v_folded) as r(run), generate_series(1, greatest(length(r.run) - 1, 1)) as i) t);
@@ -103,6 +103,15 @@ end $$;
 create trigger message_moved after update of complaint_id on complaintd.message for each row
     when (old.complaint_id is distinct from new.complaint_id) execute function complaintd.search_moved();
 
+-- The complaints up to p_edge with these words, newest first, by the index of words and nothing else: the planner knows little of how rare a word
+-- is and would rather walk through the complaints. p_most: null for all.
+create function complaintd.search_ids(p_query tsquery, p_edge uuid, p_most bigint) returns setof uuid language plpgsql stable rows 200
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_indexscan = off set enable_indexonlyscan = off as $$
+begin
+    return query select distinct s.complaint_id from complaintd.search s where s.terms @@ p_query and s.complaint_id <= p_edge
+        order by s.complaint_id desc limit p_most;
+end $$;
+
 -- LIST with two arguments more. p_search: a whole reference, or words that a message of the complaint must hold, all of them; p_detail: with
 -- everything that an export wants. Words are first looked for in the newest rows of complaintd.search, read in order: that finds a page of
 -- what is frequent; the index of words is for what is left, which then is rare.
@@ -117,6 +126,7 @@ declare
     v_rows bigint;
     v_query tsquery;
     v_edge uuid; -- of the newest rows
+    v_filtered boolean := num_nonnulls(p_status, p_category, p_priority, p_team, p_assignee, p_channel, p_desk, p_overdue, p_degraded, p_scan) > 0;
     v_id uuid;
     v_stages text[] := array[''];
     v_stage text;
@@ -135,12 +145,12 @@ begin
             raise exception 'nothing to search for: give words, or a reference' using errcode = 'CD400';
         end if;
         select s.complaint_id into v_edge from complaintd.search s
-            where s.complaint_id < coalesce(p_after, 'ffffffff-ffff-ffff-ffff-ffffffffffff') order by s.complaint_id desc offset 20000 limit 1;
+            where s.complaint_id < coalesce(p_after, 'ffffffff-ffff-ffff-ffff-ffffffffffff') order by s.complaint_id desc offset 5000 limit 1;
         v_edge := coalesce(v_edge, '00000000-0000-0000-0000-000000000000');
         v_stages := array[
             ' and c.id > $15 and c.id in (select s.complaint_id from complaintd.search s where s.complaint_id > $15'
             || case when p_after is not null then ' and s.complaint_id < $11' else '' end || ' and s.terms @@ $13)',
-            ' and c.id <= $15 and c.id in (select s.complaint_id from complaintd.search s where s.complaint_id <= $15 and s.terms @@ $13)'];
+            ' and c.id in (select i.id from complaintd.search_ids($13, $15, ' || case when v_filtered then 'null' else '$10' end || ') as i(id))'];
     end if;
     v_list :=
         'select jsonb_build_object(''id'', c.id, ''ref'', c.ref, ''status'', c.status, ''outcome'', c.outcome, ''priority'', c.priority,
@@ -170,13 +180,23 @@ begin
                join complaintd.messages x on x.id = s.message_id where s.verdict <> ''clean'' and s.verdict = $12)' else '' end
         || case when p_scan is not null then ' and complaintd.scan_of(c) = $12' else '' end
         || case when p_after is not null then ' and c.id < $11' else '' end;
-    foreach v_stage in array v_stages loop
+    for v_place in 1 .. array_length(v_stages, 1) loop
+        v_stage := v_stages[v_place];
         return query execute v_list || v_stage || ' order by c.id desc limit $10'
             using p_status, p_category, p_priority, p_team, p_assignee, p_channel, p_desk, p_overdue, p_degraded, v_left, p_after, p_scan,
                   v_query, v_id, v_edge;
         get diagnostics v_rows = row_count;
         v_left := v_left - v_rows;
         exit when v_left <= 0;
+        -- a frequent word with a filter that lets little through: better to walk through what the filter lets through
+        if v_filtered and v_query is not null and v_place = 1 then
+            select count(*) into v_rows from complaintd.search s where s.complaint_id > v_edge and s.terms @@ v_query
+                and s.complaint_id < coalesce(p_after, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+            if v_rows > 25 then
+                v_stages[2] := ' and c.id in (select s.complaint_id from complaintd.search s where s.complaint_id <= $15 and s.terms @@ $13)'
+                    || ' and c.id <= $15';
+            end if;
+        end if;
     end loop;
 end $$;
 

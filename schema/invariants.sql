@@ -152,4 +152,7 @@ union all
 select 'link to what is not there', l.complaint_id, l.kind
     from complaintd.links l left join complaintd.complaint c on c.id = l.complaint_id left join complaintd.complaint o on o.id = l.other_id
     where c.id is null or o.id is null
+union all
+select 'words of a message that is elsewhere', w.message_id, w.complaint_id::text
+    from complaintd.search w left join complaintd.message m on m.id = w.message_id and m.complaint_id = w.complaint_id where m.id is null
 order by 1, 2;
