@@ -45,13 +45,14 @@ begin
              unnest(string_to_array(r.run, null)) with ordinality as x(c, n)));
 end $$;
 
--- What to look for: all words, each by its beginning unless they are an address, and all pairs. Null where the text holds no word.
+-- What to look for: all words, each by its beginning but those of an address, and all pairs. Null where the text holds no word.
 create function complaintd.search_query(p_text text) returns tsquery language plpgsql immutable parallel safe as $$
 declare
     v_folded text := complaintd.search_fold(left(p_text, 200));
 begin -- nothing that these functions return has a quote or a backslash
     return (select string_agg(t.one, ' & ')::tsquery from (
-        select '''' || w || case when position('@' in v_folded) > 0 then '''' else ''':*' end as one from complaintd.search_words(v_folded) as w
+        select '''' || w || case when position('@' in p.part) > 0 then '''' else ''':*' end as one
+        from regexp_split_to_table(v_folded, '\s+') as p(part), complaintd.search_words(p.part) as w
         union
         select case when length(r.run) = 1 then '''' || r.run || ''':*' else '''' || substr(r.run, i, 2) || '''' end
         from complaintd.search_runs(v_folded) as r(run), generate_series(1, greatest(length(r.run) - 1, 1)) as i) t);

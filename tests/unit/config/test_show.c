@@ -42,7 +42,7 @@ static void test_values(void **state CD_UNUSED)
         {"database.batch_bytes", "4MB", true, 0},
         {"database.batch_rows", "7", true, 0},
         {"trusted_clients", "10.0.0.0/8, ::1/128", true, 0},
-        {"desks[care].addresses", "Care@Example.com", true, 0},
+        {"webhooks[w].url", "https://hooks.example.com/x?y@z", true, 0},
         {"mail.relays[1].host", "one.example.com", true, 0},
         {"mail.relays[1].password", "(secret)", true, 0},
         {"mail.relays[2].password", "", true, 0},
