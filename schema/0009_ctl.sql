@@ -104,8 +104,17 @@ end $$;
 create trigger message_moved after update of complaint_id on complaintd.message for each row
     when (old.complaint_id is distinct from new.complaint_id) execute function complaintd.search_moved();
 
--- The complaints up to p_edge with these words, newest first, by the index of words and nothing else: the planner knows little of how rare a word
--- is and would rather walk through the complaints. p_most: null for all.
+-- The planner knows little of how rare a word is, so these two are told how to read. The complaints between p_edge and p_before (null: the
+-- newest) with these words: backwards through the rows until there are enough (null: all).
+create function complaintd.search_newest(p_query tsquery, p_edge uuid, p_before uuid, p_most bigint) returns setof uuid language plpgsql stable rows 200
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_hashagg = off as $$
+begin
+    return query select distinct s.complaint_id from complaintd.search s
+        where s.complaint_id > p_edge and s.complaint_id < coalesce(p_before, 'ffffffff-ffff-ffff-ffff-ffffffffffff') and s.terms @@ p_query
+        order by s.complaint_id desc limit p_most;
+end $$;
+
+-- Those up to p_edge, newest first, by the index of words.
 create function complaintd.search_ids(p_query tsquery, p_edge uuid, p_most bigint) returns setof uuid language plpgsql stable rows 200
 set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_indexscan = off set enable_indexonlyscan = off as $$
 begin
@@ -149,8 +158,8 @@ begin
             where s.complaint_id < coalesce(p_after, 'ffffffff-ffff-ffff-ffff-ffffffffffff') order by s.complaint_id desc offset 5000 limit 1;
         v_edge := coalesce(v_edge, '00000000-0000-0000-0000-000000000000');
         v_stages := array[
-            ' and c.id > $15 and c.id in (select s.complaint_id from complaintd.search s where s.complaint_id > $15'
-            || case when p_after is not null then ' and s.complaint_id < $11' else '' end || ' and s.terms @@ $13)',
+            ' and c.id > $15 and c.id in (select i.id from complaintd.search_newest($13, $15, $11, ' || case when v_filtered then 'null' else '$10' end
+            || ') as i(id))',
             ' and c.id in (select i.id from complaintd.search_ids($13, $15, ' || case when v_filtered then 'null' else '$10' end || ') as i(id))'];
     end if;
     v_list :=
