@@ -46,6 +46,16 @@ def test_words_of_both_scripts_and_references(box):
         assert refs(line, search=word, status="new", channel="mail", limit=1) == [max(english, chinese, key=lambda c: c["id"])["ref"]]
 
 
+def test_long_texts_and_long_words(box):
+    """The first 20,000 characters count, and the first 40 of a word."""
+    early, late, long = "ze" + secrets.token_hex(5), "zl" + secrets.token_hex(5), "zx" + secrets.token_hex(29)
+    made = put(box, f"{early} {long} " + "\n".join(["filler words of no interest"] * 900) + f" {late}")
+    with box.line("agent") as line:
+        found(line, early, made["ref"])
+        assert refs(line, search=late) == []
+        assert refs(line, search=long) == refs(line, search=long[:40]) == refs(line, search=long[:40] + "other") == [made["ref"]]
+
+
 def test_pages_go_on_where_the_last_one_ended(box):
     word = "zp" + secrets.token_hex(5)
     made = [put(box, f"number {n} {word}")["ref"] for n in range(5)]
