@@ -404,6 +404,13 @@ bool config_in_networks(const struct network *v, size_t n, const char *numeric_a
 /* Prints every option: name, type, default, bounds, meaning. From the option tables. */
 enum describe_form { DESCRIBE_TEXT, DESCRIBE_MARKDOWN };
 void config_describe(enum describe_form form, struct buf *out);
+/* Every option with the value in use; lists of things give a row for each key of each entry. A secret's value is "(secret)" or "". */
+struct config_value {
+    const char *path, *value, *def;
+    bool reloads, secret; /* reloads: a reload takes it over */
+};
+typedef void (*config_visit)(void *arg, const struct config_value *v);
+void config_show(const struct config *c, config_visit visit, void *arg);
 /* The placeholders that templates may use, without braces; ends with NULL. `n` is the length of `name`. */
 extern const char *const config_template_names[];
 bool config_template_name_known(const char *name, size_t n);

@@ -13,19 +13,23 @@
 #define IF_SEQ {"if_seq", OPTION_NUMBER, "N", "only if the last event is still the Nth (see show)"}
 
 /* clang-format off */
+#define LIST_FILTERS \
+    {"search", OPTION_TEXT, "WORDS", "only with all these words in one message, or the one with this reference"}, \
+    {"status", OPTION_TEXT, "STATUS", "new, open, waiting, resolved or closed"}, \
+    {"category", OPTION_TEXT, "NAME", "only this category"}, \
+    {"priority", OPTION_TEXT, "PRIORITY", "critical, high, normal or low"}, \
+    {"team", OPTION_TEXT, "TEAM", "only what this team owns"}, \
+    {"assignee", OPTION_TEXT, "WHO", "only what this person has"}, \
+    {"channel", OPTION_TEXT, "CHANNEL", "mail, sms, phone, counter, \xe2\x80\xa6"}, \
+    {"desk", OPTION_TEXT, "DESK", "only this desk"}, \
+    {"overdue", OPTION_FLAG, NULL, "only what has missed a deadline"}, \
+    {"degraded", OPTION_FLAG, NULL, "only what could not be decoded in full"}, \
+    {"scan", OPTION_TEXT, "VERDICT", "clean, unscanned, suspect or quarantined"}
+
 const struct ctl_command ctl_commands[] = {
     {.name = "list", .help = "complaints, newest first", .verb = "LIST", .usage = "", .timeout_s = 60,
      .print = print_list,
-     .options = {{"status", OPTION_TEXT, "STATUS", "new, open, waiting, resolved or closed"},
-                 {"category", OPTION_TEXT, "NAME", "only this category"},
-                 {"priority", OPTION_TEXT, "PRIORITY", "critical, high, normal or low"},
-                 {"team", OPTION_TEXT, "TEAM", "only what this team owns"},
-                 {"assignee", OPTION_TEXT, "WHO", "only what this person has"},
-                 {"channel", OPTION_TEXT, "CHANNEL", "mail, sms, phone, counter, …"},
-                 {"desk", OPTION_TEXT, "DESK", "only this desk"},
-                 {"overdue", OPTION_FLAG, NULL, "only what has missed a deadline"},
-                 {"degraded", OPTION_FLAG, NULL, "only what could not be decoded in full"},
-                 {"scan", OPTION_TEXT, "VERDICT", "clean, unscanned, suspect or quarantined"},
+     .options = {LIST_FILTERS,
                  {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
                  {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
     {.name = "show", .help = "one complaint with its messages, deadlines, steps and events", .verb = "SHOW",
@@ -104,24 +108,55 @@ const struct ctl_command ctl_commands[] = {
     {.name = "stats", .help = "what is open, overdue and waiting to go out", .verb = "STATS", .usage = "",
      .timeout_s = 60, .print = print_stats},
     {.name = "subscribe", .help = "events as they happen, until interrupted", .verb = "SUBSCRIBE", .usage = "", .timeout_s = 4000,
-     .stream = true, .print = print_nothing,
+     .stream = true, .fix = fix_subscribe, .print = print_nothing,
      .options = {{"after", OPTION_TEXT, "CURSOR", "go on after this cursor; 0: from the first event (from now)"},
                  {"kinds", OPTION_TEXT, "KIND,…", "only these kinds: received, acked, assigned, resolved, …"},
                  {"desk", OPTION_TEXT, "DESK", "only this desk"},
                  {"once", OPTION_FLAG, NULL, "end when everything there is was shown"}}},
+    {.name = "top", .help = "the same as a live picture, every two seconds; q quits", .run = run_top, .usage = "",
+     .options = {{"once", OPTION_FLAG, NULL, "one picture, then end"}}},
+    {.name = "export", .help = "all complaints, or those that pass the filters, as NDJSON or CSV", .run = run_export, .usage = "",
+     .options = {LIST_FILTERS,
+                 {"format", OPTION_TEXT, "FORMAT", "ndjson (an object a line) or csv"},
+                 {"bom", OPTION_FLAG, NULL, "csv begins with a byte order mark, for spreadsheets"},
+                 {"output", OPTION_TEXT, "FILE", "into FILE, which must not be there (also -o); else to standard output"},
+                 {"limit", OPTION_NUMBER, "N", "at most N"},
+                 {"after", OPTION_TEXT, "CURSOR", "go on where an export ended early"}}},
+    {.name = "degraded", .help = "what could not be decoded in full, newest first", .verb = "LIST", .usage = "", .timeout_s = 60,
+     .fix = fix_degraded, .print = print_list,
+     .options = {{"status", OPTION_TEXT, "STATUS", "new, open, waiting, resolved or closed"},
+                 {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
+                 {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
+    {.name = "pending", .help = "what is stored but not yet read; 'pending retry' reads it now", .verb = "PENDING",
+     .positional = {"action", "id"}, .usage = "[list | retry [ID]]", .timeout_s = 60, .actions = "list retry", .fix = fix_pending,
+     .print = print_pending,
+     .options = {{"all", OPTION_FLAG, NULL, "retry: all of it"},
+                 {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
+                 {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
+    {.name = "queue", .help = "what is to go out: list it, send one now, or never", .verb = "QUEUE",
+     .positional = {"action", "id"}, .usage = "[list | retry ID | drop ID --reason TEXT]", .timeout_s = 60, .actions = "list retry drop",
+     .fix = fix_queue, .print = print_queue,
+     .options = {{"reason", OPTION_TEXT, "TEXT", "drop: why"},
+                 {"state", OPTION_TEXT, "STATE", "pending, unknown, sending, failed, dead or expired"},
+                 {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
+                 {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
+    {.name = "config", .help = "the options that the daemon runs with; secrets are not shown", .verb = "CONFIG", .positional = {"action"},
+     .usage = "[show]", .timeout_s = 60, .actions = "show", .fix = fix_config, .print = print_config},
     {.name = "clock", .help = "service time; 'clock advance 3d' moves it (sandbox only)", .verb = "CLOCK",
      .positional = {"action", "advance"}, .usage = "[show | advance DURATION]", .timeout_s = 1800,
-     .print = print_fields},
+     .actions = "show advance", .fix = fix_clock, .print = print_fields},
     {.name = "token", .help = "a new token for a client, and the hash of it for the configuration", .run = run_token, .usage = ""},
     {.name = "migrate", .help = "bring the database's schema up to date (needs --config)", .run = run_migrate,
      .usage = "", .options = {{"plan", OPTION_FLAG, NULL, "only say what would be done"}}},
+    {.name = "completion", .help = "a script that completes commands in a shell", .run = run_completion, .positional = {"shell"},
+     .usage = "bash|zsh|fish", .required = 1, .actions = "bash zsh fish"},
     {.name = "help", .help = "this text, or that of one command", .positional = {"command"},
      .usage = "[COMMAND]"},
 };
 /* clang-format on */
 const size_t ctl_command_count = ARRAY_LEN(ctl_commands);
 
-static const struct ctl_option global_options[] = {
+const struct ctl_option ctl_global_options[] = {
     {"socket", OPTION_TEXT, "PATH", "the daemon's control socket (/run/complaintd/control.sock)"},
     {"config", OPTION_TEXT, "FILE", "take the socket and the database from this configuration"},
     {"host", OPTION_TEXT, "HOST", "connect to this host by TCP instead of the socket"},
@@ -133,9 +168,11 @@ static const struct ctl_option global_options[] = {
     {"token-file", OPTION_TEXT, "FILE",
      "say AUTH with the token in FILE (users other than root and the daemon's)"},
     {"json", OPTION_FLAG, NULL, "the daemon's answer as JSON"},
+    {"utc", OPTION_FLAG, NULL, "times in UTC instead of the zone of this terminal (TZ)"},
     {"help", OPTION_FLAG, NULL, "this text"},
     {"version", OPTION_FLAG, NULL, "the version"},
 };
+const size_t ctl_global_option_count = ARRAY_LEN(ctl_global_options);
 
 const struct ctl_command *ctl_find(const char *name)
 {
@@ -198,6 +235,8 @@ static void set_global(struct ctl_globals *g, const char *name, const char *valu
         g->starttls = true;
     else if (str_eq(name, "json"))
         g->json = true;
+    else if (str_eq(name, "utc"))
+        g->utc = true;
     else if (str_eq(name, "help"))
         g->help = true;
     else
@@ -232,7 +271,7 @@ static int take_option(struct parse *p, char *word)
     bool global = !o;
 
     if (!o)
-        o = find_option(global_options, ARRAY_LEN(global_options), name, len);
+        o = find_option(ctl_global_options, ARRAY_LEN(ctl_global_options), name, len);
     if (!o)
         return wrong(p, "unknown option", word);
     if (o->kind == OPTION_FLAG && value)
@@ -272,39 +311,6 @@ static int take_word(struct parse *p, char *word)
     if (str_eq(name, "ref|handle"))
         name = str_istarts(word, "C-") && !strchr(word, '@') ? "ref" : "handle";
     json_object_set_new(p->args, name, text);
-    return EXIT_DONE;
-}
-
-/* "clock", "clock show" and "clock advance D" are {} and {"advance":D}. */
-static int fix_clock(struct parse *p)
-{
-    char action[16];
-    snprintf(action, sizeof action, "%s",
-             json_object_get(p->args, "action") ? json_string_value(json_object_get(p->args, "action"))
-                                                : "show");
-    bool advance = str_eq(action, "advance"), given = json_object_get(p->args, "advance") != NULL;
-    json_object_del(p->args, "action");
-    if (!advance && !str_eq(action, "show"))
-        return wrong(p, "not show or advance", action);
-    if (advance != given)
-        return wrong(p, advance ? "needs a duration, such as 3d" : "one word too many", action);
-    return EXIT_DONE;
-}
-
-/* "--kinds a,b --once" are {"kinds":["a","b"],"follow":false}. */
-static int fix_subscribe(struct parse *p)
-{
-    char *kinds CD_CLEANUP_FREE = cd_strdup(json_string_value(json_object_get(p->args, "kinds")));
-    if (kinds) {
-        json_t *list = json_array();
-        char *at = kinds;
-        for (char *one; (one = strsep(&at, ","));)
-            if (*one)
-                json_array_append_new(list, json_string(one));
-        json_object_set_new(p->args, "kinds", list);
-    }
-    if (json_object_del(p->args, "once") == 0)
-        json_object_set_new(p->args, "follow", json_false());
     return EXIT_DONE;
 }
 
@@ -354,7 +360,8 @@ int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_com
     r = check_globals(&p);
     if (r != EXIT_DONE)
         return r;
-    return str_eq(p.command->name, "clock") ? fix_clock(&p) : str_eq(p.command->name, "subscribe") ? fix_subscribe(&p) : EXIT_DONE;
+    const char *why = p.command->fix ? p.command->fix(args) : NULL;
+    return why ? wrong(&p, p.command->name, why) : EXIT_DONE;
 }
 
 /* ---- help ---- */
@@ -380,14 +387,18 @@ void ctl_help(const struct ctl_command *c, struct buf *out)
         return;
     }
     buf_append_str(out,
-                   "usage: complaintctl [--socket PATH | --config FILE | --host HOST …] [--json] COMMAND …\n\ncommands:\n");
+                   "usage: complaintctl [--socket PATH | --config FILE | --host HOST …] [--json] COMMAND …\n\n"
+                   "commands (complaintctl help COMMAND tells the options of one):\n");
     for (size_t i = 0; i < ctl_command_count; i++) {
-        char left[64];
-        snprintf(left, sizeof left, "%s %s", ctl_commands[i].name, ctl_commands[i].usage);
-        buf_printf(out, "  %-32s %s\n", left, ctl_commands[i].help);
+        char left[80];
+        int n = snprintf(left, sizeof left, "%s %s", ctl_commands[i].name, ctl_commands[i].usage);
+        if (n > 32)
+            buf_printf(out, "  %s\n  %-32s %s\n", left, "", ctl_commands[i].help);
+        else
+            buf_printf(out, "  %-32s %s\n", left, ctl_commands[i].help);
     }
     buf_append_str(out, "\noptions:\n");
-    help_options(global_options, ARRAY_LEN(global_options), out);
+    help_options(ctl_global_options, ARRAY_LEN(ctl_global_options), out);
     buf_append_str(
         out,
         "\nexit status: 0 done, 1 refused or not found, 2 wrong usage or configuration, 3 cannot connect,\n"

@@ -18,7 +18,7 @@ struct ctl_globals {
     const char *socket, *config, *token_file;
     const char *host, *port, *ca_file, *tls_name; /* TCP instead of the socket */
     bool tls, starttls;
-    bool json, help, version;
+    bool json, utc, help, version;
 };
 
 struct ctl_command {
@@ -29,12 +29,16 @@ struct ctl_command {
     unsigned required;         /* how many positional ones must be there */
     int timeout_s;
     bool stream;               /* rows are printed as they come */
+    const char *actions;       /* what the first positional may be, for completion; NULL: anything */
+    const char *(*fix)(json_t *args); /* from words to the request's fields; says what is wrong, or NULL */
     int (*run)(const struct ctl_globals *g, json_t *args); /* instead of a request */
     void (*print)(const struct answer *a, struct buf *out);
-    struct ctl_option options[14];
+    struct ctl_option options[20];
 };
 extern const struct ctl_command ctl_commands[];
 extern const size_t ctl_command_count;
+extern const struct ctl_option ctl_global_options[];
+extern const size_t ctl_global_option_count;
 const struct ctl_command *ctl_find(const char *name);
 
 /* Fills globals and the request's object from the words after the program's name. EXIT_DONE or EXIT_USAGE
@@ -71,6 +75,32 @@ void print_absences(const struct answer *a, struct buf *out); /* of ABSENT, PRES
 void print_attachments(const struct answer *a, struct buf *out);
 /* "…, image/png (its bytes are application/zip), inline picture", cleaned */
 void print_attachment_type(const json_t *a, struct buf *out);
+
+/* actions.c */
+const char *fix_clock(json_t *args);
+const char *fix_queue(json_t *args);
+const char *fix_pending(json_t *args);
+const char *fix_config(json_t *args);
+const char *fix_subscribe(json_t *args);
+const char *fix_degraded(json_t *args);
+
+/* print_waiting.c */
+void print_queue(const struct answer *a, struct buf *out);
+void print_pending(const struct answer *a, struct buf *out);
+void print_config(const struct answer *a, struct buf *out);
+
+/* export.c */
+int run_export(const struct ctl_globals *g, json_t *args);
+void export_csv_head(struct buf *out);
+void export_csv_row(const json_t *row, struct buf *out);
+void export_csv_cell(const char *s, struct buf *out);
+
+/* top.c */
+int run_top(const struct ctl_globals *g, json_t *args);
+
+/* completion.c */
+int run_completion(const struct ctl_globals *g, json_t *args);
+bool completion_script(const char *shell, struct buf *out); /* false: no such shell */
 
 /* attachment.c */
 int run_attachment(const struct ctl_globals *g, json_t *args);

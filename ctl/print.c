@@ -16,16 +16,9 @@ static int integer(const json_t *o, const char *name)
     return (int)json_integer_value(json_object_get(o, name));
 }
 
-/* "2026-11-23T02:00:00.123+00:00" as "2026-11-23 02:00:00Z"; other text as it is. */
-static const char *when(const json_t *o, const char *name, char out[32])
+static const char *when(const json_t *o, const char *name, char out[TIME_TEXT_SIZE])
 {
-    const char *s = str(o, name);
-    size_t n = s ? strlen(s) : 0;
-    if (n < 20 || s[10] != 'T')
-        return s ? s : "";
-    const char *zone = s[n - 1] == 'Z' || (n >= 25 && strcmp(s + n - 6, "+00:00") == 0) ? "Z" : "";
-    snprintf(out, 32, "%.10s %.8s%s", s, s + 11, zone);
-    return out;
+    return time_text(str(o, name), out);
 }
 
 static enum colour priority_colour(const char *p)
@@ -51,7 +44,7 @@ static void field(struct buf *out, const char *name, const char *value)
 
 static void field_time(struct buf *out, const char *name, const json_t *o, const char *key)
 {
-    char t[32];
+    char t[TIME_TEXT_SIZE];
     field(out, name, when(o, key, t));
 }
 
@@ -96,7 +89,7 @@ void print_list(const struct answer *a, struct buf *out)
     struct table *t = table_new(headers, max);
     json_array_foreach(a->rows, i, row) {
         bool overdue = json_is_true(json_object_get(row, "overdue"));
-        char due[32], level[16];
+        char due[TIME_TEXT_SIZE], level[16];
         snprintf(level, sizeof level, "%d", integer(row, "escalation_level"));
         table_add(t, C_PLAIN, str(row, "ref"));
         table_add(t, priority_colour(str(row, "priority")), str(row, "priority"));
@@ -152,7 +145,7 @@ static void print_deadlines(const json_t *list, struct buf *out)
         const char *time;
         enum colour c;
         const char *state = deadline_state(d, &time, &c);
-        char due[32], at[32], text[200];
+        char due[TIME_TEXT_SIZE], at[TIME_TEXT_SIZE], text[200];
         snprintf(text, sizeof text, "%s from %s, calendar %s, policy %s",
                  str(how, "target") ? str(how, "target") : "?", str(how, "anchor") ? str(how, "anchor") : "?",
                  str(d, "calendar") ? str(d, "calendar") : "?", str(d, "policy") ? str(d, "policy") : "?");
@@ -178,7 +171,7 @@ static void print_steps(const json_t *list, struct buf *out)
     struct table *t = table_new(headers, NULL);
     json_array_foreach(list, i, s) {
         bool fired = str(s, "fired_at"), stopped = str(s, "stopped_at");
-        char due[32], at[32], level[16], repeat[16];
+        char due[TIME_TEXT_SIZE], at[TIME_TEXT_SIZE], level[16], repeat[16];
         snprintf(level, sizeof level, "%d", integer(s, "level"));
         snprintf(repeat, sizeof repeat, "%d", integer(s, "repeat"));
         table_add(t, C_PLAIN, level);
@@ -213,7 +206,7 @@ static void print_notifications(const json_t *list, struct buf *out)
     heading(out, "notifications");
     struct table *t = table_new(headers, max);
     json_array_foreach(list, i, n) {
-        char sent[32], level[16] = "", tries[16];
+        char sent[TIME_TEXT_SIZE], level[16] = "", tries[16];
         if (json_is_integer(json_object_get(n, "level")))
             snprintf(level, sizeof level, "%d", integer(n, "level"));
         snprintf(tries, sizeof tries, "%d", integer(n, "attempts"));
@@ -254,7 +247,7 @@ static void print_messages(const json_t *list, bool full, struct buf *out)
     json_t *m, *a;
     json_array_foreach(list, i, m) {
         bool sent = str(m, "direction") && strcmp(str(m, "direction"), "out") == 0;
-        char t[32], line[400];
+        char t[TIME_TEXT_SIZE], line[400];
         snprintf(line, sizeof line, "%s %s, %s", sent ? "message sent by" : "message from",
                  str(m, "sender") ? str(m, "sender") : sent ? "us" : "the customer",
                  when(m, "received_at", t));
@@ -291,7 +284,7 @@ static void print_notes(const json_t *list, struct buf *out)
     size_t i;
     json_t *n;
     json_array_foreach(list, i, n) {
-        char t[32], line[300];
+        char t[TIME_TEXT_SIZE], line[300];
         snprintf(line, sizeof line, "note of %s, %s", str(n, "actor") ? str(n, "actor") : "?",
                  when(n, "at", t));
         heading(out, line);
@@ -311,7 +304,7 @@ static void print_events(const json_t *list, struct buf *out)
     heading(out, "events");
     struct table *t = table_new(headers, max);
     json_array_foreach(list, i, e) {
-        char at[32], seq[16];
+        char at[TIME_TEXT_SIZE], seq[16];
         char *data CD_CLEANUP_FREE = json_dumps(json_object_get(e, "data"), JSON_COMPACT);
         snprintf(seq, sizeof seq, "%d", integer(e, "seq"));
         table_add(t, C_PLAIN, seq);
@@ -454,8 +447,13 @@ void print_fields(const struct answer *a, struct buf *out)
 {
     const char *name;
     json_t *v;
-    json_object_foreach(a->body, name, v)
-        field_any(out, name, v);
+    json_object_foreach(a->body, name, v) {
+        char t[TIME_TEXT_SIZE];
+        if (json_is_string(v))
+            field(out, name, when(a->body, name, t));
+        else
+            field_any(out, name, v);
+    }
 }
 
 /* STATS: single values first, then each group of them under its name. */
@@ -467,7 +465,7 @@ static void print_group(const json_t *o, const char *title, unsigned depth, stru
     if (title)
         heading(out, title);
     json_object_foreach((json_t *)o, name, v) {
-        char t[32];
+        char t[TIME_TEXT_SIZE];
         if (json_is_object(v))
             continue;
         if (title)

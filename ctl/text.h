@@ -19,6 +19,11 @@ void text_clean(const char *s, size_t max, struct buf *out);
 void text_clean_block(const char *s, size_t indent, struct buf *out);
 void text_put(struct buf *out, enum colour c, const char *s); /* cleaned, coloured */
 
+/* time.c. "2026-11-23T02:00:00.123+00:00" as "2026-11-23 10:00:00+08" in the zone of the reader, "…Z" where that is UTC; `out` or `s`. */
+#define TIME_TEXT_SIZE 40
+const char *time_text(const char *s, char out[TIME_TEXT_SIZE]);
+void time_utc(bool on); /* in UTC whatever the zone is */
+
 struct table;
 #define TABLE_MAX_COLUMNS 10
 /* Headers end with NULL; `max` gives the widest a column may be, 0 for any. */

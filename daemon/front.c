@@ -30,6 +30,7 @@
 #include "daemon/reload.h"
 #include "daemon/requests.h"
 #include "daemon/rescan.h"
+#include "daemon/search.h"
 #include "daemon/signing.h"
 #include "daemon/store/migrate.h"
 #include "daemon/store/partitions.h"
@@ -55,6 +56,7 @@ struct front {
     struct pipeline *pipeline;
     struct pending_reader *pending;
     struct rescan *rescan;
+    struct search *search;
     struct scheduler *scheduler;
     struct assign *assign;
     struct waiting *waiting;
@@ -219,6 +221,7 @@ static void begin_drain(struct front *f)
     pending_free(&f->pending); /* they can wait for the next start */
     rescan_free(&f->rescan);
     assign_free(&f->assign);
+    search_free(&f->search);
     outbox_drain(f->outbox);
     for (size_t i = 0; i < ARRAY_LEN(channels); i++)
         if (f->state[i])
@@ -327,6 +330,7 @@ static int start(struct front *f)
     f->partitions = partitions_new(f->base, f->cfg);
     f->pending = pending_new(f->base, f->cfg, f->pipeline);
     f->rescan = rescan_new(f->base, f->cfg, pipeline_scanner(f->pipeline));
+    f->search = search_new(f->base, f->cfg);
     f->outbox = outbox_new(f->base, f->cfg, f->sandbox);
     f->scheduler = scheduler_new(f->base, f->cfg, on_told, f);
     f->assign = assign_new(f->base, f->cfg, on_told, f);
@@ -347,6 +351,7 @@ static void stop(struct front *f)
         reload_stop(f->reload);
     pending_free(&f->pending);
     rescan_free(&f->rescan);
+    search_free(&f->search);
     pipeline_free(&f->pipeline);
     reload_free(&f->reload);
     requests_free(&f->requests);

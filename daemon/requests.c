@@ -134,6 +134,29 @@ static void send_case(struct requests *q, struct pending_request *p)
     pg_params_free(&params);
 }
 
+/* ---- CONFIG ---- */
+
+static void add_value(void *arg, const struct config_value *v)
+{
+    json_array_append_new(arg, json_pack("{s:s, s:s, s:s, s:b, s:b}", "option", v->path, "value", v->value, "default", v->def, "reloads",
+                                         (int)v->reloads, "secret", (int)v->secret));
+}
+
+static void show_config(const struct requests *q, const struct pending_request *p, struct reply *ret)
+{
+    if (p->rq.role < ROLE_ADMIN) {
+        reply_set_error(ret, "forbidden", "this verb needs another role", NULL, false);
+        return;
+    }
+    if (json_object_size(p->rq.args) > 0) {
+        reply_set_error(ret, "bad-argument", "CONFIG takes no fields", json_object_iter_key(json_object_iter(p->rq.args)), false);
+        return;
+    }
+    *ret = (struct reply){.ok = true, .rows = json_array()};
+    config_show(q->cfg, add_value, ret->rows);
+    ret->body = json_pack("{s:i, s:s, s:s}", "rows", (int)json_array_size(ret->rows), "instance", q->cfg->instance, "hash", q->cfg->hash);
+}
+
 /* ---- CLOCK ---- */
 
 static void clock_ok(struct pending_request *p, int64_t now_us, bool sandbox)
@@ -326,6 +349,16 @@ static char *desks_text(const struct strlist *desks)
     return buf_steal(&b);
 }
 
+/* What has no desk: for who may have to do with all of them. */
+static bool concerns_all(const char *verb)
+{
+    static const char *const verbs[] = {"CLOCK", "QUEUE", "PENDING", "CONFIG"};
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+        if (strcmp(verb, verbs[i]) == 0)
+            return true;
+    return false;
+}
+
 void requests_put(struct requests *q, const struct request *rq)
 {
     static const struct timeval now = {0, 0};
@@ -345,9 +378,11 @@ void requests_put(struct requests *q, const struct request *rq)
     } else if (p->local && rq->role < ROLE_AGENT) {
         p->local = false;
         reply_set_error(&p->early, "forbidden", "this verb needs another role", NULL, false);
-    } else if (p->local && p->desks) {
+    } else if (p->desks && concerns_all(rq->verb)) {
         p->local = false;
         reply_set_error(&p->early, "forbidden", "the verb concerns all desks, and this client has only some", NULL, false);
+    } else if (strcmp(rq->verb, "CONFIG") == 0) {
+        show_config(q, p, &p->early);
     } else if (!p->local) {
         p->prepared = cases_prepare(q->cfg, &p->rq, &p->query, &p->early) == 0;
     }

@@ -191,4 +191,7 @@ select 'flag, reading or log of no customer', x.customer_id, x.what from (
 union all
 select 'flag vulnerable that nobody set', v.customer_id, v.actor from complaintd.vulnerable_customers v
     where not exists (select from complaintd.customer_log l where l.customer_id = v.customer_id and l.flag = 'vulnerable' and l.action = 'set')
+union all
+select 'words of a message that is elsewhere', w.message_id, w.complaint_id::text
+    from complaintd.search w left join complaintd.message m on m.id = w.message_id and m.complaint_id = w.complaint_id where m.id is null
 order by 1, 2;

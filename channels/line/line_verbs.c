@@ -67,6 +67,9 @@ const struct line_verb line_verbs[] = {
     {"CUSTOMER", ROLE_AGENT, verb_request},
     {"FLAG", ROLE_AGENT, verb_request},
     {"STATS", ROLE_AGENT, verb_request},
+    {"QUEUE", ROLE_ADMIN, verb_request},
+    {"PENDING", ROLE_ADMIN, verb_request},
+    {"CONFIG", ROLE_ADMIN, verb_request},
     {"CLOCK", ROLE_ADMIN, verb_request},
 };
 const size_t line_verb_count = ARRAY_LEN(line_verbs);

@@ -26,7 +26,7 @@ struct case_arg {
     enum { OPTIONAL, REQUIRED, REQUIRED_IF_LISTED } required; /* the last: where the configuration lists codes for it */
 };
 
-#define MAX_ARGS 12
+#define MAX_ARGS 14
 struct case_command {
     const char *verb;
     enum role role; /* ROLE_NONE: the life-cycle table says it */
@@ -35,6 +35,7 @@ struct case_command {
         TAIL_FULL,
         TAIL_SELF, /* who asks, and whether for others, too; the first argument is "who", without it the client itself */
         TAIL_SEES, /* who asks, and whether they may see what is restricted */
+        TAIL_ACTOR, /* who asks */
         TAIL_ACTION,
         TAIL_ASSIGN, /* and what the configuration says of $4, the assignee */
         TAIL_MERGE,
@@ -206,6 +207,34 @@ static const char *read_cursor(const struct config *c CD_UNUSED, const json_t *v
     return NULL;
 }
 
+/* What looks like a reference is made one; everything else is words. A long word may have the check symbol of one by chance, so it also
+ * has to hold a digit, or begin as we write them. */
+static const char *read_search(const struct config *c, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v);
+    char ref[REF_TEXT_SIZE];
+    if (s && (strpbrk(s, "0123456789") || str_starts(s, "C-") || str_starts(s, "c-")) && ref_parse(s, strlen(s), ref) == 0) {
+        *ret = cd_strdup(ref);
+        return NULL;
+    }
+    return read_word(c, v, ret);
+}
+
+static const char *read_queue_state(const struct config *c, const json_t *v, char **ret)
+{
+    static const char *const states[] = {"pending", "unknown", "sending", "failed", "dead", "expired"};
+    const char *s = json_string_value(v);
+    for (size_t i = 0; s && i < ARRAY_LEN(states); i++)
+        if (strcmp(s, states[i]) == 0)
+            return read_word(c, v, ret);
+    return "not a state of the queue: pending, unknown, sending, failed, dead or expired";
+}
+
+static const char *read_id(const struct config *c, const json_t *v, char **ret)
+{
+    return read_message(c, v, ret) ? "not an id: the list tells them" : NULL;
+}
+
 /* ---- the table ---- */
 
 /* Every changing verb: $1 and $2 say who asks and what they have seen, $3 is the reference. */
@@ -218,12 +247,13 @@ static const struct case_command commands[] = {
      {{"ref", read_ref, REQUIRED}}},
     {"LIST", ROLE_AGENT, TAIL_NONE, ACTION_COUNT,
      "select complaintd.api_list($1, $2, $3, $4, $5, $6, $7, $8::boolean, $9::boolean, $10,"
-     " $11::integer, $12::uuid)",
+     " $11::integer, $12::uuid, $13, $14::boolean)",
      {NULL},
      {{"status", read_status, OPTIONAL}, {"category", read_word, OPTIONAL}, {"priority", read_priority, OPTIONAL},
       {"team", read_word, OPTIONAL}, {"assignee", read_word, OPTIONAL}, {"channel", read_word, OPTIONAL},
       {"desk", read_word, OPTIONAL}, {"overdue", read_bool, OPTIONAL}, {"degraded", read_bool, OPTIONAL},
-      {"scan", read_scan, OPTIONAL}, {"limit", read_limit, OPTIONAL}, {"after", read_cursor, OPTIONAL}}},
+      {"scan", read_scan, OPTIONAL}, {"limit", read_limit, OPTIONAL}, {"after", read_cursor, OPTIONAL}, {"search", read_search, OPTIONAL},
+      {"detail", read_bool, OPTIONAL}}},
     {"ATTACHMENT", ROLE_AGENT, TAIL_NONE, ACTION_COUNT,
      "select complaintd.api_attachment($1, $2::integer, $3::uuid, $4::integer, coalesce($5::integer, " MAX_PIECE_TEXT "))", {NULL},
      {{"ref", read_ref, REQUIRED}, {"n", read_n, OPTIONAL}, {"message", read_message, OPTIONAL}, {"offset", read_offset, OPTIONAL}, {"length", read_piece, OPTIONAL}}},
@@ -287,6 +317,11 @@ static const struct case_command commands[] = {
       {"driver", people_read_driver, OPTIONAL}, {"review", people_read_date, OPTIONAL}, {"note", read_text, OPTIONAL}}},
     {"STATS", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select s || complaintd.api_people_stats() from complaintd.api_stats() s", {NULL},
      {{NULL, NULL, OPTIONAL}}},
+    {"QUEUE", ROLE_ADMIN, TAIL_ACTOR, ACTION_COUNT, "select complaintd.api_queue($1::uuid, $2::uuid, $3, $4, $5::integer, $6::uuid, $7)", {NULL},
+     {{"retry", read_id, OPTIONAL}, {"drop", read_id, OPTIONAL}, {"reason", read_text, OPTIONAL}, {"state", read_queue_state, OPTIONAL},
+      {"limit", read_limit, OPTIONAL}, {"after", read_cursor, OPTIONAL}}},
+    {"PENDING", ROLE_ADMIN, TAIL_NONE, ACTION_COUNT, "select complaintd.api_pending($1::uuid, $2::boolean, $3::integer, $4::uuid)", {NULL},
+     {{"retry", read_id, OPTIONAL}, {"all", read_bool, OPTIONAL}, {"limit", read_limit, OPTIONAL}, {"after", read_cursor, OPTIONAL}}},
 };
 /* clang-format on */
 
@@ -296,6 +331,12 @@ static const struct case_command *find_command(const char *verb)
         if (strcmp(commands[i].verb, verb) == 0)
             return &commands[i];
     return NULL;
+}
+
+/* QUEUE and PENDING answer with rows unless one of these asks for a change. */
+static bool is_change(const json_t *args)
+{
+    return json_object_get(args, "retry") || json_object_get(args, "drop") || json_is_true(json_object_get(args, "all"));
 }
 
 /* ---- from a request to a statement ---- */
@@ -354,6 +395,16 @@ static int read_context(const struct config *c, const struct request *rq, struct
     return wrong ? refuse(err, CD_EINVAL, "bad-argument", wrong, IF_SEQ) : 0;
 }
 
+static int check_queue(const json_t *args, struct reply *err)
+{
+    const char *reason = json_string_value(json_object_get(args, "reason"));
+    if (json_object_get(args, "retry") && json_object_get(args, "drop"))
+        return refuse(err, CD_EINVAL, "bad-argument", "either retry or drop", "drop");
+    if (json_object_get(args, "drop") ? !reason || !*reason : reason != NULL)
+        return refuse(err, CD_EINVAL, "bad-argument", "drop needs a reason, and nothing else takes one", "reason");
+    return 0;
+}
+
 static int read_args(const struct case_command *cmd, const struct config *c, json_t *args,
                      struct case_query *q, struct reply *err)
 {
@@ -368,6 +419,8 @@ static int read_args(const struct case_command *cmd, const struct config *c, jso
             return refuse(err, CD_EINVAL, unknown ? "not-found" : "bad-argument", wrong, a->name);
         q->nparams++;
     }
+    if (strcmp(cmd->verb, "QUEUE") == 0 && check_queue(args, err) < 0)
+        return CD_EINVAL;
     return check_one_of(cmd, args, err);
 }
 
@@ -402,6 +455,8 @@ static void add_tail(const struct case_command *cmd, const struct config *c, con
     }
     q->write = true;
     q->params[q->nparams++] = cd_strdup(rq->actor);
+    if (cmd->tail == TAIL_ACTOR)
+        return;
     if (cmd->tail == TAIL_SELF || cmd->tail == TAIL_SEES) {
         bool yes = cmd->tail == TAIL_SELF ? rq->role >= ROLE_ADMIN : rq->may_see_vulnerable;
         q->params[q->nparams++] = cd_strdup(yes ? "true" : "false");
@@ -494,7 +549,7 @@ static void finish_error(const char *sqlstate, const char *message, struct reply
     reply_set_error(ret, "internal", text, NULL, false);
 }
 
-/* LIST: rows, their count and, when there may be more, where the next page begins. */
+/* Lists: rows, their count and, when there may be more, where the next page begins. */
 static void finish_list(const struct request *rq, struct reply *ret)
 {
     size_t n = json_array_size(ret->rows);
@@ -522,7 +577,8 @@ void cases_finish(const struct request *rq, const char *const *rows, size_t nrow
             return;
         }
     }
-    if (strcmp(rq->verb, "LIST") == 0) {
+    bool waits = strcmp(rq->verb, "QUEUE") == 0 || strcmp(rq->verb, "PENDING") == 0;
+    if (strcmp(rq->verb, "LIST") == 0 || (waits && !is_change(rq->args))) {
         finish_list(rq, ret);
         return;
     }

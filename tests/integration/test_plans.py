@@ -12,9 +12,9 @@ from scanners import Odd
 from test_threads import message_of, send
 
 # Tables that stay small. The rest grows with every complaint.
-SMALL = {"clock", "migrations", "ref_aliases", "notes", "pg_class", "pg_inherits"}
+SMALL = {"clock", "migrations", "ref_aliases", "notes", "pg_class", "pg_inherits", "search_state"}
 # Indexes that hold only what is open, due or in hand, and may be walked; ordered ones that are walked up to a limit.
-WALKED = {"notifications_due", "notifications_leased", "timers_next", "complaint_open", "pending_next", "scans_again"}
+WALKED = {"notifications_due", "notifications_leased", "timers_next", "complaint_open", "pending_next", "pending_pkey", "scans_again"}
 
 
 def everything(box):
@@ -40,6 +40,12 @@ def everything(box):
         line.ok("SPLIT", ref=ref, message=off["id"])
         line.ok("LIST", limit=5)
         line.ok("LIST", scan="clean")
+        wait_for(lambda: box.db.value("select count(*) from search") >= 3, 20, "words written")
+        line.ok("LIST", search="matter", limit=5)
+        line.ok("LIST", search="matter", status="closed")
+        with box.line("admin") as admin:
+            admin.ok("QUEUE")
+            admin.ok("PENDING")
 
 
 def faults(log):

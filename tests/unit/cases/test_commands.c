@@ -78,6 +78,16 @@ static void faults_of_the_caller(void **state CD_UNUSED)
     refused("LIST", ROLE_AGENT, "{\"limit\":0}", CD_EINVAL, "bad-argument", "limit");
     refused("LIST", ROLE_AGENT, "{\"limit\":501}", CD_EINVAL, "bad-argument", "limit");
     refused("LIST", ROLE_AGENT, "{\"after\":\"x\"}", CD_EINVAL, "bad-argument", "after");
+    refused("LIST", ROLE_AGENT, "{\"search\":7}", CD_EINVAL, "bad-argument", "search");
+    refused("LIST", ROLE_AGENT, "{\"search\":\"\"}", CD_EINVAL, "bad-argument", "search");
+    refused("QUEUE", ROLE_AGENT, "{}", CD_EPERM, "forbidden", NULL);
+    refused("QUEUE", ROLE_ADMIN, "{\"drop\":\"" MESSAGE "\"}", CD_EINVAL, "bad-argument", "reason");
+    refused("QUEUE", ROLE_ADMIN, "{\"drop\":\"" MESSAGE "\",\"reason\":\"\"}", CD_EINVAL, "bad-argument", "reason");
+    refused("QUEUE", ROLE_ADMIN, "{\"retry\":\"" MESSAGE "\",\"reason\":\"x\"}", CD_EINVAL, "bad-argument", "reason");
+    refused("QUEUE", ROLE_ADMIN, "{\"retry\":\"me\"}", CD_EINVAL, "bad-argument", "retry");
+    refused("QUEUE", ROLE_ADMIN, "{\"state\":\"sent\"}", CD_EINVAL, "bad-argument", "state");
+    refused("PENDING", ROLE_AGENT, "{}", CD_EPERM, "forbidden", NULL);
+    refused("PENDING", ROLE_ADMIN, "{\"retry\":\"x\"}", CD_EINVAL, "bad-argument", "retry");
     refused("LIST", ROLE_AGENT, "{\"team\":\"\"}", CD_EINVAL, "bad-argument", "team");
     refused("ASSIGN", ROLE_AGENT, "{\"ref\":\"%s\"}", CD_EINVAL, "bad-argument", "assignee");
     refused("ASSIGN", ROLE_AGENT, "{\"ref\":\"%s\",\"team\":\"nobody\"}", CD_EINVAL, "bad-argument", "team");
@@ -330,10 +340,17 @@ static void statements(void **state CD_UNUSED)
                 &err),
         0);
     PARAMS(&q, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "true", NULL, NULL, "2",
-           "0192a000-0000-7000-8000-000000000001");
+           "0192a000-0000-7000-8000-000000000001", NULL, NULL);
     case_query_free(&q);
     assert_int_equal(prepare("LIST", ROLE_AGENT, "{\"scan\":\"quarantined\"}", &q, &err), 0);
-    PARAMS(&q, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "quarantined", NULL, NULL);
+    PARAMS(&q, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, "quarantined", NULL, NULL, NULL, NULL);
+    case_query_free(&q);
+    assert_int_equal(prepare("QUEUE", ROLE_ADMIN, "{\"drop\":\"" MESSAGE "\",\"reason\":\"told by phone\"}", &q, &err), 0);
+    PARAMS(&q, NULL, MESSAGE, "told by phone", NULL, NULL, NULL, "wei");
+    assert_true(q.write);
+    case_query_free(&q);
+    assert_int_equal(prepare("PENDING", ROLE_ADMIN, "{\"all\":true}", &q, &err), 0);
+    PARAMS(&q, NULL, "true", NULL, NULL);
     case_query_free(&q);
     refused("LIST", ROLE_AGENT, "{\"scan\":\"dirty\"}", CD_EINVAL, "bad-argument", "scan");
     refused("LIST", ROLE_AGENT, "{\"scan\":1}", CD_EINVAL, "bad-argument", "scan");
@@ -420,6 +437,35 @@ static void answers_that_cannot_be_read(void **state CD_UNUSED)
     json_decref(o);
 }
 
+/* What LIST is asked to search for: a reference however it is written, or words. */
+static void references_among_the_words(void **state CD_UNUSED)
+{
+    static const char *const words[] = {"disconnected", "refund", "C-1234", "\xe8\xb4\xa6\xe5\x8d\x95", "0138001380", "c- d"};
+    struct case_query q;
+    struct reply err;
+    char sloppy[REF_TEXT_SIZE], args[100];
+    size_t n = 0;
+    for (const char *p = ref; *p; p++)
+        if (*p != '-')
+            sloppy[n++] = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
+    sloppy[n] = '\0';
+    assert_int_equal(prepare("LIST", ROLE_AGENT, "{\"search\":\"%s\"}", &q, &err), 0);
+    assert_string_equal(q.params[12], ref);
+    case_query_free(&q);
+    snprintf(args, sizeof args, "{\"search\":\"%s\"}", sloppy);
+    if (strpbrk(sloppy, "0123456789")) { /* nearly always */
+        assert_int_equal(prepare("LIST", ROLE_AGENT, args, &q, &err), 0);
+        assert_string_equal(q.params[12], ref);
+        case_query_free(&q);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        snprintf(args, sizeof args, "{\"search\":\"%s\"}", words[i]);
+        assert_int_equal(prepare("LIST", ROLE_AGENT, args, &q, &err), 0);
+        assert_string_equal(q.params[12], words[i]);
+        case_query_free(&q);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -429,6 +475,7 @@ int main(void)
         cmocka_unit_test(replies),
         cmocka_unit_test(errors_of_the_database),
         cmocka_unit_test(answers_that_cannot_be_read),
+        cmocka_unit_test(references_among_the_words),
     };
     return cmocka_run_group_tests(tests, make_ref, NULL);
 }

@@ -2,17 +2,23 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
+#include "ctl/actions.c"
 #include "ctl/commands.c"
+#include "ctl/completion.c"
 #include "ctl/print.c"
 #include "ctl/print_event.c"
 #include "ctl/print_thread.c"
 #include "ctl/print_attachments.c"
 #include "ctl/print_people.c"
+#include "ctl/print_waiting.c"
 #include "ctl/text.c"
+#include "ctl/time.c"
 
 int run_attachment(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
 {
@@ -30,6 +36,16 @@ int run_migrate(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
 }
 
 int run_token(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
+{
+    return EXIT_DONE;
+}
+
+int run_export(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
+{
+    return EXIT_DONE;
+}
+
+int run_top(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
 {
     return EXIT_DONE;
 }
@@ -144,6 +160,17 @@ static void command_lines_become_requests(void **state CD_UNUSED)
     expect_request("subscribe --after 0 --kinds received,acked, --once", "SUBSCRIBE",
                    "{\"after\":\"0\",\"follow\":false,\"kinds\":[\"received\",\"acked\"]}");
     expect_request("--host h --port 7071 --tls --ca-file f --tls-name n stats", "STATS", "{}");
+    expect_request("list --search a --utc", "LIST", "{\"search\":\"a\"}");
+    expect_request("degraded --limit 3", "LIST", "{\"degraded\":true,\"limit\":3}");
+    expect_request("queue", "QUEUE", "{}");
+    expect_request("queue list --state dead", "QUEUE", "{\"state\":\"dead\"}");
+    expect_request("queue retry N", "QUEUE", "{\"retry\":\"N\"}");
+    expect_request("queue drop N --reason r", "QUEUE", "{\"drop\":\"N\",\"reason\":\"r\"}");
+    expect_request("pending", "PENDING", "{}");
+    expect_request("pending retry P", "PENDING", "{\"retry\":\"P\"}");
+    expect_request("pending retry --all", "PENDING", "{\"all\":true}");
+    expect_request("config", "CONFIG", "{}");
+    expect_request("config show", "CONFIG", "{}");
     expect_request("show -- --json", "SHOW", "{\"ref\":\"--json\"}");
 }
 
@@ -165,6 +192,20 @@ static void wrong_command_lines(void **state CD_UNUSED)
                                         "--host h --tls --starttls stats",
                                         "--host h --socket s stats",
                                         "--host h --ca-file f stats",
+                                        "queue drop N",
+                                        "queue retry",
+                                        "queue list N",
+                                        "queue N",
+                                        "queue list --reason x",
+                                        "queue retry N --limit 3",
+                                        "queue averyveryverylongaction N",
+                                        "pending N",
+                                        "pending retry",
+                                        "pending retry P --all",
+                                        "pending --all",
+                                        "config set",
+                                        "completion",
+                                        "top now",
                                         "--socket"};
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         struct ctl_globals g;
@@ -221,6 +262,8 @@ static void printing_bears_any_object(void **state CD_UNUSED)
         "{\"messages\":[1,{},{\"thread\":[7,{}]},{\"message\":\"m\",\"at\":\"x\",\"thread\":[{\"score\":\"x\",\"points\":[]}]}]}",
         "{\"decision\":{\"thread\":[{\"evidence\":\"in-reply-to\",\"ref\":\"C-1\",\"score\":28,\"points\":{\"evidence\":80,"
         "\"drift\":-40,\"age\":-12},\"drift\":100,\"age\":7344000,\"verdict\":\"another matter\",\"sender\":\"unknown\"}]}}",
+        "{\"rows\":1,\"id\":7,\"state\":\"dead\",\"attempts\":\"x\",\"next_attempt_at\":{},\"next\":3,\"option\":null}",
+        "{\"rows\":1,\"id\":\"a\\u001b[31m\",\"state\":\"failed\",\"last_error\":\"e\\nf\",\"next\":\"\\u001b[2J\",\"value\":\"\\u0007\"}",
         "{\"open\":{\"total\":1,\"by_team\":{\"a\":2}},\"now\":\"2026-11-23T02:00:00+00:00\"}",
     };
     struct buf out;
@@ -234,6 +277,9 @@ static void printing_bears_any_object(void **state CD_UNUSED)
         print_explain(&a, &out);
         print_stats(&a, &out);
         print_fields(&a, &out);
+        print_queue(&a, &out);
+        print_pending(&a, &out);
+        print_config(&a, &out);
         json_decref(a.rows);
         json_decref(a.body);
     }
@@ -241,6 +287,8 @@ static void printing_bears_any_object(void **state CD_UNUSED)
     assert_non_null(strstr(buf_str(&out), "2026-11-23 02:00:00Z"));
     assert_non_null(strstr(buf_str(&out), "80 -40 drift -12 age"));
     assert_non_null(strstr(buf_str(&out), "another matter"));
+    assert_null(strchr(buf_str(&out), '\033'));
+    assert_null(strchr(buf_str(&out), '\a'));
     buf_free(&out);
 }
 
@@ -268,14 +316,70 @@ static void quoted_text_is_folded(void **state CD_UNUSED)
     json_decref(a.body);
 }
 
+static void expect_time(const char *zone, const char *in, const char *want)
+{
+    char out[TIME_TEXT_SIZE];
+    setenv("TZ", zone, 1);
+    tzset();
+    assert_string_equal(time_text(in, out), want);
+}
+
+static void times_are_those_of_the_reader(void **state CD_UNUSED)
+{
+    expect_time("UTC", "2026-11-23T02:00:00.123+00:00", "2026-11-23 02:00:00Z");
+    expect_time("Asia/Shanghai", "2026-11-23T20:00:00.123456+00:00", "2026-11-24 04:00:00+08");
+    expect_time("Asia/Kathmandu", "2026-11-23T02:00:00Z", "2026-11-23 07:45:00+0545");
+    expect_time("America/New_York", "2026-07-01T02:00:00Z", "2026-06-30 22:00:00-04");
+    expect_time("America/New_York", "2026-01-01T02:00:00Z", "2025-12-31 21:00:00-05");
+    expect_time("Asia/Shanghai", "2026-11-23T02:00:00+02:00", "2026-11-23 02:00:00"); /* not ours: not touched */
+    expect_time("Asia/Shanghai", "2026-99-23T02:00:00Z", "2026-99-23 02:00:00");
+    expect_time("Asia/Shanghai", "some words that are 3", "some words that are 3");
+    expect_time("Asia/Shanghai", "", "");
+    expect_time("Asia/Shanghai", NULL, "");
+    time_utc(true);
+    expect_time("Asia/Shanghai", "2026-11-23T02:00:00Z", "2026-11-23 02:00:00Z");
+    time_utc(false);
+    expect_time("UTC", "2026-11-23T02:00:00Z", "2026-11-23 02:00:00Z");
+}
+
+/* Each shell's script names every command and every option of each. */
+static void completions_hold_the_whole_table(void **state CD_UNUSED)
+{
+    static const char *const shells[] = {"bash", "zsh", "fish"};
+    for (size_t s = 0; s < ARRAY_LEN(shells); s++) {
+        struct buf out;
+        buf_init(&out, CD_MIB(1));
+        assert_true(completion_script(shells[s], &out));
+        for (size_t i = 0; i < ctl_command_count; i++) {
+            const struct ctl_command *c = &ctl_commands[i];
+            char want[100];
+            assert_non_null(strstr(buf_str(&out), c->name));
+            for (size_t k = 0; k < ARRAY_LEN(c->options) && c->options[k].name; k++) {
+                snprintf(want, sizeof want, s == 2 ? "-l %s" : "--%s", c->options[k].name);
+                assert_non_null(strstr(buf_str(&out), want));
+            }
+        }
+        assert_false(out.failed);
+        buf_free(&out);
+    }
+    struct buf none;
+    buf_init(&none, 100);
+    assert_false(completion_script("tcsh", &none));
+    assert_false(completion_script(NULL, &none));
+    buf_free(&none);
+}
+
 int main(void)
 {
+    setenv("TZ", "UTC", 1);
+    tzset();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(width_counts_columns),          cmocka_unit_test(hostile_text_is_cleaned),
         cmocka_unit_test(tables_align_wide_characters),  cmocka_unit_test(colour_only_when_wanted),
         cmocka_unit_test(command_lines_become_requests), cmocka_unit_test(wrong_command_lines),
         cmocka_unit_test(every_command_is_whole),        cmocka_unit_test(a_row_of_an_event),
-        cmocka_unit_test(printing_bears_any_object), cmocka_unit_test(quoted_text_is_folded),
+        cmocka_unit_test(printing_bears_any_object),     cmocka_unit_test(quoted_text_is_folded),
+        cmocka_unit_test(times_are_those_of_the_reader), cmocka_unit_test(completions_hold_the_whole_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
