@@ -32,6 +32,10 @@ static const struct config_part {
     {"templates/escalation.sms.en.txt", "{{ref}} level {{level}}\n"},
     {"templates/undeliverable.mail.en.txt", "Subject: {{ref}} came back\n\n{{address}}: {{error}}\n"},
     {"templates/undeliverable.sms.en.txt", "{{ref}}: {{address}} came back\n"},
+    {"templates/reply.mail.en.txt", "Subject: Re: {{ref}}\n\n{{text}}\n"},
+    {"templates/reply.sms.en.txt", "{{ref}}: {{text}}\n"},
+    {"templates/waiting.mail.en.txt", "Subject: {{ref}} waits no longer\n\n{{team}}\n"},
+    {"templates/waiting.sms.en.txt", "{{ref}} waits no longer\n"},
 };
 
 CD_UNUSED static void config_put(const char *name, const void *text, size_t n)
