@@ -412,7 +412,8 @@ static int read_args(const struct case_command *cmd, const struct config *c, jso
         const struct case_arg *a = &cmd->args[i];
         const json_t *v = json_object_get(args, a->name);
         bool required = a->required == REQUIRED || (a->required == REQUIRED_IF_LISTED && life_listed(c, a->name));
-        const char *wrong = v ? a->read(c, v, &q->params[q->nparams]) : required ? "missing" : NULL;
+        const char *missing = a->required == REQUIRED_IF_LISTED ? life_codes_fault(c, a->name) : "missing";
+        const char *wrong = v ? a->read(c, v, &q->params[q->nparams]) : required ? missing : NULL;
         /* To the caller a reference with a slip is one that does not exist. */
         bool unknown = wrong && a->read == read_ref && json_is_string(v);
         if (wrong)

@@ -50,15 +50,42 @@ const char *life_read_until(const struct config *c CD_UNUSED, const json_t *v, c
     return NULL;
 }
 
+static const struct strlist *codes_of(const struct config *c, const char *name)
+{
+    return str_eq(name, "cause") ? &c->causes : &c->remedies;
+}
+
+bool life_listed(const struct config *c, const char *name)
+{
+    return codes_of(c, name)->n > 0;
+}
+
+/* Names the codes, as far as there is room: who is asked for one has nowhere else to look. */
+const char *life_codes_fault(const struct config *c, const char *name)
+{
+    static char text[600];
+    const struct strlist *codes = codes_of(c, name);
+    snprintf(text, sizeof text, "not a code for the %s: write one of", name);
+    for (size_t i = 0; i < codes->n; i++) {
+        size_t n = strlen(text);
+        if (n + strlen(codes->v[i]) + 8 > sizeof text) {
+            snprintf(text + n, sizeof text - n, ", …");
+            break;
+        }
+        snprintf(text + n, sizeof text - n, "%s %s", i ? "," : "", codes->v[i]);
+    }
+    return text;
+}
+
 /* One of a list of codes; free text, as much as a person writes, where there is no list. */
-static const char *read_code(const struct strlist *codes, const char *fault, const json_t *v, char **ret)
+static const char *read_code(const struct config *c, const char *name, const json_t *v, char **ret)
 {
     const char *s = json_string_value(v);
     if (!s)
         return "not a string";
-    if (codes->n && !strlist_has(codes, s))
-        return fault;
-    const char *wrong = codes->n || !*s ? NULL : check_text(s);
+    if (life_listed(c, name) && !strlist_has(codes_of(c, name), s))
+        return life_codes_fault(c, name);
+    const char *wrong = *s ? check_text(s) : NULL;
     if (!wrong)
         *ret = cd_strdup(s);
     return wrong;
@@ -66,17 +93,12 @@ static const char *read_code(const struct strlist *codes, const char *fault, con
 
 const char *life_read_cause(const struct config *c, const json_t *v, char **ret)
 {
-    return read_code(&c->causes, "no such cause: the configuration lists them below `causes`", v, ret);
+    return read_code(c, "cause", v, ret);
 }
 
 const char *life_read_remedy(const struct config *c, const json_t *v, char **ret)
 {
-    return read_code(&c->remedies, "no such remedy: the configuration lists them below `remedies`", v, ret);
-}
-
-bool life_listed(const struct config *c, const char *name)
-{
-    return str_eq(name, "cause") ? c->causes.n > 0 : str_eq(name, "remedy") && c->remedies.n > 0;
+    return read_code(c, "remedy", v, ret);
 }
 
 static void add(struct case_query *q, char *owned)

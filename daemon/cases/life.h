@@ -9,6 +9,8 @@ const char *life_read_for(const struct config *c, const json_t *v, char **ret); 
 const char *life_read_until(const struct config *c, const json_t *v, char **ret); /* RFC 3339 */
 const char *life_read_cause(const struct config *c, const json_t *v, char **ret); /* one of `causes`, any text when there are none */
 const char *life_read_remedy(const struct config *c, const json_t *v, char **ret);
+/* Says which codes there are; valid until the next call. */
+const char *life_codes_fault(const struct config *c, const char *name);
 bool life_listed(const struct config *c, const char *name); /* "cause", "remedy": the configuration lists codes for it */
 
 /* Appends the last parameters of the verb. */

@@ -144,7 +144,7 @@ void lifecycle_describe(bool markdown, struct buf *out)
         buf_printf(out, "%-26s %-12s", "action", "who may");
     for (size_t s = 0; s < CASE_STATUS_COUNT; s++)
         buf_printf(out, markdown ? " `%s` |" : " %-9s", status_names[s]);
-    buf_append_str(out, markdown ? " ends steps that end with | needs |\n|---|---|---|---|---|---|---|---|---|\n" : " ends, needs\n");
+    buf_append_str(out, markdown ? " ends steps that end with | needs |\n|---|---|---|---|---|---|---|---|---|\n" : "\n");
     for (size_t a = 0; a < ACTION_COUNT; a++) {
         const char *role = role_name(table[a].role);
         buf_printf(out, markdown ? "| %s | %s |" : "%-26s %-12s", table[a].name, role);
@@ -152,12 +152,12 @@ void lifecycle_describe(bool markdown, struct buf *out)
             const char *to = table[a].next[s] == NO ? "-" : status_names[table[a].next[s]];
             buf_printf(out, markdown ? " %s |" : " %-9s", to);
         }
-        buf_append_str(out, markdown || table[a].stops ? " " : "");
+        buf_append_str(out, markdown ? " " : table[a].stops ? " ends steps: " : " ");
         describe_stops((enum case_action)a, out);
         if (markdown)
             buf_printf(out, " | %s |\n", table[a].needs);
         else
-            buf_printf(out, "%s%s\n", *table[a].needs ? "; " : "", table[a].needs);
+            buf_printf(out, "%s%s\n", table[a].stops && *table[a].needs ? "; needs: " : *table[a].needs ? "needs: " : "", table[a].needs);
     }
 }
 

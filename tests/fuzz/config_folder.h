@@ -34,6 +34,10 @@ static const struct config_part {
     {"templates/undeliverable.sms.en.txt", "{{ref}}: {{address}} came back\n"},
     {"templates/assigned.mail.en.txt", "Subject: {{ref}} is yours\n\n{{category}}\n"},
     {"templates/assigned.sms.en.txt", "{{ref}} is yours\n"},
+    {"templates/reply.mail.en.txt", "Subject: Re: {{ref}}\n\n{{text}}\n"},
+    {"templates/reply.sms.en.txt", "{{ref}}: {{text}}\n"},
+    {"templates/waiting.mail.en.txt", "Subject: {{ref}} waits no longer\n\n{{team}}\n"},
+    {"templates/waiting.sms.en.txt", "{{ref}} waits no longer\n"},
 };
 
 CD_UNUSED static void config_put(const char *name, const void *text, size_t n)

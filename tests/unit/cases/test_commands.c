@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "daemon/cases/commands.h"
+#include "daemon/cases/life.h"
 #include "daemon/core/err.h"
 #include "daemon/core/ref.h"
 
@@ -286,6 +287,8 @@ static void resolving_with_codes(void **state CD_UNUSED)
         if (i < ARRAY_LEN(wrong)) {
             assert_int_equal(r, CD_EINVAL);
             assert_string_equal(json_string_value(json_object_get(err.body, "field")), wrong[i].field);
+            if (i) /* says what can be written */
+                assert_non_null(strstr(json_string_value(json_object_get(err.body, "message")), i == 1 || i == 4 ? "one of refund" : "one of mistake"));
             reply_free(&err);
         } else {
             assert_int_equal(r, 0);
@@ -295,6 +298,10 @@ static void resolving_with_codes(void **state CD_UNUSED)
         }
         json_decref(o);
     }
+    for (int i = 0; i < 100; i++)
+        strlist_add(&c.causes, "another-cause-of-complaints");
+    const char *many = life_codes_fault(&c, "cause");
+    assert_true(strlen(many) < 600 && utf8_valid(many, strlen(many)) && strstr(many, "complaints, …"));
     strlist_free(&c.causes);
     strlist_free(&c.remedies);
 }
