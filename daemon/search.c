@@ -12,6 +12,7 @@
 
 #define AT_ONCE 100 /* messages of a statement: some 30 ms */
 #define REST 9      /* times what a statement took */
+#define FIRST_US CD_SEC(3) /* after the keeper of partitions, who has to lock what is read here */
 #define LOOK_US CD_SEC(1)
 #define REST_MAX_US CD_SEC(5)
 #define WALK_US CD_MIN_US(1) /* once the walk has caught up */
@@ -119,7 +120,7 @@ struct search *search_new(struct event_base *base, const struct config *c)
                              .ready = on_ready,
                              .arg = s,
                          });
-    arm(s, LOOK_US);
+    arm(s, FIRST_US);
     return s;
 }
 
