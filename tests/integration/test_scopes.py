@@ -13,6 +13,7 @@ import conftest
 import letters
 from box import ROOT, Box
 from clients import Line, LineError
+from model import wait_for
 
 NAMES = ("intake-care", "agent-care", "admin-care", "agent-both", "admin-all")
 TOKENS = {name: secrets.token_urlsafe(32) for name in NAMES}
@@ -107,6 +108,26 @@ def test_nothing_is_merged_into_what_one_may_not_see(box):
     assert ask(box, "agent-both", "MERGE", ref=care, into=shop)[0] == "OK"
     assert ask(box, "agent-care", "SHOW", ref=care)[0] == "OK"  # it is of its desk still, and so is what it became part of
     assert ask(box, "agent-care", "SHOW", ref=shop)[0] == "OK"
+
+
+def test_what_names_no_complaint_has_desks_as_well(box):
+    """VERIFY of all, a customer by a handle, and words that are searched."""
+    word = letters.mark()
+    email, elsewhere = (f"{letters.mark()}@shop.example" for _ in range(2))
+    refs = {}
+    for desk, address in (("care", email), ("shop", email), ("shop", elsewhere)):
+        refs[desk] = ask(box, "admin-all", "SUBMIT", key=letters.mark(), text=f"late {word}", desk=desk, customer={"email": address})[1]["ref"]
+    for client, mine in (("agent-care", ["care"]), ("agent-both", ["care", "shop"])):
+        n = box.db.value("select count(*) from complaints where desks && %s", mine)
+        assert ask(box, client, "VERIFY", limit=500)[1]["complaints"] == n
+    assert ask(box, "agent-care", "CUSTOMER", handle=elsewhere)[0] == "not-found"
+    assert ask(box, "agent-care", "FLAG", handle=elsewhere, flag="vip")[0] == "not-found"
+    for client, total in (("agent-care", 1), ("agent-both", 2)):
+        body = ask(box, client, "CUSTOMER", handle=email)[1]
+        assert body["total"] == total == len(body["complaints"])
+    wait_for(lambda: len(ask(box, "admin-all", "LIST", search=word)[2]) == 3, 30, "their words are written")
+    assert [r["desk"] for r in ask(box, "agent-care", "LIST", search=word)[2]] == ["care"]
+    assert ask(box, "agent-care", "LIST", search=refs["shop"])[2] == []
 
 
 def test_every_verb_of_the_table_is_one_of_the_daemon(box):
