@@ -14,7 +14,8 @@ from test_threads import message_of, send
 # Tables that stay small. The rest grows with every complaint.
 SMALL = {"clock", "migrations", "ref_aliases", "notes", "pg_class", "pg_inherits", "search_state"}
 # Indexes that hold only what is open, due or in hand, and may be walked; ordered ones that are walked up to a limit.
-WALKED = {"notifications_due", "notifications_leased", "timers_next", "complaint_open", "pending_next", "pending_pkey", "scans_again"}
+WALKED = {"notifications_due", "notifications_leased", "timers_next", "complaint_open", "pending_next", "pending_pkey", "scans_again",
+          "complaint_unassigned", "absences_open"}
 
 
 def everything(box):

@@ -60,12 +60,15 @@ def stored(box, mark):
 def test_json_becomes_a_complaint_after_the_commit(box):
     mark = letters.mark()
     complaint = {"channel": "kiosk", "subject": "Refund", "customer": {"phone": "13800138000", "name": "陈女士", "external_id": "客" * 200},
-                 "text": f"I was charged twice, the refund never came {mark}"}
+                 "text": f"I was charged twice, the refund never came {mark}", "remedy_sought": "My money back",
+                 "representative": {"name": "Li Wei", "email": "Li.Wei@Law.example", "relation": "lawyer"}}
     answer = as_described(box.web(complaint, mark))
     assert answer.status == 201
     row = box.db.row("select * from complaints where ref = %s", answer.json["ref"])
     assert (row["channel"], row["desk"], row["subject"], row["degraded"]) == ("kiosk", "care", "Refund", False)
     assert (row["customer_phone"], row["customer_name"]) == ("+8613800138000", "陈女士")
+    assert row["remedy_sought"] == "My money back"
+    assert row["representative"] == {"name": "Li Wei", "email": "li.wei@law.example", "relation": "lawyer"}
     assert [answer.json[k] for k in ("category", "priority", "team")] == [row["category"], row["priority"], row["team"]]
     assert answer.json["outcome"] == "new" and answer.json["due"].endswith("Z")
     message = box.db.row("select m.raw, m.channel from messages m join complaints c on c.id = m.complaint_id where c.ref = %s", answer.json["ref"])
