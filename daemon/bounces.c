@@ -8,6 +8,7 @@
 
 #include "daemon/core/clock.h"
 #include "daemon/core/err.h"
+#include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
 #include "daemon/escalation/tell.h"
 #include "daemon/intake/token.h"
@@ -58,13 +59,20 @@ static bool take_key(struct job *j, const char *message_id)
 }
 
 /* People answer to Reply-To and From; what is sent to the reverse-path of one of our mails was sent by a machine, whatever it looks like
- * (RFC 3834, section 4). It stays with its complaint, where people see it, and starts nothing. */
-static void judge_by_path(struct record *r)
+ * (RFC 3834, section 4). It stays with its complaint, where people see it, and starts nothing. Nobody's machine sends to a desk beside it:
+ * who wrote to one is taken at his word, and only gets no automatic answer. */
+static void judge_by_path(const struct envelope *e, struct record *r)
 {
+    struct token t;
     if (r->cls != MC_PERSON)
         return;
-    r->cls = MC_AUTO_REPLY;
     r->flags |= REC_NO_AUTO_ANSWER;
+    for (size_t i = 0; i < e->recipients.n; i++)
+        if (token_find(e->recipients.v[i], &t) < 0 || t.kind != TOKEN_NOTIFICATION) {
+            r->no_answer_reason = r->no_answer_reason ? r->no_answer_reason : cd_strdup("sent to a reverse-path of ours as well");
+            return;
+        }
+    r->cls = MC_AUTO_REPLY;
     record_add_signal(r, "signed-path");
 }
 
@@ -76,7 +84,7 @@ void job_trace(struct job *j)
     j->told_key = NULL;
     for (size_t i = 0; j->env->channel == CH_MAIL && i < j->env->recipients.n; i++)
         if (take_token(j, j->env->recipients.v[i])) {
-            judge_by_path(r);
+            judge_by_path(j->env, r);
             return;
         }
     if (!is_automatic(r))
@@ -117,6 +125,12 @@ static bool is_to_customer(const char *purpose)
     return !str_eq(purpose, "escalation") && !str_eq(purpose, "undeliverable");
 }
 
+static void tell_nobody(const struct lookup_notification *t)
+{
+    metrics_inc(M_ESCALATION_NOBODY);
+    log_event(LOG_L_ERROR, EV_ESCALATION_NOBODY, "ref=%s team=%s step=undeliverable told=0", t->ref, log_quote(t->team));
+}
+
 static void fill_bounce(const struct config *c, struct job *j)
 {
     const struct lookup_notification *t = &j->look.told;
@@ -127,6 +141,8 @@ static void fill_bounce(const struct config *c, struct job *j)
         b = &unread; /* a bounce in a language that nobody taught us */
     if (b->action && !str_eq(b->action, "failed") && !str_eq(b->action, "delayed"))
         return; /* delivered, relayed, expanded: nothing to do */
+    if (uuid_is_nil(&j->told_id) && !is_to_customer(t->purpose))
+        return; /* the customer can work out what our people's mails are called: only their reverse-paths prove a report of them */
     CD_CLEANUP_FREE char *error = cd_asprintf("%s %s", b->status ? b->status : "5.0.0", b->diagnostic ? b->diagnostic : b->reason ? b->reason : "");
     it->bounce_of = t->id;
     json_t *o = json_pack("{s:b, s:b, s:s, s:s, s:s}", "final", !str_eq(b->action, "delayed"), "hard", (int)is_hard(b), "status",
@@ -134,8 +150,10 @@ static void fill_bounce(const struct config *c, struct job *j)
     it->bounce = o ? json_dumps(o, JSON_COMPACT) : cd_strdup("{}");
     json_decref(o);
     it->task_delay_us = c->loops_task_delay_us;
-    if (is_to_customer(t->purpose) && t->team && t->recipient)
-        tell_undeliverable(c, &t->complaint_id, t->team, t->recipient, error, &it->tasks);
+    if (!is_to_customer(t->purpose) || !t->team || !t->recipient)
+        return;
+    if (tell_undeliverable(c, &t->complaint_id, t->team, t->recipient, error, &it->tasks) == 0) /* the team is gone from the configuration */
+        tell_nobody(t);
 }
 
 bool job_take_report(const struct config *c, struct job *j, json_t **ret_reasons)
@@ -178,7 +196,7 @@ const char *job_withheld(const struct config *c, const struct job *j, bool by_sm
         metrics_inc(M_WITHHELD_HOPS);
         return "it went to and fro between automatic systems too often";
     }
-    if (q->customer_found && is_over_budget(c, q)) {
+    if ((q->customer_found || q->answer_to) && is_over_budget(c, q)) {
         metrics_inc(M_WITHHELD_BUDGET);
         return "the address had its automatic answers for today";
     }
@@ -190,8 +208,8 @@ const char *job_count_answer(const struct config *c, struct job *j, struct store
     const char *reason = n->reason;
     if (j->rec->hops)
         n->payload = cd_asprintf("{\"hops\":%u}", j->rec->hops); /* render.c counts on from here */
-    if (!reason && j->look.customer_found) /* who is new has all of the budget */
-        j->item.answered = cd_strdup(j->handle);
+    if (!reason && (j->look.customer_found || j->answer_to)) /* who is new has all of the budget */
+        j->item.answered = cd_strdup(j->answer_to ? j->answer_to : j->handle);
     if (reason && str_eq(n->transport, "mail") && job_came_back(j)) {
         CD_CLEANUP_FREE char *error = cd_asprintf("%s, known from an earlier mail", j->look.address_status ? j->look.address_status : "5.0.0");
         tell_undeliverable(c, &j->env->id, j->item.team, mail, error, &j->item.notes);

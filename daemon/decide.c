@@ -131,7 +131,7 @@ static void fill_customer(struct job *j)
     it->handle = cd_strdup(j->handle);
     if (j->look.customer_found) {
         it->customer_id = j->look.customer_id;
-        it->reached = j->look.address_state && j->env->channel == CH_MAIL;
+        it->reached = j->look.address_state && j->env->channel == CH_MAIL && !j->sender_unproven;
         return;
     }
     const struct job *opener = opener_of(j);
@@ -368,7 +368,7 @@ void job_decide(const struct config *c, struct job *j)
                    : desk && desk->languages.n                    ? desk->languages.v[0]
                                                                   : c->default_language;
     it->degraded = (r->flags & REC_DEGRADED) != 0;
-    j->staff = is_staff(c, j->sender);
+    j->staff = !j->sender_unproven && is_staff(c, j->sender);
     it->actor = j->staff ? "staff" : "intake";
     fill_thread(c, j, &thread);
     fill_customer(j);

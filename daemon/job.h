@@ -37,6 +37,7 @@ struct job {
     unsigned rules_generation; /* of the workers that made the record */
     uint8_t ukey[LEDGER_KEY_SIZE];
     char *handle;             /* "mail:…" */
+    char *answer_to;          /* the same of its Reply-To, where that is another; NULL otherwise */
     char *sender;             /* normalized address or number; part of `handle` */
     struct job_scan *scan;    /* pipeline_scan.h; NULL: no checker was asked */
     bool sender_unproven;     /* somebody looked who the sender is, and it is not proven */

@@ -114,11 +114,23 @@ static char *handle_of(const struct job *j)
     return r->external_id ? cd_asprintf("ext:%s:%s", j->env->client ? j->env->client : "", r->external_id) : NULL;
 }
 
+static char *answer_to(const struct job *j)
+{
+    const struct record *r = j->rec;
+    if (j->env->channel != CH_MAIL || !r->reply_to || str_ieq(r->reply_to, r->email))
+        return NULL;
+    char *handle = cd_asprintf("mail:%s", r->reply_to);
+    str_lower(handle);
+    return handle;
+}
+
 void job_prepare(struct job *j)
 {
     const struct record *r = j->rec;
     free(j->handle);
     j->handle = handle_of(j);
+    free(j->answer_to);
+    j->answer_to = answer_to(j);
     free(j->sender);
     j->sender = cd_strdup(r->email ? r->email : r->phone);
     j->nown_ids = 0;
@@ -216,7 +228,8 @@ void job_thread_decide(const struct config *c, struct job *j, struct job_thread 
                                      .age = (int)c->threads_age,
                                      .done = (int)c->threads_done,
                                      .join_at = (int)c->threads_join_at};
-    const struct thread_message m = {.record = j->rec, .sender = j->sender, .staff = j->staff, .at_us = j->env->received_at_us};
+    const struct thread_message m = {.record = j->rec, .sender = j->sender, .staff = j->staff, .unproven = j->sender_unproven,
+                                    .at_us = j->env->received_at_us};
     ret->n = 0;
     find_candidates(j, ret);
     thread_decide(&m, ret->candidates, ret->n, &w, &ret->decision);

@@ -72,6 +72,7 @@ static void free_job(struct pipeline *p, struct job *j)
     record_free(&j->rec);
     envelope_free(&j->env);
     free(j->handle);
+    free(j->answer_to);
     free(j->told_key);
     free(j->sender);
     free(j);
@@ -206,7 +207,7 @@ static void look_up(struct pipeline *p, struct job *j)
     j->look.done = on_looked_up;
     j->look.ukey = j->ukey;
     if (!j->rec) { /* to be stored as pending: nothing is known of it but its key */
-        j->look.handle = NULL;
+        j->look.handle = j->look.answer_to = NULL;
         j->look.nkeys = j->look.nrefs = j->look.nids = 0;
         j->look.told_id = NULL;
         j->look.told_key = NULL;
@@ -214,6 +215,7 @@ static void look_up(struct pipeline *p, struct job *j)
         return;
     }
     j->look.handle = j->handle;
+    j->look.answer_to = j->answer_to;
     j->look.keys = (const uint8_t(*)[LEDGER_KEY_SIZE])j->keys;
     j->look.key_evidence = j->key_evidence;
     j->look.nkeys = j->nkeys;

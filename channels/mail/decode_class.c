@@ -23,6 +23,7 @@ struct class_facts {
     struct signal found[MAX_FOUND];
     size_t n;
     int score[MC_COUNT];
+    bool maybe_person; /* a postmaster, or one who is called like a mail system: nothing else says so far that it is a bounce */
 };
 
 static void add(struct class_facts *f, enum message_class cls, int weight, const char *name)
@@ -110,6 +111,7 @@ static void judge_sender(struct class_facts *f, const struct record *r)
     }
     if (is_mailer(r->email) || named || called) {
         /* behind "postmaster" there may be a person, behind a mailer daemon nobody */
+        f->maybe_person = !f->null_sender && r->email && (!is_mailer(r->email) || str_istarts(r->email, "post"));
         add(f, MC_BOUNCE, r->email && str_istarts(r->email, "post") ? 2 : 3, "mailer-daemon");
         f->score[MC_AUTO_REPLY] += f->null_sender ? 2 : 0;
     } else if (is_unread(r->email)) {
@@ -229,11 +231,13 @@ static void judge_automatic(struct class_facts *f, const struct record *r)
     if (str_eq(word, "auto_reply") || str_eq(word, "auto-reply"))
         add(f, MC_AUTO_REPLY, SURE, "precedence-auto-reply");
     judge_vendors(f);
-    /* A subject alone could be a person's; not when the mail answers and yet has no "Re:" in front. */
+    /* A subject alone could be a person's; not when the mail answers and yet has no "Re:" in front. Nor with it the wish that automatic
+     * answers stay away, which forms and mail systems of firms put into people's mail ("On vacation my luggage was lost"). */
+    bool suppressed = decode_header(f->o, "X-Auto-Response-Suppress") != NULL;
     if (begins_with_any(r->subject, auto_subjects, ARRAY_LEN(auto_subjects)))
         add(f, MC_AUTO_REPLY, r->in_reply_to ? SURE : 2, "auto-reply-subject");
     else if (begins_with_any(r->subject, away_subjects, ARRAY_LEN(away_subjects)))
-        add(f, MC_AUTO_REPLY, 2, "away-subject");
+        add(f, MC_AUTO_REPLY, suppressed && !r->in_reply_to && !f->null_sender ? 1 : 2, "away-subject");
 }
 
 /* A desk may be reached through a list of our own (a group at a mail provider): its List-Id names the domain that the mail is for, and what
@@ -271,9 +275,10 @@ static void judge_report(struct class_facts *f, struct decoding *d, GMimeMessage
     bool subject = begins_with_any(d->r->subject, bounce_subjects, ARRAY_LEN(bounce_subjects));
     if (!f->score[MC_BOUNCE])
         return;
-    if (subject)
+    bool report = bounce_read(d, m);
+    if (subject && (report || !f->maybe_person)) /* small firms write from there, and "Delivery problem" is what complaints are called */
         add(f, MC_BOUNCE, 2, "bounce-subject");
-    if (bounce_read(d, m))
+    if (report)
         add(f, MC_BOUNCE, 2, "report");
 }
 

@@ -14,7 +14,7 @@
 
 TAILQ_HEAD(request_list, lookup_request);
 
-enum asked_for { ASKED_RECEIPTS, ASKED_CUSTOMERS, ASKED_KEYS, ASKED_REFS, ASKED_IDS, ASKED_THREADS, ASKED_TOLD, ASKED_TOLD_KEYS, ASKED_COUNT };
+enum asked_for { ASKED_RECEIPTS, ASKED_CUSTOMERS, ASKED_KEYS, ASKED_REFS, ASKED_IDS, ASKED_THREADS, ASKED_TOLD, ASKED_TOLD_KEYS, ASKED_ANSWERS, ASKED_COUNT };
 
 struct round {
     struct pg_unit unit;
@@ -35,9 +35,11 @@ struct lookup {
 static const struct pg_stmt sql_receipts = {
     "receipts", "select encode(ukey, 'hex'), id, outcome = 'pending' from complaintd.receipts where ukey = any($1::bytea[])"};
 
+#define ANSWER_COLUMNS "(a.answers * 1000)::bigint," \
+                       "  (extract(epoch from least(complaintd.now() - a.answered_at, interval '2 days')) * 1000000)::bigint"
+
 static const struct pg_stmt sql_customers = {
-    "customers", "select h.handle, c.id, to_json(c.flags), c.language, a.state, a.status, (a.answers * 1000)::bigint,"
-                 "  (extract(epoch from least(complaintd.now() - a.answered_at, interval '2 days')) * 1000000)::bigint"
+    "customers", "select h.handle, c.id, to_json(c.flags), c.language, a.state, a.status, " ANSWER_COLUMNS
                  " from complaintd.customer_handles h join complaintd.customers c on c.id = h.customer_id"
                  " left join complaintd.addresses a on a.address = h.handle where h.handle = any($1::text[])"};
 
@@ -73,8 +75,11 @@ static const struct pg_stmt sql_told_keys = {
     "told_keys", "select k.key, " TOLD_COLUMNS " from unnest($1::text[]) as k(key) join complaintd.notifications n"
                  " on n.complaint_id = split_part(k.key, '.', 2)::uuid and n.idempotency_key = k.key" TOLD_COMPLAINT};
 
+static const struct pg_stmt sql_answers = {
+    "answers", "select a.address, " ANSWER_COLUMNS " from complaintd.addresses a where a.address = any($1::text[])"};
+
 static const struct pg_stmt *const statements[] = {&sql_receipts, &sql_customers, &sql_keys, &sql_refs, &sql_ids, &sql_threads, &sql_told,
-                                                   &sql_told_keys, NULL}; /* by asked_for */
+                                                   &sql_told_keys, &sql_answers, NULL}; /* by asked_for */
 
 void lookup_clear(struct lookup_request *q)
 {
@@ -128,6 +133,12 @@ static void take_receipts(struct round *r, const PGresult *res)
     }
 }
 
+static void take_answered(struct lookup_request *q, const PGresult *res, int row, int column)
+{
+    q->answers = pg_i64(res, row, column, 0);
+    q->answered_ago_us = pg_i64(res, row, column + 1, CD_HOUR(48));
+}
+
 static void take_customers(struct round *r, const PGresult *res)
 {
     for (int row = 0; row < PQntuples(res); row++)
@@ -142,9 +153,17 @@ static void take_customers(struct round *r, const PGresult *res)
             q->customer_language = cd_strdup(pg_text(res, row, 3));
             q->address_state = cd_strdup(pg_text(res, row, 4));
             q->address_status = cd_strdup(pg_text(res, row, 5));
-            q->answers = pg_i64(res, row, 6, 0);
-            q->answered_ago_us = pg_i64(res, row, 7, CD_HOUR(48));
+            if (!q->answer_to)
+                take_answered(q, res, row, 6);
         }
+}
+
+static void take_answers(struct round *r, const PGresult *res)
+{
+    for (int row = 0; row < PQntuples(res); row++)
+        for (size_t i = 0; i < r->n; i++)
+            if (str_eq(r->q[i]->answer_to, PQgetvalue(res, row, 0)))
+                take_answered(r->q[i], res, row, 1);
 }
 
 /* The weakest evidence, when there is room for no more. */
@@ -342,7 +361,7 @@ static void on_unit(struct pg_unit *u, enum pg_status s)
     struct round *r = (struct round *)u;
     struct lookup *l = r->l;
     static void (*const take[])(struct round *, const PGresult *) = {take_receipts, take_customers, take_keys, take_refs, take_ids, take_threads,
-                                                               take_told, take_told_keys};
+                                                               take_told, take_told_keys, take_answers};
     for (size_t i = 0; s == PG_OK && i < ASKED_COUNT; i++)
         if (r->at[i] >= 0)
             take[i](r, u->result[r->at[i]]);
@@ -361,7 +380,7 @@ static void on_unit(struct pg_unit *u, enum pg_status s)
 
 static void send_round(struct lookup *l, struct round *r)
 {
-    static const enum pg_oid types[ASKED_COUNT] = {PG_BYTEA, PG_TEXT, PG_BYTEA, PG_TEXT, PG_UUID, PG_BYTEA, PG_UUID, PG_TEXT};
+    static const enum pg_oid types[ASKED_COUNT] = {PG_BYTEA, PG_TEXT, PG_BYTEA, PG_TEXT, PG_UUID, PG_BYTEA, PG_UUID, PG_TEXT, PG_TEXT};
     struct pg_params p[ASKED_COUNT];
     int steps = 0;
     for (size_t i = 0; i < ASKED_COUNT; i++) {
@@ -388,6 +407,8 @@ static void send_round(struct lookup *l, struct round *r)
             pg_el_uuid(&p[ASKED_TOLD], q->told_id);
         if (q->told_key)
             pg_el_text(&p[ASKED_TOLD_KEYS], q->told_key);
+        if (q->answer_to)
+            pg_el_text(&p[ASKED_ANSWERS], q->answer_to);
     }
     pg_begin(l->pg, &r->unit, on_unit);
     for (size_t i = 0; i < ASKED_COUNT; i++) {

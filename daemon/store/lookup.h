@@ -39,6 +39,7 @@ struct lookup_request {
     size_t nids;
     const struct uuid *told_id; /* of a notification, or NULL */
     const char *told_key;       /* of one whose idempotency key is WORD.COMPLAINT…, or NULL */
+    const char *answer_to;      /* a handle, where an answer would go to another than `handle`; or NULL */
     /* found; freed by lookup_clear */
     bool in_thread, threads_asked; /* private */
     bool receipt_found;
@@ -49,7 +50,7 @@ struct lookup_request {
     struct strlist customer_flags;
     char *customer_language;
     char *address_state, *address_status; /* of `handle`, when mail to it came back (schema: addresses); NULL otherwise */
-    int64_t answers, answered_ago_us;     /* automatic answers that it got, in thousandths, as of so long ago */
+    int64_t answers, answered_ago_us;     /* automatic answers that it got (or answer_to), in thousandths, as of so long ago */
     struct lookup_notification told;
     bool key_known[LOOKUP_MAX_KEYS]; /* keys[i] belongs to a complaint already */
     struct thread_candidate candidates[LOOKUP_MAX_CANDIDATES]; /* each complaint once, with its strongest evidence */

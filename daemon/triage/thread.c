@@ -34,8 +34,11 @@ void thread_candidate_clear(struct thread_candidate *c)
     strlist_free(&c->subjects);
 }
 
+/* A sender that is not proven and a reference number, which is overheard as easily, are both things that anybody can write. */
 static bool takes_part(const struct thread_message *m, const struct thread_candidate *c)
 {
+    if (m->unproven && c->evidence == TE_REFERENCE_NUMBER)
+        return false;
     return m->staff || (m->sender && strlist_has(&c->participants, m->sender));
 }
 

@@ -45,6 +45,7 @@ struct thread_message {
     const struct record *record;
     const char *sender; /* normalized address or number of who writes, NULL unknown */
     bool staff;         /* one of our own people */
+    bool unproven;      /* somebody looked who the sender is, and it may be another */
     int64_t at_us;      /* received */
 };
 

@@ -145,6 +145,23 @@ def test_forged_names_count_for_nothing(box):
     assert box.db.value("select count(*) from messages where class = 'bounce' and complaint_id is null and sender like 'mailer-daemon@%%'") >= 4
 
 
+def test_a_customer_cannot_report_on_the_mails_to_our_people(box):
+    sender = address()
+    c, _, mail = complain(box, sender)
+    box.advance("1d")
+    step = wait_for(lambda: [n for n in notes(box, c, "escalation") if n["state"] == "sent" and n["transport"] == "mail"], 30, "a step")[0]
+    ours = [m for m in box.mails(step["recipient"]) if m["Message-ID"].startswith(f"<{step['idempotency_key']}.")][0]
+    # what it is called follows from the Message-ID of the acknowledgement
+    token = mail["Message-ID"].split("@")[0].split(".")[-1]
+    assert ours["Message-ID"].split("@")[0] == f"<{step['idempotency_key']}.{token}"
+    assert box.mail(dsn(step["recipient"], returned=ours), "")[0] == 250
+    settle(box)
+    assert box.db.value("select state from notifications where id = %s", step["id"]) == "sent"
+    assert box.mail(dsn(step["recipient"], returned=ours), "", [path_of(ours)])[0] == 250
+    settle(box)
+    assert box.db.value("select state from notifications where id = %s", step["id"]) == "failed"
+
+
 def test_a_delay_changes_nothing(box):
     sender = address()
     c, _, mail = complain(box, sender)
@@ -154,6 +171,12 @@ def test_a_delay_changes_nothing(box):
     assert ack["state"] == "sent" and ack["last_error"].startswith("4.4.1 connect")
     assert box.db.value("select acknowledged_at from complaints where id = %s", c["id"])
     assert not notes(box, c, "undeliverable") and not box.db.rows("select 1 from addresses where address = %s", "mail:" + sender)
+    # in words alone, of nobody by name
+    for subject, text in (("Warning: could not send message for past 4 hours", "It is still in the queue."),
+                          ("Zustellung verz\u00f6gert", "Wir versuchen es weiter.")):
+        assert box.mail(letters.mail(subject, text, sender="MAILER-DAEMON@mx.shop.example"), "", [path_of(mail)])[0] == 250
+        settle(box)
+        assert notes(box, c, "acknowledgement")[0]["state"] == "sent"
     # given up at last, with the same status: that is final
     assert box.mail(dsn(sender, "4.4.1", "failed", "connect: Connection timed out"), "", [path_of(mail)])[0] == 250
     settle(box)
@@ -179,6 +202,43 @@ def test_an_automatic_reply_changes_nothing(box, way):
     assert box.db.row("select next_at, cycle, step_stopped from complaintd.timers where complaint_id = %s", c["id"]) == timers
     assert box.db.value("select count(*) from complaints") == count
     assert len(box.mails(sender)) == 1
+
+
+def test_the_budget_is_that_of_the_address_which_is_answered(make_box):
+    """A form writes for all customers from one address, and many names may aim at one."""
+    box = make_box(overlay={"loops": {"answers_per_address": 3}})
+
+    def send(sender, reply_to):
+        mark = letters.mark()
+        raw = letters.mail("By form", f"Late {mark}", sender=f"Form <{sender}>", extra=[("Reply-To", reply_to)])
+        assert box.mail(raw, sender)[0] == 250
+        return box.complaint_of(mark)["decision"]["acknowledgement"]
+
+    assert [send("form@shop.example", address()) for _ in range(5)] == ["pending"] * 5
+    victim = address()
+    said = [send(address(), victim.upper() if i == 1 else victim) for i in range(5)]
+    assert said == ["pending"] * 3 + ["the address had its automatic answers for today"] * 2
+    assert box.db.value("select round(answers) from addresses where address = %s", "mail:" + victim) == 3
+    assert send(victim, victim) == "pending", "who is new and writes himself has his own"
+    assert send(victim, victim) == "the address had its automatic answers for today"
+    box.advance("2d")
+    assert send(address(), victim) == "pending"
+
+
+def test_a_reverse_path_beside_a_desk_makes_no_machine_of_a_person(box):
+    sender = address()
+    c, _, mail = complain(box, sender)
+    mark = letters.mark()
+    raw = letters.mail("Another matter", f"The kettle burns {mark}", sender=f"A <{sender}>")
+    assert box.mail(raw, sender, ["care@example.com", path_of(mail)])[0] == 250
+    other = box.complaint_of(mark)
+    assert other["id"] != c["id"] and other["decision"]["acknowledgement"] == "sent to a reverse-path of ours as well"
+    # alone it is a machine's, whatever it looks like
+    mark = letters.mark()
+    assert box.mail(letters.mail("Hello", f"I am here {mark}", sender=f"A <{sender}>"), sender, [path_of(mail)])[0] == 250
+    settle(box)
+    row = box.db.row("select class, complaint_id from messages where strpos(body, %s) > 0", mark)
+    assert row["class"] == "auto-reply" and row["complaint_id"] == c["id"]
 
 
 def test_no_automatic_mail_to_an_address_that_came_back_until_it_writes(box):
@@ -345,16 +405,14 @@ class Responders:
         self.postfix.close()
 
 
-def test_a_loop_with_an_auto_responder_ends_after_one_answer(make_box, tmp_path):
+def test_a_loop_with_an_auto_responder_ends_after_one_answer(make_box, open_folder):
     import targets
 
     missing = [p for p in ("/usr/bin/formail", "/usr/bin/msmtp") if not os.access(p, os.X_OK)]
     if not targets.Postfix.there() or missing:
         pytest.skip(f"Postfix, formail and msmtp are not all installed ({missing}), or this is not root")
-    for d in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        os.chmod(d, os.stat(d).st_mode | 0o055)
     box = make_box()
-    away = Responders(targets, str(tmp_path / "postfix"), box)
+    away = Responders(targets, os.path.join(open_folder, "postfix"), box)
     carried = 0
     try:
         for name in RESPONDERS:

@@ -198,10 +198,10 @@ def test_results_of_a_server_in_front_are_believed_from_it_alone(make_box):
     box = make_box(overlay={"scan": trusted})
     forged = [("Received", "from x by mx.example.com with ESMTP id 1"), (AUTH, "mx.example.com (ours) 1; spf=fail smtp.mailfrom=x; dmarc=fail")]
 
-    def lmtp(extra, sender="a@shop.example"):
+    def lmtp(extra, sender="a@shop.example", subject="By LMTP"):
         mark = letters.mark()
         with smtplib.LMTP(box.e["LMTP_SOCKET"]) as s:
-            s.sendmail(sender, ["care@example.com"], letters.mail(f"By LMTP {mark}", mark, sender=f"A <{sender}>", extra=extra))
+            s.sendmail(sender, ["care@example.com"], letters.mail(f"{subject} {mark}", mark, sender=f"A <{sender}>", extra=extra))
         return box.complaint_of(mark)
 
     c = lmtp(forged)
@@ -209,6 +209,14 @@ def test_results_of_a_server_in_front_are_believed_from_it_alone(make_box):
     assert acknowledgement(box, c)["last_error"] == "the sender may be forged: DMARC failed"
     proven = lmtp([(AUTH, 'mx.example.com; dkim=pass header.d="shop.example"; spf=softfail; dmarc=pass')], "b@shop.example")
     assert proven["scan"] == "clean" and acknowledgement(box, proven)["state"] != "suppressed"
+    # nor does who is not proven add to a complaint by a reference that he overheard, as its customer or as one of our people
+    for liar in ("b@shop.example", "general@staff.example"):
+        other = lmtp([(AUTH, "mx.example.com; dmarc=fail")], liar, f"About {proven['ref']}")
+        assert other["id"] != proven["id"] and other["decision"]["thread"][0]["verdict"] == "sender takes no part in it"
+    with smtplib.LMTP(box.e["LMTP_SOCKET"]) as s:
+        raw = letters.mail(f"Again {proven['ref']}", "Well?", sender="A <b@shop.example>", extra=[(AUTH, "mx.example.com; dmarc=pass")])
+        s.sendmail("b@shop.example", ["care@example.com"], raw)
+    assert box.db.value("select count(*) from messages where complaint_id = %s", proven["id"]) == 2
     unproven = lmtp([(AUTH, "MX.example.com; spf=softfail; dkim=none")], "c@shop.example")
     assert acknowledgement(box, unproven)["last_error"] == "the sender is not proven: neither SPF nor DKIM passed"
     for nobody in ([(AUTH, "mx.other.example; dmarc=fail")], [(AUTH, "mx.example.com; dmarc=fail (")], []):

@@ -182,7 +182,9 @@ static void what_a_report_means(void **state CD_UNUSED)
         t->purpose = cd_strdup("acknowledgement");
         t->recipient = cd_strdup("ann@example.net");
         t->team = cd_strdup("nobody");
+        int64_t nobody = metrics_get(M_ESCALATION_NOBODY);
         assert_true(job_take_report(&cfg, j, &reasons));
+        assert_int_equal(metrics_get(M_ESCALATION_NOBODY), nobody + (v[i].has != NULL)); /* no such team, and somebody must hear of it */
         assert_int_equal(j->item.outcome, OUT_BOUNCE);
         assert_int_equal(uuid_is_nil(&j->item.bounce_of), v[i].has == NULL);
         if (v[i].has)
@@ -205,6 +207,9 @@ static void withheld(void **state CD_UNUSED)
     j->rec->hops = 0;
     q->answers = 20000; /* a stranger has no budget that could be used up */
     assert_null(job_withheld(&cfg, j, false));
+    q->answer_to = "mail:ann@example.net"; /* unless a Reply-To aims at it */
+    assert_non_null(strstr(job_withheld(&cfg, j, false), "for today"));
+    q->answer_to = NULL;
     q->customer_found = true;
     q->answers = 9000;
     assert_null(job_withheld(&cfg, j, false));
@@ -222,7 +227,7 @@ static void withheld(void **state CD_UNUSED)
     assert_non_null(strstr(job_withheld(&cfg, j, false), "came back"));
     assert_null(job_withheld(&cfg, j, true));
     assert_int_equal(metrics_get(M_WITHHELD_HOPS), hops + 1);
-    assert_int_equal(metrics_get(M_WITHHELD_BUDGET), budget + 2);
+    assert_int_equal(metrics_get(M_WITHHELD_BUDGET), budget + 3);
     assert_int_equal(metrics_get(M_WITHHELD_ADDRESS), address + 1);
     drop(j);
 }

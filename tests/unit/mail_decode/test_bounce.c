@@ -112,9 +112,12 @@ static void complaints_about_bounces(void **state CD_UNUSED)
         "From: Ann <ann@example.net>\r\nSubject: away from home when you came\r\nIn-Reply-To: <x@example.com>\r\n\r\nThe parcel is gone.\r\n",
         "From: Ann <ann@example.net>\r\nX-Auto-Response-Suppress: All\r\nSubject: kettle\r\n\r\nIt burns.\r\n",
         "From: no-reply@shop.example\r\nSubject: a customer wrote\r\n\r\n550 people wait\r\n",
+        "From: <postmaster@ann.example>\r\nReturn-Path: <postmaster@ann.example>\r\nSubject: Delivery problem with order 4711\r\n\r\nIt never came.\r\n",
+        "From: Mail Delivery Services Ltd <ann@example.net>\r\nSubject: Delivery problem with order 4712\r\n\r\nYour van blocks our gate.\r\n",
+        "From: Ann <ann@example.net>\r\nX-Auto-Response-Suppress: OOF, AutoReply\r\nSubject: On vacation my luggage was lost\r\n\r\nWhere is it?\r\n",
     };
     for (size_t i = 0; i < ARRAY_LEN(v); i++) {
-        struct decoded d = decode_bytes(v[i], strlen(v[i]), "ann@example.net");
+        struct decoded d = decode_bytes(v[i], strlen(v[i]), strstr(v[i], "<postmaster@ann") ? "postmaster@ann.example" : "ann@example.net");
         print_message("case %zu: %s\n", i, message_class_name(d.r->cls));
         assert_int_equal(d.r->cls, MC_PERSON);
         assert_int_equal(d.r->nbounces, 0);

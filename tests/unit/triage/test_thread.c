@@ -154,6 +154,19 @@ static void a_stranger_joins_nothing_without_a_token(void **state)
     assert_false(d.stranger);
 }
 
+/* Where somebody looked who it is and it is not proven, a name and a number that were overheard are not enough; knowing a mail of the thread is. */
+static void an_unproven_sender_joins_nothing_by_a_reference_number(void **state)
+{
+    (void)state;
+    for (int e = 0; e < TE_COUNT; e++) {
+        struct thread_candidate c = candidate((enum thread_evidence)e, "C-1", "a@x.example", 0);
+        const struct thread_message m = {.record = &person, .sender = "a@x.example", .unproven = true, .at_us = NOW};
+        struct thread_decision d = decide_as(&m, &c, 1);
+        assert_int_equal(d.action, e < TE_REFERENCE_NUMBER ? THREAD_JOIN : THREAD_LINK);
+        json_decref(d.reasons);
+    }
+}
+
 static void closed_ones_reopen_within_the_window(void **state)
 {
     (void)state;
@@ -197,6 +210,7 @@ int main(void)
         cmocka_unit_test(scores),
         cmocka_unit_test(the_best_score_wins),
         cmocka_unit_test(a_stranger_joins_nothing_without_a_token),
+        cmocka_unit_test(an_unproven_sender_joins_nothing_by_a_reference_number),
         cmocka_unit_test(closed_ones_reopen_within_the_window),
         cmocka_unit_test(machines_and_our_own_people_join_what_they_answer),
         cmocka_unit_test(what_was_said_later_costs_nothing),
