@@ -364,7 +364,7 @@ def test_one_customer_a_handle(people):
     with second(box) as other, contextlib.ExitStack() as stack:
         pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(16))
         forms = ("Wei.Li{}@Shop.example", "wei.li{}@shop.EXAMPLE", "WEI.LI{}@shop.example")
-        mails = [(port, form.format(i), i) for i in range(20) for form in forms for port in (box.smtp_port, other)]
+        mails = [(port, form.format(i), i) for i in range(20) for form in forms for port in (box.smtp_port, other.mail)]
         codes = list(pool.map(lambda m: send_mail(
             m[0], letters.mail("The invoice", f"is wrong {letters.mark()}", sender=f"Wei <{m[1]}>"), m[1])[0], mails))
         assert set(codes) == {250}

@@ -1,5 +1,6 @@
 """Code, reference and sample agree: every option of the program stands in docs/configuration.md and in the sample, every key of the
 sample exists, and what the sample shows as a default is the default."""
+import itertools
 import os
 import re
 import shutil
@@ -89,7 +90,14 @@ def test_all_of_the_sample_together_is_sound(tmp_path):
     secret.write_text("0123456789abcdef0123456789abcdef\n", encoding="utf-8")
     with open(SAMPLE, encoding="utf-8") as f:
         lines = [line for line in uncommented(f.read()).splitlines() if "dsn_credential" not in line]
-    text = re.sub(r"_(?:file|credential): (?!/etc/ssl)[^\s,}]+", f"_file: {secret}", "\n".join(lines))
+    count = itertools.count()
+
+    def own_file(_):  # no two clients have the same token
+        one = tmp_path / f"secret-{next(count)}"
+        one.write_text(f"0123456789abcdef0123456789{next(count):06x}\n", encoding="utf-8")
+        return f"_file: {one}"
+
+    text = re.sub(r"_(?:file|credential): (?!/etc/ssl)[^\s,}]+", own_file, "\n".join(lines))
     text = text.replace("tls: none ", "tls: starttls ").replace("/etc/ssl/certs/our-own.pem", str(secret))
     text = re.sub(r"/etc/complaintd/tls/[^\s,}]+", str(secret), text)
     for one in ("relay", "relays"):  # there is either

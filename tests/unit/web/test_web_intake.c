@@ -3,6 +3,7 @@
 #include "tests/unit/web/web_fixture.h"
 
 #include "channels/web/web.h"
+#include "daemon/core/crypto.h"
 
 #define TOKEN "a token of eight"
 #define HEAD "POST /v1/complaints HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer " TOKEN "\r\nContent-Type: application/json\r\n"
@@ -76,7 +77,8 @@ static int set_up(void **state CD_UNUSED)
     T.base = event_base_new();
     T.ready = true;
     T.desk = (struct cfg_desk){.name = (char *)"care", .phone_country = (char *)"86"};
-    T.client = (struct cfg_client){.name = (char *)"kiosk", .token = (char *)TOKEN, .desk = (char *)"", .role = (enum cfg_role)ROLE_INTAKE};
+    T.client = (struct cfg_client){.name = (char *)"kiosk", .desk = (char *)"", .role = (enum cfg_role)ROLE_INTAKE};
+    sha256(TOKEN, strlen(TOKEN), T.client.token_sha256);
     T.addr = (struct listen_addr){.text = (char *)"http", .host = (char *)"127.0.0.1", .port = free_port()};
     T.cfg = (struct config){.http_listen = &T.addr,
                             .nhttp_listen = 1,
