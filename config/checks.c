@@ -43,7 +43,7 @@ bool ref_known(const struct config *c, enum ref_kind kind, const char *name)
     case REF_CATEGORY:
         return config_category(c, name);
     case REF_MEMBER:
-        return config_team(c, name) || config_member(c, name);
+        return config_contact(c, name) || config_member(c, name); /* teams are contacts, too */
     default:
         return true;
     }
@@ -67,7 +67,7 @@ static const struct ref_words {
     [REF_CALENDAR] = WORDS("calendar", "in a file that `calendars:` names, such as calendars/*.yaml",
                            calendars, ncalendars, cfg_calendar),
     [REF_CATEGORY] = WORDS("category", "below `categories:`", categories, ncategories, cfg_category),
-    [REF_MEMBER] = WORDS("team or member", "below `teams:`", teams, nteams, cfg_team),
+    [REF_MEMBER] = WORDS("team, member or contact", "below `teams:` or `contacts:`", teams, nteams, cfg_team),
     [REF_EXPECTED_CATEGORY] = WORDS("category", "below `categories:`", categories, ncategories, cfg_category),
 };
 
@@ -90,7 +90,8 @@ void check_references(struct loader *l)
         const struct reference *r = &l->refs[i];
         enum ref_kind source = r->kind == REF_EXPECTED_CATEGORY ? REF_CATEGORY : r->kind;
         bool also_teams = r->kind == REF_TOLD || r->kind == REF_MEMBER;
-        bool unsure = l->incomplete[source] || (also_teams && l->incomplete[REF_TEAM]);
+        bool unsure = l->incomplete[source] || (also_teams && l->incomplete[REF_TEAM]) ||
+                      (r->kind == REF_MEMBER && l->incomplete[REF_TOLD]);
         if (unsure || ref_known(c, r->kind, r->name))
             continue;
         if (faults_full(l->f)) {

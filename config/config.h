@@ -192,7 +192,7 @@ struct cfg_rule {
     char *team;     /* "" */
     char *region;   /* "" */
     struct strlist tags, flags, skills;
-    struct strlist about; /* teams and members that it is about */
+    struct strlist about; /* teams, members and contacts that it is about */
     struct mark mark;
 };
 struct cfg_rule_test {

@@ -98,7 +98,7 @@ enum ref_kind {
     REF_CALENDAR,
     REF_CATEGORY,
     REF_EXPECTED_CATEGORY, /* also "unclassified" */
-    REF_MEMBER,            /* a team, or a member of one */
+    REF_MEMBER,            /* a team, a member of one, or a contact */
     REF_MAIN_FILE,         /* this and the next are only for loader.incomplete */
     REF_TEMPLATE,
     REF_KINDS

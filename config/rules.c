@@ -121,7 +121,7 @@ static const struct option rule_options[] = {
     {"then.region", OPT_NAME, AT(region), .doc = "Region; the first rule that gives one wins."},
     {"then.skills", OPT_NAMES, AT(skills), .doc = "Skills that who gets it must have."},
     {"then.about", OPT_NAMES, AT(about), .refers = REF_MEMBER,
-     .doc = "Teams and members that it is about: it never goes to them, nor to members of such a team."},
+     .doc = "Teams, members and contacts that it is about: it never goes to them, nor to members of such a team, and no step tells them of it."},
     {"then.tags", OPT_NAMES, AT(tags), .doc = "Tags that are added."},
     {"then.flags", OPT_NAMES, AT(flags), .doc = "Flags that are added."},
     {0},
@@ -142,7 +142,7 @@ static const struct option test_options[] = {
      .doc = "Priority that must result."},
     {"expect.team", OPT_NAME, AT(team), .refers = REF_TEAM, .doc = "Team that must result."},
     {"expect.region", OPT_NAME, AT(region), .doc = "Region that must result."},
-    {"expect.about", OPT_NAMES, AT(about), .refers = REF_MEMBER, .doc = "Teams and members that must be among whom it is about."},
+    {"expect.about", OPT_NAMES, AT(about), .refers = REF_MEMBER, .doc = "Teams, members and contacts that must be among whom it is about."},
     {"expect.tags", OPT_NAMES, AT(tags), .doc = "Tags that must be among the result's."},
     {0},
 };

@@ -70,6 +70,7 @@ void print_nothing(const struct answer *a, struct buf *out);
 int run_token(const struct ctl_globals *g, json_t *args);
 /* print_people.c */
 void print_customer(const struct answer *a, struct buf *out);
+void print_customers(const struct answer *a, struct buf *out);
 void print_absences(const struct answer *a, struct buf *out); /* of ABSENT, PRESENT and ABSENCES */
 
 void print_attachments(const struct answer *a, struct buf *out);

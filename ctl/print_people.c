@@ -110,6 +110,48 @@ void print_customer(const struct answer *a, struct buf *out)
     print_history(rows, out);
 }
 
+/* The strings of a list in one cell. */
+static void put_words(struct table *t, enum colour c, const json_t *list)
+{
+    struct buf text;
+    size_t i;
+    json_t *v;
+    buf_init(&text, CD_KIB(64));
+    json_array_foreach(list, i, v)
+        buf_printf(&text, "%s%s", i ? " " : "", json_is_string(v) ? json_string_value(v) : "?");
+    table_add(t, c, buf_str(&text));
+    buf_free(&text);
+}
+
+void print_customers(const struct answer *a, struct buf *out)
+{
+    static const char *const headers[] = {"NAME", "KNOWN AS", "FLAGS", "SINCE", "DRIVER", "REVIEW", NULL};
+    static const size_t max[] = {30, 60, 30, 0, 0, 0};
+    size_t i;
+    json_t *row;
+    if (json_array_size(a->rows) == 0) {
+        buf_append_str(out, "no customers\n");
+        return;
+    }
+    struct table *t = table_new(headers, max);
+    json_array_foreach(a->rows, i, row) {
+        const json_t *v = json_object_get(row, "vulnerable");
+        char since[32];
+        table_add(t, C_PLAIN, say_text(row, "name"));
+        put_words(t, C_PLAIN, json_object_get(row, "handles"));
+        put_words(t, C_YELLOW, json_object_get(row, "flags"));
+        table_add(t, C_PLAIN, say_minute(row, "since", since));
+        table_add(t, C_PLAIN, say_text(v, "driver"));
+        table_add(t, json_is_true(json_object_get(v, "review_due")) ? C_RED : C_PLAIN, say_text(v, "review"));
+    }
+    table_print(&t, "", out);
+    if (say_text(a->body, "next")) {
+        buf_append_str(out, "more: --after ");
+        text_put(out, C_PLAIN, say_text(a->body, "next"));
+        buf_append_char(out, '\n');
+    }
+}
+
 void print_absences(const struct answer *a, struct buf *out)
 {
     static const char *const headers[] = {"WHO", "FROM", "UNTIL", "AWAY", "REASSIGN", "HAS", NULL};

@@ -145,6 +145,8 @@ static void fill_bounce(const struct config *c, struct job *j)
         b = &unread; /* a bounce in a language that nobody taught us */
     if (b->action && !str_eq(b->action, "failed") && !str_eq(b->action, "delayed"))
         return; /* delivered, relayed, expanded: nothing to do */
+    if (uuid_is_nil(&j->told_id) && !is_to_customer(t->purpose))
+        return; /* the customer can work out what our people's mails are called: only their reverse-paths prove a report of them */
     CD_CLEANUP_FREE char *error = cd_asprintf("%s %s", b->status ? b->status : "5.0.0", b->diagnostic ? b->diagnostic : b->reason ? b->reason : "");
     it->bounce_of = t->id;
     json_t *o = json_pack("{s:b, s:b, s:s, s:s, s:s}", "final", !str_eq(b->action, "delayed"), "hard", (int)is_hard(b), "status",

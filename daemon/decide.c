@@ -164,16 +164,17 @@ static void fill_customer(struct job *j)
 
 /* Steps that are due at receipt are fired by intake itself: their people learn at once, and the database does not have to take the complaint
  * up a second time for them. */
-static void tell_at_receipt(const struct config *c, struct store_item *it, const struct cfg_policy *policy, const struct plan *p,
-                            int64_t received_us)
+static void tell_at_receipt(const struct config *c, struct job *j, const struct cfg_policy *policy, const struct plan *p)
 {
+    struct store_item *it = &j->item;
+    int64_t received_us = j->env->received_at_us;
     char id[UUID_TEXT_SIZE];
     const char *step;
     uuid_format(&it->complaint_id, id);
     while ((size_t)it->steps_fired < p->nsteps && p->steps[it->steps_fired].due_us == received_us)
         it->steps_fired++;
     for (int i = it->steps_fired; i-- > 0;) { /* the highest level first, as the scheduler does */
-        struct tell_input in = {.complaint_id = id, .policy = policy->name, .team = it->team, .level = p->steps[i].level,
+        struct tell_input in = {.complaint_id = id, .policy = policy->name, .team = it->team, .about = &j->decision.about, .level = p->steps[i].level,
                                 .repeat = (int)p->steps[i].n, .due_us = received_us};
         it->told_level = CD_MAX(it->told_level, in.level);
         metrics_inc(M_ESCALATION_FIRED);
@@ -185,14 +186,16 @@ static void tell_at_receipt(const struct config *c, struct store_item *it, const
     }
 }
 
-static void fill_plan(const struct config *c, struct store_item *it, const struct cfg_policy *policy, enum priority prio, int64_t received_us)
+static void fill_plan(const struct config *c, struct job *j, const struct cfg_policy *policy)
 {
+    struct store_item *it = &j->item;
+    int64_t received_us = j->env->received_at_us;
     struct plan p;
     struct buf steps;
-    plan_make(c, policy, prio, received_us, &p);
+    plan_make(c, policy, j->decision.priority, received_us, &p);
     for (int k = 0; k < TARGET_COUNT; k++)
         it->due_us[k] = p.due_us[k];
-    tell_at_receipt(c, it, policy, &p, received_us);
+    tell_at_receipt(c, j, policy, &p);
     it->next_at_us = (size_t)it->steps_fired < p.nsteps ? p.steps[it->steps_fired].due_us : 0;
     buf_init(&steps, CD_KIB(16));
     buf_append_char(&steps, '{');
@@ -400,7 +403,7 @@ void job_decide(const struct config *c, struct job *j)
     it->recipients = literal(&j->env->recipients);
     if (it->is_new) {
         const struct cfg_policy *p = desk ? config_policy(c, desk->policy) : NULL;
-        fill_plan(c, it, p ? p : config_policy(c, c->default_policy), j->decision.priority, j->env->received_at_us);
+        fill_plan(c, j, p ? p : config_policy(c, c->default_policy));
         if ((no_ack = fill_acknowledgement(c, j))) /* nothing is owed that could be late */
             it->due_us[TARGET_ACKNOWLEDGE] = 0;
         if (strcmp(it->category, "unclassified") == 0)

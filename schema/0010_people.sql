@@ -338,6 +338,16 @@ begin
     return v_id;
 end $$;
 
+-- Found by what is known of the customer, without an index that every new customer would have to be written into; of ids of other systems
+-- nothing else is known, so those have one.
+create index customer_handles_external on complaintd.customer_handles (customer_id) where handle like 'ext:%';
+create function complaintd.api_handles(u complaintd.customers) returns jsonb language sql stable set search_path = pg_catalog, pg_temp as $$
+    select coalesce(jsonb_agg(x.handle order by x.handle), '[]') from (
+        select h.handle from complaintd.customer_handles h
+            where h.handle = any (array(select 'mail:' || e from unnest(u.emails) e) || array(select 'tel:' || t from unnest(u.phones) t))
+                and h.customer_id = u.id
+        union select h.handle from complaintd.customer_handles h where h.customer_id = u.id and h.handle like 'ext:%') x $$;
+
 create function complaintd.api_history(p_customer uuid, p_limit integer) returns jsonb language sql stable
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
     select coalesce(jsonb_agg(x.one order by x.received_at desc, x.id desc), '[]') from (
@@ -355,7 +365,7 @@ declare
     v_answer jsonb;
 begin
     select jsonb_build_object('id', u.id, 'name', u.name, 'language', u.language, 'emails', u.emails, 'phones', u.phones,
-            'handles', (select jsonb_agg(h.handle order by h.handle) from complaintd.customer_handles h where h.customer_id = u.id),
+            'handles', complaintd.api_handles(u),
             'flags', to_jsonb(case when p_may then u.flags else array_remove(u.flags, 'vulnerable') end), 'since', u.created_at,
             'total', (select count(*) from complaintd.complaint c where c.customer_id = u.id
                       and (complaintd.api_scope() is null or c.desks && complaintd.api_scope())),
@@ -374,6 +384,48 @@ begin
             into v_answer from complaintd.vulnerable_customers v where v.customer_id = v_id;
     end if;
     return next v_answer;
+end $$;
+
+create index customers_flagged on complaintd.customers (id) where flags <> '{}'; -- nobody has one when intake writes them
+
+-- CUSTOMERS: newest first, all or those with a flag; p_after is the id of the last row of the page before. Who is vulnerable, and whose flag
+-- is to be reviewed, is told to those who may see it, and each one told is a reading.
+-- Whether the request's client may know of a customer: one with desks of its own knows those who complained to them.
+create function complaintd.api_customer_seen(p_id uuid, p_scope text[]) returns boolean language sql stable
+set search_path = pg_catalog, pg_temp as $$
+    select p_scope is null or exists (select from complaintd.complaint c where c.customer_id = p_id and c.desks && p_scope) $$;
+
+create function complaintd.api_customers(p_flag text, p_due boolean, p_limit integer, p_after uuid, p_actor text, p_may boolean)
+returns setof jsonb language plpgsql set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+declare
+    v_care boolean := coalesce(p_due, false) or p_flag = 'vulnerable';
+    v_scope text[] := complaintd.api_scope();
+    v_ids uuid[];
+begin
+    if v_care and not p_may then
+        raise exception 'this client may not see or set this flag' using errcode = 'CD403';
+    end if;
+    if v_care then
+        v_ids := array(select v.customer_id from complaintd.vulnerable_customers v
+                       where (p_after is null or v.customer_id < p_after) and complaintd.api_customer_seen(v.customer_id, v_scope)
+                           and (not coalesce(p_due, false) or v.review_on <= complaintd.today())
+                       order by v.customer_id desc limit coalesce(p_limit, 50));
+        insert into complaintd.flag_reads (customer_id, at, who) select i, complaintd.now(), p_actor from unnest(v_ids) i;
+    elsif p_flag is not null then
+        v_ids := array(select u.id from complaintd.customers u where u.flags <> '{}' and p_flag = any (u.flags)
+                       and complaintd.api_customer_seen(u.id, v_scope)
+                       and u.id < coalesce(p_after, 'ffffffff-ffff-ffff-ffff-ffffffffffff') order by u.id desc limit coalesce(p_limit, 50));
+    else
+        v_ids := array(select u.id from complaintd.customers u where u.id < coalesce(p_after, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+                       and complaintd.api_customer_seen(u.id, v_scope) order by u.id desc limit coalesce(p_limit, 50));
+    end if;
+    return query select jsonb_build_object('id', u.id, 'name', u.name, 'since', u.created_at,
+            'flags', to_jsonb(case when p_may then u.flags else array_remove(u.flags, 'vulnerable') end),
+            'handles', complaintd.api_handles(u))
+            || case when v_care then (select jsonb_build_object('vulnerable', jsonb_build_object('driver', v.driver, 'review', v.review_on,
+                   'review_due', v.review_on <= complaintd.today())) from complaintd.vulnerable_customers v where v.customer_id = u.id)
+               else '{}' end
+        from complaintd.customers u where u.id = any (v_ids) order by u.id desc;
 end $$;
 
 -- FLAG: sets or clears one. A second one who sets the same changes what is said of it.

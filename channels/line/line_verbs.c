@@ -65,6 +65,7 @@ const struct line_verb line_verbs[] = {
     {"PRESENT", ROLE_AGENT, verb_request},
     {"ABSENCES", ROLE_AGENT, verb_request},
     {"CUSTOMER", ROLE_AGENT, verb_request},
+    {"CUSTOMERS", ROLE_AGENT, verb_request},
     {"FLAG", ROLE_AGENT, verb_request},
     {"STATS", ROLE_AGENT, verb_request},
     {"QUEUE", ROLE_ADMIN, verb_request},

@@ -159,6 +159,8 @@ bool bounce_read(struct decoding *d, GMimeMessage *m)
         p.to = NULL;
     }
     CD_CLEANUP_FREE char *all = cd_asprintf("%s\n%s", r->subject, said);
+    if (!r->nbounces && bounce_is_delay(all)) /* of nobody by name: what nothing is known of counts as final otherwise */
+        (void)record_add_bounce(r);
     for (size_t i = 0; i < r->nbounces; i++)
         bounce_finish(&r->bounces[i], all);
     free(said);

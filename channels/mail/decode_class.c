@@ -257,7 +257,8 @@ static bool is_own_list(const struct class_facts *f, const struct envelope *e)
 
 static void judge_bulk(struct class_facts *f, const struct envelope *e)
 {
-    static const char *const fields[] = {"List-Id", "List-Unsubscribe", "List-Post", "List-Help", "Mailing-List"};
+    static const char *const lists[] = {"List-Id", "List-Post", "Mailing-List"};
+    static const char *const senders[] = {"List-Unsubscribe", "List-Help"}; /* mailing services write them into what a form sends, too */
     char word[64];
     bool own = is_own_list(f, e);
     first_word(f->o, "Precedence", word);
@@ -265,8 +266,10 @@ static void judge_bulk(struct class_facts *f, const struct envelope *e)
         add(f, MC_BULK, SURE, "precedence");
     if (own)
         add(f, MC_BULK, 1, "own-list");
-    else if (has_any(f->o, fields, ARRAY_LEN(fields)))
+    else if (has_any(f->o, lists, ARRAY_LEN(lists)))
         add(f, MC_BULK, SURE, "list");
+    else if (has_any(f->o, senders, ARRAY_LEN(senders)))
+        add(f, MC_BULK, 2, "list-unsubscribe");
 }
 
 /* Reads the report where anything hints at one: for the mail of a person that costs nothing. */
@@ -327,6 +330,8 @@ static const char *silence_reason(const struct class_facts *f, const struct deco
         return "own address";
     if (decode_header(f->o, "X-Loop"))
         return "x-loop";
+    if (f->score[MC_BULK] > 1)
+        return "list";
     if (!to)
         return "no address";
     return NULL;

@@ -310,6 +310,9 @@ static const struct case_command commands[] = {
     {"CUSTOMER", ROLE_AGENT, TAIL_SEES, ACTION_COUNT, "select complaintd.api_customer($1, $2, $3::integer, $4, $5::boolean)",
      {"ref", "handle"},
      {{"ref", read_ref, OPTIONAL}, {"handle", people_read_handle, OPTIONAL}, {"limit", read_limit, OPTIONAL}}},
+    {"CUSTOMERS", ROLE_AGENT, TAIL_SEES, ACTION_COUNT,
+     "select complaintd.api_customers($1, $2::boolean, $3::integer, $4::uuid, $5, $6::boolean)", {NULL},
+     {{"flag", people_read_flag, OPTIONAL}, {"review_due", read_bool, OPTIONAL}, {"limit", read_limit, OPTIONAL}, {"after", read_cursor, OPTIONAL}}},
     {"FLAG", ROLE_AGENT, TAIL_SEES, ACTION_COUNT,
      "select complaintd.api_customer_flag($1, $2, $3, $4::boolean, $5, $6::date, $7, $8, $9::boolean)",
      {"ref", "handle"},
@@ -579,7 +582,7 @@ void cases_finish(const struct request *rq, const char *const *rows, size_t nrow
         }
     }
     bool waits = strcmp(rq->verb, "QUEUE") == 0 || strcmp(rq->verb, "PENDING") == 0;
-    if (strcmp(rq->verb, "LIST") == 0 || (waits && !is_change(rq->args))) {
+    if (strcmp(rq->verb, "LIST") == 0 || strcmp(rq->verb, "CUSTOMERS") == 0 || (waits && !is_change(rq->args))) {
         finish_list(rq, ret);
         return;
     }

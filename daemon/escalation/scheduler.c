@@ -42,7 +42,7 @@ static const struct pg_stmt sql_claim = {
     "claim",
     "select t.complaint_id, c.ref, c.team, t.policy, t.cycle, (select json_agg(json_build_array(s.n, s.level, s.repeat,"
     "   (extract(epoch from s.due_at) * 1000000)::bigint) order by s.level desc, s.n desc) from complaintd.timer_steps(t) as s"
-    "  where s.due_at <= complaintd.now() and s.fired_at is null and s.stopped_at is null)"
+    "  where s.due_at <= complaintd.now() and s.fired_at is null and s.stopped_at is null), to_json(c.about)"
     " from complaintd.timers t join complaintd.complaint c on c.id = t.complaint_id"
     " where t.next_at <= complaintd.now() and t.complaint_id <> all($2::uuid[]) order by t.next_at limit $1::integer"
     " for update of t, c skip locked"};
@@ -104,11 +104,23 @@ struct firing {
     struct store_notes notes;
 };
 
+static void read_about(const char *json, struct strlist *ret)
+{
+    json_t *list = json ? json_loads(json, 0, NULL) : NULL, *v;
+    size_t i;
+    json_array_foreach(list, i, v)
+        if (json_is_string(v))
+            strlist_add(ret, json_string_value(v));
+    json_decref(list);
+}
+
 static void fire_row(struct scheduler *s, const PGresult *res, int row, struct firing *f)
 {
     json_t *due = json_loads(pg_text(res, row, 5) ? pg_text(res, row, 5) : "[]", 0, NULL), *step, *steps = json_array();
+    struct strlist about = {0};
     size_t i;
     *f = (struct firing){0};
+    read_about(pg_text(res, row, 6), &about);
     buf_init(&f->positions, CD_KIB(4));
     buf_append_char(&f->positions, '{');
     json_array_foreach(due, i, step)
@@ -117,6 +129,7 @@ static void fire_row(struct scheduler *s, const PGresult *res, int row, struct f
             .complaint_id = pg_text(res, row, 0),
             .team = pg_text(res, row, 2),
             .policy = pg_text(res, row, 3),
+            .about = &about,
             .cycle = (int)pg_i64(res, row, 4, 0),
             .level = (int)json_integer_value(json_array_get(step, 1)),
             .repeat = (int)json_integer_value(json_array_get(step, 2)),
@@ -137,6 +150,7 @@ static void fire_row(struct scheduler *s, const PGresult *res, int row, struct f
     buf_append_char(&f->positions, '}');
     f->data = json_pack("{s:o}", "steps", steps);
     json_decref(due);
+    strlist_free(&about);
 }
 
 /* As complaintd.fire_steps takes them. */

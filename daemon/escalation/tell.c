@@ -65,7 +65,8 @@ size_t tell_step(const struct config *c, const struct tell_input *in, struct sto
     *ret_step = s ? anchors[s->anchor] : "";
     for (size_t i = 0; s && i < s->ntell; i++) {
         const char *name = strcmp(s->tell[i].contact, "team") == 0 ? in->team : s->tell[i].contact;
-        const struct contact *who = config_contact(c, name);
+        bool about = in->about && strlist_has(in->about, name);
+        const struct contact *who = about ? NULL : config_contact(c, name);
         const char *to[] = {who ? who->mail : "", who ? who->sms : "", who ? who->webhook : ""};
         for (size_t t = 0; t < ARRAY_LEN(to); t++)
             if ((s->tell[i].by & (1u << t)) && to[t] && to[t][0]) {

@@ -64,6 +64,18 @@ def box(shared_box):
 
 
 @pytest.fixture
+def open_folder():
+    """For servers that run under users of their own. Not pytest's folder: each pytest that starts beside this one closes it to others."""
+    import shutil
+    import tempfile
+
+    folder = tempfile.mkdtemp(prefix="cdo-", dir="/tmp")
+    os.chmod(folder, 0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
 def make_box():
     """make_box(build=None, overlay=None): a sandbox of the test's own; sound at the end unless `.broken` was set."""
     made = []

@@ -56,15 +56,13 @@ def test_one_mail_one_complaint_an_answer_for_each(lbox, lmtp_port):
         assert b" with LMTP id " in raw
 
 
-def test_postfix_relays_by_smtp_and_lmtp(lbox, lmtp_port, tmp_path):
+def test_postfix_relays_by_smtp_and_lmtp(lbox, lmtp_port, open_folder):
     import targets
 
     if not targets.Postfix.there():
         pytest.skip("Postfix is not installed, or this is not root")
-    folder = tmp_path / "postfix"
-    for d in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        os.chmod(d, os.stat(d).st_mode | 0o055)
-    with open_postfix(targets, str(folder), lbox, lmtp_port) as postfix:
+    folder = os.path.join(open_folder, "postfix")
+    with open_postfix(targets, folder, lbox, lmtp_port) as postfix:
         for way in WAYS:
             mark = letters.mark()
             with smtplib.SMTP("127.0.0.1", postfix.port) as s:
@@ -80,7 +78,7 @@ def test_postfix_relays_by_smtp_and_lmtp(lbox, lmtp_port, tmp_path):
             assert lbox.db.value("select desks from complaints where id = %s", c["id"]) == ["care", "shop"]
 
             def log():
-                with open(folder / "log", encoding="utf-8") as f:
+                with open(os.path.join(folder, "log"), encoding="utf-8") as f:
                     return [line for line in f if f"@{way}.example" in line and "status=" in line]
 
             wait_for(lambda: len(log()) >= 3, 20, f"the fate of three recipients by {way}")

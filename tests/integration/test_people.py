@@ -5,12 +5,15 @@ import contextlib
 import datetime
 import json
 import secrets
+import signal
 
 import pytest
+import yaml
 
 from clients import Line, LineError, send_mail
 import letters
 from model import wait_for
+import processes
 from test_instances import second
 
 RULES = """
@@ -21,6 +24,7 @@ rules:
   - {id: north, when: {any: [northtown]}, then: {region: north}}
   - {id: about-ann, when: {any: [complain about ann]}, then: {about: [ann]}}
   - {id: about-billing, when: {any: [billing department]}, then: {about: [billing]}}
+  - {id: about-boss, when: {any: [complain about your supervisor]}, then: {about: [supervisor, cem]}}
   - {id: care, when: {customer_flag: [vulnerable]}, then: {priority: high, tags: [first-of-all]}}
 tests:
   - {text: "the invoice is wrong, and northtown is cold", expect: {category: billing, team: billing, region: north}}
@@ -242,6 +246,19 @@ def test_the_ladder_goes_on_until_somebody_acts(people):
     assert box.db.value(level, one) > box.db.value(level, two), "given is not taken"
 
 
+def test_no_step_tells_whom_it_is_about(people):
+    box = people(BILLING)
+    plain, boss = submit(box, "The invoice is wrong"), submit(box, "I complain about your supervisor and her invoice")
+    team = submit(box, "The invoice of your billing department is a fraud")
+    box.advance("25h")
+    told = lambda ref: {r["recipient"] for r in box.db.rows(  # noqa: E731
+        "select distinct recipient from notifications n join complaint c on c.id = n.complaint_id where c.ref = %s and purpose = 'escalation'", ref)}
+    assert "supervisor@staff.example" in told(plain) and "billing@staff.example" in told(plain)
+    assert "billing@staff.example" in told(boss) and not any("supervisor" in r or r == "+8613800138098" for r in told(boss))
+    assert "general@staff.example" in told(team) and "billing@staff.example" not in told(team)
+    assert given(box, boss) != "cem"
+
+
 def test_two_instances(people):
     box = people(BILLING, {"name": "technical", "assign": "round-robin", "members": [member(f"m{i}", capacity=12) for i in range(5)]})
     box.killed = True  # the other one has counters of its own
@@ -301,12 +318,37 @@ def test_who_needs_care(people):
         assert carer.ok("CUSTOMER", ref=again)["vulnerable"]["review_due"] is True
         assert admin.ok("STATS")["people"]["reviews_due"] == 1
         wait_for(lambda: box.metrics()["complaintd_flag_reviews_due"] == 1, 15)
+        reads = box.db.value("select count(*) from flag_reads")
+        for args in ({"flag": "vulnerable"}, {"review_due": True}):
+            assert ann.request("CUSTOMERS", **args)[1]["code"] == "forbidden"
+            rows = carer.ok("CUSTOMERS", **args)
+            assert [(r["handles"], r["vulnerable"]["driver"]) for r in rows] == [(["tel:+8613900007777"], "health")]
+        assert box.db.value("select count(*) from flag_reads") == reads + 2
+        assert [r["flags"] for r in ann.ok("CUSTOMERS", flag="vip")] == [["vip"]] and ann.ok("CUSTOMERS", flag="none") == {"rows": 0}
+        assert "vulnerable" not in json.dumps(ann.ok("CUSTOMERS"))
+        assert "+8613900007777" in box.ctl("customers", "--review_due").stdout
         assert ann.request("FLAG", ref=ref, flag="vulnerable", clear=True)[1]["code"] == "forbidden"
         carer.ok("FLAG", ref=ref, flag="vulnerable", clear=True)
         assert "vulnerable" not in carer.ok("CUSTOMER", ref=ref)
         log = carer.ok("CUSTOMER", ref=ref)["log"]
         assert [(e["actor"], e["action"], e["flag"]) for e in log] == [("carer", "set", "vulnerable"), ("ann", "set", "vip"), ("carer", "clear", "vulnerable")]
         assert [e["flag"] for e in ann.ok("CUSTOMER", ref=ref)["log"]] == ["vip"]
+
+
+def test_a_reload_gives_more_room(people):
+    box = people(BILLING)
+    refs = [submit(box, f"The invoice {i} is wrong") for i in range(14)]
+    wait_for(lambda: sum(counts(box).values()) == 12, 15)
+    with open(box.path("complaintd.yaml"), encoding="utf-8") as f:
+        config = yaml.safe_load(f)
+    team = next(t for t in config["teams"] if t["name"] == "billing")
+    team["members"] = [m for m in team["members"] if m["name"] != "ann"] + [member("dee")]
+    config["rules"] = []
+    with open(box.path("complaintd.yaml"), "w", encoding="utf-8") as f:
+        yaml.safe_dump(config, f, allow_unicode=True)
+    processes.send_signal(box.state["daemon"], signal.SIGHUP)
+    assert {given(box, r) for r in refs[12:]} == {"dee"}
+    assert counts(box)["ann"] == 4, "who left the team keeps what they had"
 
 
 def test_the_reader_role_sees_no_care(people):
@@ -336,6 +378,17 @@ def test_one_customer_a_handle(people):
         times = [c["received_at"] for c in one["complaints"]]
         assert times == sorted(times, reverse=True)
         assert line.ok("CUSTOMER", handle="+8613900000003")["total"] == 3
+        submit(box, "An invoice", {"external_id": "4711"}), submit(box, "An invoice", {"external_id": "4711"})
+        assert line.ok("CUSTOMER", handle="ext:sandbox:4711")["handles"] == ["ext:sandbox:4711"]
+        assert line.ok("CUSTOMER", handle="ext:sandbox:4711")["total"] == 2
+        pages, after = [], {}
+        while True:
+            word, body, rows = line.request("CUSTOMERS", limit=15, **after)
+            pages += [r["handles"][0] for r in rows]
+            if "next" not in body:
+                break
+            after = {"after": body["next"]}
+        assert len(pages) == len(set(pages)) == 41
         assert line.request("CUSTOMER", handle="nobody@shop.example")[1]["code"] == "not-found"
         assert line.request("CUSTOMER", handle="nobody")[1] ["field"] == "handle"
         assert line.request("CUSTOMER")[1]["field"] == "ref"

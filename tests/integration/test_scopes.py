@@ -125,6 +125,9 @@ def test_what_names_no_complaint_has_desks_as_well(box):
     for client, total in (("agent-care", 1), ("agent-both", 2)):
         body = ask(box, client, "CUSTOMER", handle=email)[1]
         assert body["total"] == total == len(body["complaints"])
+    seen = {client: {str(r["handles"]) for r in ask(box, client, "CUSTOMERS", limit=500)[2]} for client in ("agent-care", "agent-both")}
+    assert any(email in h for h in seen["agent-care"]) and not any(elsewhere in h for h in seen["agent-care"])
+    assert any(elsewhere in h for h in seen["agent-both"])
     wait_for(lambda: len(ask(box, "admin-all", "LIST", search=word)[2]) == 3, 30, "their words are written")
     assert [r["desk"] for r in ask(box, "agent-care", "LIST", search=word)[2]] == ["care"]
     assert ask(box, "agent-care", "LIST", search=refs["shop"])[2] == []
@@ -134,7 +137,7 @@ def test_every_verb_of_the_table_is_one_of_the_daemon(box):
     """A verb that takes a reference and stands in no row above has no test of its scope."""
     with open(os.path.join(ROOT, "daemon/cases/commands.c"), encoding="utf-8") as f:
         verbs = set(re.findall(r'^    \{"([A-Z]+)", ROLE_', f.read(), re.M))
-    assert verbs == {row[0] for row in TABLE} | {"LIST", "STATS", "ABSENT", "PRESENT", "ABSENCES", "QUEUE", "PENDING"}
+    assert verbs == {row[0] for row in TABLE} | {"LIST", "STATS", "ABSENT", "PRESENT", "ABSENCES", "CUSTOMERS", "QUEUE", "PENDING"}
 
 
 def test_submit_list_stats_clock(box):

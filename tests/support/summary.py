@@ -31,7 +31,7 @@ def pytest_case(entry):
 
 
 def count(path):
-    each = pytest_case if os.path.basename(path) == "integration.xml" else cmocka_cases
+    each = pytest_case if os.path.basename(path).startswith("integration") else cmocka_cases
     total = [0, 0, 0]
     for entry in ET.parse(path).getroot().iter("testcase"):
         total = [a + b for a, b in zip(total, each(entry))]
@@ -47,12 +47,14 @@ def main(folder):
     names = {
         "unit-debug.xml": "unit tests, sanitizers",
         "unit-release.xml": "unit tests, optimized",
-        "integration.xml": "integration tests",
     }
+    kinds = {}
     for path in sorted(glob.glob(os.path.join(folder, "*.xml")), reverse=True):
-        numbers = count(path)
+        kind = names.get(os.path.basename(path), "integration tests")
+        kinds[kind] = [a + b for a, b in zip(kinds.get(kind, [0, 0, 0]), count(path))]
+    for kind, numbers in kinds.items():
         total = [a + b for a, b in zip(total, numbers)]
-        print(f"{names.get(os.path.basename(path), path):<24} {line(numbers)}")
+        print(f"{kind:<24} {line(numbers)}")
     print(line(total))
     return 1 if total[1] or not total[0] else 0
 

@@ -233,7 +233,7 @@ static void test_members(void **state CD_UNUSED)
                   "rules: [rules/r.yaml]\n"
                   "policies: [policies/*.yaml]\ncalendars: [calendars/*.yaml]\ntemplates: templates\n",
                   "c.yaml:3:67: team 'sales' has assign: load but no members: write members: [{name: NAME}], or leave assign out\n"
-                  "rules/r.yaml:2:60: there is no team or member 'bop': add it below `teams:`, or write another\n");
+                  "rules/r.yaml:2:60: there is no team, member or contact 'bop': add it below `teams:` or `contacts:`, or write another\n");
 }
 
 static void test_secrets(void **state CD_UNUSED)

@@ -411,6 +411,9 @@ static void classes(void **state CD_UNUSED)
         a, MC_PERSON, NULL);
     check_class(FROM "List-Id: <news.example.org>\r\n\r\nNews", a, MC_BULK, "list");
     check_class(FROM "Precedence: bulk\r\n\r\nNews", a, MC_BULK, "precedence");
+    /* a form that a mailing service sends: a person reads it, no machine answers */
+    check_class(FROM "List-Unsubscribe: <mailto:x@esp.example>\r\n\r\nI complain", a, MC_PERSON, "list");
+    check_class(FROM "List-Unsubscribe: <mailto:x@esp.example>\r\nPrecedence: bulk\r\n\r\nNews", a, MC_BULK, "precedence");
     /* a group of our own in front of the desk is no mailing list */
     check_class(FROM "List-Id: <care.example.com>\r\nPrecedence: list\r\nList-Unsubscribe: <mailto:x@example.com>\r\n\r\nI complain",
                 a, MC_PERSON, NULL);
