@@ -3,51 +3,11 @@
 #include <string.h>
 
 #include "channels/mail/decode_impl.h"
+#include "daemon/intake/filename.h"
 
-#define MAX_FILENAME 255
 #define MAX_TYPE 127
 
 /* ---- name and type ---- */
-
-/* No path, no control characters, no marks that turn the direction of writing; "." and ".." become "". In
- * place. */
-static void make_safe(char *s)
-{
-    size_t end = strlen(s);
-    while (end > 0 && (s[end - 1] == '/' || s[end - 1] == '\\'))
-        end--;
-    s[end] = '\0';
-    while (end > 0 && s[end - 1] != '/' && s[end - 1] != '\\')
-        end--;
-    memmove(s, s + end, strlen(s + end) + 1);
-    uint8_t *w = (uint8_t *)s;
-    for (const uint8_t *p = w; *p;) {
-        bool bidi = p[0] == 0xe2 && ((p[1] == 0x80 && ((p[2] >= 0xaa && p[2] <= 0xae) || p[2] == 0x8e ||
-                                                       p[2] == 0x8f || p[2] == 0xa8 || p[2] == 0xa9)) ||
-                                     (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9));
-        if (bidi) {
-            p += 3;
-        } else if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) {
-            p += 2;
-        } else {
-            if (*p >= 32 && *p != 127 && *p != '/' && *p != '\\')
-                *w++ = *p;
-            p++;
-        }
-    }
-    *w = '\0';
-    if (strspn(s, ". ") == strlen(s))
-        *s = '\0';
-    size_t n = strlen(s);
-    if (n > MAX_FILENAME) { /* the ending says what it is: keep it */
-        const char *dot = strrchr(s, '.');
-        size_t ending = dot ? strlen(dot) : 0;
-        if (ending > 16)
-            ending = 0;
-        size_t keep = utf8_cut(s, MAX_FILENAME - ending);
-        memmove(s + keep, s + n - ending, ending + 1);
-    }
-}
 
 /* A parameter of a header whose value has raw 8-bit or words of odd character sets: parsed again from clean
  * UTF-8. */
@@ -80,7 +40,7 @@ char *decode_safe_name(struct decoding *d, const char *name)
         free(clean);
         clean = text;
     }
-    make_safe(clean);
+    filename_make_safe(clean);
     return clean;
 }
 
