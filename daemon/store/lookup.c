@@ -35,8 +35,7 @@ struct lookup {
 static const struct pg_stmt sql_receipts = {
     "receipts", "select encode(ukey, 'hex'), id, outcome = 'pending' from complaintd.receipts where ukey = any($1::bytea[])"};
 
-#define ANSWER_COLUMNS "(a.answers * 1000)::bigint," \
-                       "  (extract(epoch from least(complaintd.now() - a.answered_at, interval '2 days')) * 1000000)::bigint"
+#define ANSWER_COLUMNS "(a.answers * 1000)::bigint, (extract(epoch from a.answered_at) * 1000000)::bigint"
 
 static const struct pg_stmt sql_customers = {
     "customers", "select h.handle, c.id, to_json(case when v.customer_id is null then c.flags else c.flags || 'vulnerable'::text end), c.language,"
@@ -92,6 +91,7 @@ void lookup_clear(struct lookup_request *q)
     free(q->address_status);
     q->address_state = q->address_status = NULL;
     q->answers = 0;
+    q->answers_since = 0;
     free(q->told.purpose);
     free(q->told.recipient);
     free(q->told.team);
@@ -138,7 +138,7 @@ static void take_receipts(struct round *r, const PGresult *res)
 static void take_answered(struct lookup_request *q, const PGresult *res, int row, int column)
 {
     q->answers = pg_i64(res, row, column, 0);
-    q->answered_ago_us = pg_i64(res, row, column + 1, CD_HOUR(48));
+    q->answered_ago_us = clock_service_us() - pg_i64(res, row, column + 1, 0);
 }
 
 static void take_customers(struct round *r, const PGresult *res)
