@@ -177,6 +177,8 @@ int cases_prepare(const struct config *c, const struct request *rq, struct case_
         return r;
     }
     add_tail(cmd, c, rq, &q);
+    q.lane = is_change(rq->args) ? CASE_CHANGES : case_command_lane(cmd);
+    q.write = q.write && q.lane == CASE_CHANGES;
     *ret = q;
     return 0;
 }
@@ -208,10 +210,28 @@ static const struct sqlstate_row {
     {"25006", "busy", "the database only reads at the moment: try again", true},
 };
 
-static void finish_error(const char *sqlstate, const char *message, struct reply *ret)
+/* What can be asked for less when the database had to end it (statement_timeout, or an administrator). */
+static const char *narrower(const char *verb)
+{
+    static const char *const hints[][2] = {
+        {"LIST", "too much to look through: narrow it with rarer words, status, team, category, priority, desk or channel"},
+        {"VERIFY", "too much to look through: narrow it with ref, or a smaller limit"},
+        {"QUEUE", "too much to look through: narrow it with state, or a smaller limit"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(hints); i++)
+        if (strcmp(verb, hints[i][0]) == 0)
+            return hints[i][1];
+    return NULL;
+}
+
+static void finish_error(const char *verb, const char *sqlstate, const char *message, struct reply *ret)
 {
     if (!*sqlstate)
         sqlstate = "08006";
+    if (strcmp(sqlstate, CASE_ENDED) == 0 && narrower(verb)) {
+        reply_set_error(ret, "too-much", narrower(verb), NULL, false);
+        return;
+    }
     for (size_t i = 0; i < ARRAY_LEN(sqlstates); i++) {
         const struct sqlstate_row *row = &sqlstates[i];
         if (!str_starts(sqlstate, row->prefix))
@@ -242,7 +262,7 @@ void cases_finish(const struct request *rq, const char *const *rows, size_t nrow
 {
     *ret = (struct reply){.ok = true};
     if (sqlstate) {
-        finish_error(sqlstate, message, ret);
+        finish_error(rq->verb, sqlstate, message, ret);
         return;
     }
     ret->rows = json_array();

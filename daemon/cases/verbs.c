@@ -306,3 +306,17 @@ bool case_command_changes(const struct case_command *cmd)
 {
     return cmd->tail >= TAIL_ACTION;
 }
+
+/* Every other verb changes something, or leaves a record of what was seen. */
+enum case_lane case_command_lane(const struct case_command *cmd)
+{
+    static const char *const one[] = {"SHOW", "ATTACHMENT", "EXPLAIN"};
+    static const char *const many[] = {"LIST", "VERIFY", "ABSENCES", "STATS", "QUEUE", "PENDING"};
+    for (size_t i = 0; i < ARRAY_LEN(one); i++)
+        if (strcmp(cmd->verb, one[i]) == 0)
+            return CASE_READS_ONE;
+    for (size_t i = 0; i < ARRAY_LEN(many); i++)
+        if (strcmp(cmd->verb, many[i]) == 0)
+            return CASE_READS_MANY;
+    return CASE_CHANGES;
+}

@@ -35,6 +35,7 @@ struct case_command {
 
 const struct case_command *case_command_find(const char *verb); /* NULL: none of this table */
 bool case_command_changes(const struct case_command *cmd); /* a complaint, by an action of the life cycle */
+enum case_lane case_command_lane(const struct case_command *cmd); /* as long as it is not asked for a change (QUEUE, PENDING) */
 
 /* Readers that commands.c knows by name. */
 const char *case_read_ref(const struct config *c, const json_t *v, char **ret);
