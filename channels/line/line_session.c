@@ -303,6 +303,7 @@ int line_session_open(struct line_server *srv, int fd, const struct line_peer *p
     if (peer->uid < 0)
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     s->server = srv;
+    s->id = ++srv->last_id;
     s->unix_socket = peer->uid >= 0;
     s->local = peer->local || s->unix_socket;
     TAILQ_INIT(&s->queue);

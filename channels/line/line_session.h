@@ -28,6 +28,7 @@ struct line_server {
     struct event *wake;
     struct event *tick; /* ends who is overdue; while the gate is not normal, there is less time */
     size_t nsessions, nsubscriptions;
+    uint64_t last_id; /* that a session was given */
     bool draining;
 };
 int line_server_init(struct line_server *s, const struct channel_host *host) CD_MUSTUSE;
@@ -40,6 +41,7 @@ struct line_subscription;
 struct line_session {
     TAILQ_ENTRY(line_session) link, woken_link, shaking_link;
     struct line_server *server;
+    uint64_t id; /* from 1 on, none twice */
     struct line_conn conn;
     struct line_splitter split;
     struct line_slot_list queue;

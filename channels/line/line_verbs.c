@@ -32,7 +32,7 @@ static enum verb_result verb_request(struct line_session *s, struct line_slot *s
     }
     const struct request r = {.verb = rq->verb, .args = rq->args, .role = s->role, .actor = s->client, .desks = &s->desks,
                               .may_see_vulnerable = s->may_see_vulnerable || s->role == ROLE_ADMIN,
-                              .via = str_starts(s->peer, "unix:") ? "unix" : "line", .slot = slot->ack};
+                              .via = str_starts(s->peer, "unix:") ? "unix" : "line", .slot = slot->ack, .session = s->id};
     s->server->host->request(s->server->host->front, &r);
     return VERB_WAITING;
 }

@@ -80,6 +80,7 @@ struct pg;
 struct pg_options {
     const char *name;   /* for logs: "intake" */
     const char *dsn;
+    const char *setup;  /* statements for the beginning of a connection, after those of all; borrowed; NULL: none */
     const struct pg_stmt *const *statements; /* NULL-terminated; prepared at connect */
     unsigned max_in_flight; /* units */
     int64_t reconnect_max_us;

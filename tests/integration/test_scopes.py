@@ -135,7 +135,7 @@ def test_what_names_no_complaint_has_desks_as_well(box):
 
 def test_every_verb_of_the_table_is_one_of_the_daemon(box):
     """A verb that takes a reference and stands in no row above has no test of its scope."""
-    with open(os.path.join(ROOT, "daemon/cases/commands.c"), encoding="utf-8") as f:
+    with open(os.path.join(ROOT, "daemon/cases/verbs.c"), encoding="utf-8") as f:
         verbs = set(re.findall(r'^    \{"([A-Z]+)", ROLE_', f.read(), re.M))
     assert verbs == {row[0] for row in TABLE} | {"LIST", "STATS", "ABSENT", "PRESENT", "ABSENCES", "CUSTOMERS", "QUEUE", "PENDING"}
 
