@@ -130,9 +130,10 @@ static void take_lines(struct line_session *s)
 static bool session_turn(struct line_session *s)
 {
     if (s->conn.shaking) {
-        if (s->closing || s->eof)
+        bool over = s->closing || s->eof;
+        if (over)
             session_free(s);
-        return !(s->closing || s->eof);
+        return !over;
     }
     take_lines(s);
     if (s->eof && evbuffer_get_length(s->conn.in) == 0)

@@ -374,6 +374,17 @@ static void drain_answers_what_is_open(void **state CD_UNUSED)
     close(quiet);
 }
 
+static void drain_ends_a_handshake(void **state CD_UNUSED)
+{
+    T.tls = true;
+    int fd = client_open(-1);
+    assert_true(TAILQ_FIRST(&T.server.sessions)->conn.shaking);
+    line_server_drain(&T.server);
+    assert_string_equal(heard(fd), "!");
+    assert_int_equal(T.server.nsessions, 0);
+    close(fd);
+}
+
 static void idle_sessions_end(void **state CD_UNUSED)
 {
     T.cfg.line_idle_timeout_us = CD_MSEC(30);
@@ -467,6 +478,7 @@ int main(void)
         T_(half_closed_peer_gets_its_answers),
         T_(outcomes_at_the_very_end),
         T_(drain_answers_what_is_open),
+        T_(drain_ends_a_handshake),
         T_(idle_sessions_end),
         T_(test_21_a_byte_now_and_then),
         T_(test_21_a_reader_that_does_not),
