@@ -327,11 +327,17 @@ void line_server_reloaded(struct line_server *srv)
     struct line_session *s;
     TAILQ_FOREACH(s, &srv->sessions, link)
     {
-        if (!s->by_token || s->closing || line_principal_refresh(s))
+        if (!s->by_token || s->closing)
             continue;
-        line_subscription_end(s);
-        s->closing = true;
-        s->reason = "revoked";
+        if (!line_principal_refresh(s)) {
+            line_subscription_end(s);
+            s->closing = true;
+            s->reason = "revoked";
+        } else if (!line_may_follow(s)) {
+            line_subscription_end(s);
+        } else {
+            continue;
+        }
         line_session_wake(s);
     }
 }

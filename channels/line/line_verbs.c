@@ -81,6 +81,16 @@ static bool needs_no_tls(const struct line_verb *v)
     return v->role == ROLE_NONE && v->handler != line_verb_auth;
 }
 
+static bool lacks_tls(const struct line_session *s)
+{
+    return s->server->host->cfg->line_require_tls && !s->conn.tls && !s->local;
+}
+
+bool line_may_follow(const struct line_session *s)
+{
+    return s->role >= ROLE_AGENT && !lacks_tls(s);
+}
+
 enum verb_result line_dispatch(struct line_session *s, struct line_slot *slot, const struct line_request *rq)
 {
     const struct line_verb *v = NULL;
@@ -91,7 +101,7 @@ enum verb_result line_dispatch(struct line_session *s, struct line_slot *slot, c
         line_answer_err(slot, "unknown-verb", "no such verb", NULL, false);
         return VERB_DONE;
     }
-    if (s->server->host->cfg->line_require_tls && !needs_no_tls(v) && !s->conn.tls && !s->local) {
+    if (!needs_no_tls(v) && lacks_tls(s)) {
         line_answer_err(slot, "tls-required", "say STARTTLS first: this server wants TLS", NULL, false);
         return VERB_DONE;
     }
