@@ -33,6 +33,7 @@ struct case_command {
     enum { /* parameters after the arguments */
         TAIL_NONE,
         TAIL_FULL,
+        TAIL_MAY, /* whether who asks may see what is restricted */
         TAIL_SELF, /* who asks, and whether for others, too; the first argument is "who", without it the client itself */
         TAIL_SEES, /* who asks, and whether they may see what is restricted */
         TAIL_ACTOR, /* who asks */
@@ -318,7 +319,7 @@ static const struct case_command commands[] = {
      {"ref", "handle"},
      {{"ref", read_ref, OPTIONAL}, {"handle", people_read_handle, OPTIONAL}, {"flag", people_read_flag, REQUIRED}, {"clear", read_bool, OPTIONAL},
       {"driver", people_read_driver, OPTIONAL}, {"review", people_read_date, OPTIONAL}, {"note", read_text, OPTIONAL}}},
-    {"STATS", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select s || complaintd.api_people_stats() from complaintd.api_stats() s", {NULL},
+    {"STATS", ROLE_AGENT, TAIL_MAY, ACTION_COUNT, "select s || complaintd.api_people_stats($1::boolean) from complaintd.api_stats() s", {NULL},
      {{NULL, NULL, OPTIONAL}}},
     {"QUEUE", ROLE_ADMIN, TAIL_ACTOR, ACTION_COUNT, "select complaintd.api_queue($1::uuid, $2::uuid, $3, $4, $5::integer, $6::uuid, $7)", {NULL},
      {{"retry", read_id, OPTIONAL}, {"drop", read_id, OPTIONAL}, {"reason", read_text, OPTIONAL}, {"state", read_queue_state, OPTIONAL},
@@ -453,8 +454,9 @@ static void add_tail(const struct case_command *cmd, const struct config *c, con
     char from[LIFECYCLE_ARRAY_SIZE], to[LIFECYCLE_ARRAY_SIZE], ref[REF_TEXT_SIZE];
     if (cmd->tail == TAIL_NONE)
         return;
-    if (cmd->tail == TAIL_FULL) {
-        q->params[q->nparams++] = cd_strdup(rq->role >= ROLE_AGENT ? "true" : "false");
+    if (cmd->tail == TAIL_FULL || cmd->tail == TAIL_MAY) {
+        bool yes = cmd->tail == TAIL_FULL ? rq->role >= ROLE_AGENT : rq->may_see_vulnerable;
+        q->params[q->nparams++] = cd_strdup(yes ? "true" : "false");
         return;
     }
     q->write = true;
