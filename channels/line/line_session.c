@@ -76,7 +76,7 @@ void line_session_end(struct line_session *s, const char *reason)
 
 bool line_session_full(const struct line_session *s)
 {
-    return s->nqueue >= s->server->host->cfg->line_max_in_flight || evbuffer_get_length(s->conn.out) > LINE_MAX_UNSENT;
+    return s->nqueue >= s->server->host->cfg->line_max_in_flight || s->nreads >= LINE_MAX_READS || evbuffer_get_length(s->conn.out) > LINE_MAX_UNSENT;
 }
 
 static void take_line(struct line_session *s, const char *p, size_t n)
