@@ -284,7 +284,7 @@ static const struct case_command commands[] = {
      {"ref", "handle"},
      {{"ref", case_read_ref, OPTIONAL}, {"handle", people_read_handle, OPTIONAL}, {"flag", people_read_flag, REQUIRED}, {"clear", read_bool, OPTIONAL},
       {"driver", people_read_driver, OPTIONAL}, {"review", people_read_date, OPTIONAL}, {"note", read_text, OPTIONAL}}},
-    {"STATS", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select s || complaintd.api_people_stats() from complaintd.api_stats() s", {NULL},
+    {"STATS", ROLE_AGENT, TAIL_MAY, ACTION_COUNT, "select s || complaintd.api_people_stats($1::boolean) from complaintd.api_stats() s", {NULL},
      {{NULL, NULL, OPTIONAL}}},
     {"QUEUE", ROLE_ADMIN, TAIL_ACTOR, ACTION_COUNT, "select complaintd.api_queue($1::uuid, $2::uuid, $3, $4, $5::integer, $6::uuid, $7)", {NULL},
      {{"retry", read_id, OPTIONAL}, {"drop", read_id, OPTIONAL}, {"reason", read_text, OPTIONAL}, {"state", read_queue_state, OPTIONAL},

@@ -19,6 +19,7 @@ struct case_command {
     enum { /* parameters after the arguments */
         TAIL_NONE,
         TAIL_FULL,
+        TAIL_MAY, /* whether who asks may see what is restricted */
         TAIL_SELF, /* who asks, and whether for others, too; the first argument is "who", without it the client itself */
         TAIL_SEES, /* who asks, and whether they may see what is restricted */
         TAIL_ACTOR, /* who asks */

@@ -362,7 +362,8 @@ static void statements(void **state CD_UNUSED)
     refused("LIST", ROLE_AGENT, "{\"scan\":\"dirty\"}", CD_EINVAL, "bad-argument", "scan");
     refused("LIST", ROLE_AGENT, "{\"scan\":1}", CD_EINVAL, "bad-argument", "scan");
     assert_int_equal(prepare("STATS", ROLE_AGENT, "{}", &q, &err), 0);
-    assert_int_equal(q.nparams, 0);
+    PARAMS(&q, "false");
+    assert_false(q.write);
     case_query_free(&q);
 }
 
