@@ -1,4 +1,5 @@
-/* Requests wait in one queue for the `work` connection. CLOCK advance is a small state machine of its own: it moves the database's
+/* Requests wait in one queue for the `work` connection. REREAD has two statements and a worker between them: one at a time, the others wait
+ * in a queue of their own, for each holds a message that may be large. CLOCK advance is a small state machine of its own: it moves the database's
  * offset from due time to due time and lets everything that became due finish before it goes on. */
 #include "daemon/requests.h"
 
@@ -10,9 +11,12 @@
 #include "daemon/core/clock.h"
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
+#include "daemon/reread.h"
 #include "daemon/store/pg.h"
 
 #define MAX_OPEN 1000
+#define MAX_REREADS 20
+#define PARAMS_OF_A_MESSAGE CD_MIB(192) /* the largest text three times, escaped */
 #define CLOCK_POLL_US CD_MSEC(20)
 
 struct pending_request {
@@ -23,6 +27,8 @@ struct pending_request {
     struct case_query query;
     char *desks; /* the only ones it may have to do with, as an array; NULL: all */
     bool prepared, local;
+    bool rereads;          /* one of q->nrereads */
+    struct reread *reread; /* from its first statement on */
     struct reply early; /* for requests answered without the database */
 };
 TAILQ_HEAD(request_list, pending_request);
@@ -36,6 +42,10 @@ struct requests {
     struct event *timer;
     size_t nopen;
     bool closing;
+    /* REREAD */
+    struct request_list rereads; /* wait until the one before is done */
+    size_t nrereads;
+    struct pending_request *rereading;
     /* CLOCK advance */
     struct pending_request *advancing;
     struct pg_unit clock_unit;
@@ -67,9 +77,22 @@ static const struct pg_stmt sql_scope = {"scope", "select set_config('complaintd
 
 static const struct pg_stmt *const statements[] = {&sql_scope, &sql_clock_show, &sql_clock_look, &sql_clock_set, NULL};
 
+static void look_soon(struct requests *q)
+{
+    static const struct timeval now = {0, 0};
+    event_add(q->timer, &now);
+}
+
 static void free_request(struct pending_request *p)
 {
     p->owner->nopen--;
+    if (p->rereads) {
+        p->owner->nrereads--;
+        if (p->owner->rereading == p)
+            p->owner->rereading = NULL;
+        look_soon(p->owner); /* the next one */
+    }
+    reread_free(&p->reread);
     case_query_free(&p->query);
     free(p->desks);
     json_decref(p->rq.args);
@@ -94,6 +117,13 @@ static void fail(struct pending_request *p, const char *code, const char *messag
 
 /* ---- statements of daemon/cases ---- */
 
+static void log_failed(const struct pending_request *p, enum pg_status s)
+{
+    const struct pg_unit *u = &p->unit;
+    if (s != PG_LOST && u->sqlstate[0] && strncmp(u->sqlstate, "CD", 2) != 0)
+        log_event(LOG_L_ERROR, EV_REQUESTS_FAILED, "verb=%s sqlstate=%s error=%s", p->rq.verb, u->sqlstate, log_text(u->error));
+}
+
 static void on_case(struct pg_unit *u, enum pg_status s)
 {
     struct pending_request *p = (struct pending_request *)((char *)u - offsetof(struct pending_request, unit));
@@ -105,33 +135,104 @@ static void on_case(struct pg_unit *u, enum pg_status s)
     for (int i = 0; i < n; i++)
         rows[i] = pg_text(result, i, 0) ? pg_text(result, i, 0) : "null";
     bool failed = s != PG_OK;
-    if (failed && s != PG_LOST && u->sqlstate[0] && strncmp(u->sqlstate, "CD", 2) != 0)
-        log_event(LOG_L_ERROR, EV_REQUESTS_FAILED, "verb=%s sqlstate=%s error=%s", p->rq.verb, u->sqlstate, log_text(u->error));
+    if (failed)
+        log_failed(p, s);
     cases_finish(&p->rq, rows, (size_t)n, failed ? u->sqlstate : NULL, u->error, &r);
     free(rows);
     if (r.ok && !p->desks && strcmp(p->rq.verb, "STATS") == 0) /* what only this process knows stands beside what the database says */
         json_object_set_new(r.body, "process", q->h.stats(q->h.arg));
+    if (p->reread && r.ok)
+        reread_tell(p->rq.actor, r.body);
     if (p->query.write && !failed)
         q->h.kick(q->h.arg);
     reply_and_free(p, &r);
 }
 
-static void send_case(struct requests *q, struct pending_request *p)
+static void send_query(struct requests *q, struct pending_request *p, const struct case_query *query, pg_unit_done done)
 {
     struct pg_params params;
-    struct pg_stmt stmt = {"", p->query.sql};
-    pg_params_init(&params, CD_MIB(4));
-    pg_begin(q->pg, &p->unit, on_case);
+    struct pg_stmt stmt = {"", query->sql};
+    pg_params_init(&params, p->rereads ? PARAMS_OF_A_MESSAGE : CD_MIB(4));
+    pg_begin(q->pg, &p->unit, done);
     if (p->desks) {
         pg_param_text(&params, p->desks);
         pg_step(q->pg, &sql_scope, &params);
         pg_params_reset(&params);
     }
-    for (int i = 0; i < p->query.nparams; i++)
-        pg_param_text(&params, p->query.params[i]);
+    for (int i = 0; i < query->nparams; i++)
+        pg_param_text(&params, query->params[i]);
     pg_step(q->pg, &stmt, &params);
     pg_send(q->pg);
     pg_params_free(&params);
+}
+
+/* ---- REREAD ---- */
+
+/* The workers have read it: its second statement takes its turn like any other. */
+static void on_read(void *arg, const struct record *rec, const struct envelope *e)
+{
+    struct pending_request *p = arg;
+    if (!rec) {
+        metrics_inc(M_REREADS_BUSY);
+        fail(p, "busy", "no worker could read it now: try again later", true);
+        return;
+    }
+    reread_fill(p->owner->cfg, p->reread, rec, e, &p->query);
+    TAILQ_INSERT_TAIL(&p->owner->waiting, p, entry);
+    look_soon(p->owner);
+}
+
+static void on_found(struct pg_unit *u, enum pg_status s)
+{
+    struct pending_request *p = (struct pending_request *)((char *)u - offsetof(struct pending_request, unit));
+    struct requests *q = p->owner;
+    struct envelope *e = NULL;
+    struct reply r = {0};
+    if (s != PG_OK) {
+        log_failed(p, s);
+        cases_finish(&p->rq, NULL, 0, u->sqlstate, u->error, &r);
+        reply_and_free(p, &r);
+        return;
+    }
+    p->reread = reread_new(u->result[p->desks ? 1 : 0], &e);
+    if (!p->reread) {
+        fail(p, "internal", "the database's answer could not be read", false);
+    } else if (q->h.read(q->h.arg, e, on_read, p) < 0) {
+        envelope_free(&e);
+        metrics_inc(M_REREADS_BUSY);
+        fail(p, "busy", "what comes in needs the room: try again later", true);
+    }
+}
+
+static void send_find(struct requests *q, struct pending_request *p)
+{
+    const struct case_query find = {.sql = reread_find_sql, .nparams = 2,
+                                    .params = {p->query.params[REREAD_REF], p->query.params[REREAD_MESSAGE]}};
+    send_query(q, p, &find, on_found);
+}
+
+static void next_reread(struct requests *q)
+{
+    struct pending_request *p = q->rereading ? NULL : TAILQ_FIRST(&q->rereads);
+    if (!p)
+        return;
+    TAILQ_REMOVE(&q->rereads, p, entry);
+    TAILQ_INSERT_TAIL(&q->waiting, p, entry);
+    q->rereading = p;
+}
+
+static void put_reread(struct requests *q, struct pending_request *p)
+{
+    if (q->nrereads < MAX_REREADS) {
+        p->rereads = true;
+        q->nrereads++;
+        TAILQ_INSERT_TAIL(&q->rereads, p, entry);
+        return;
+    }
+    metrics_inc(M_REREADS_BUSY);
+    p->prepared = false;
+    reply_set_error(&p->early, "busy", "too many messages wait to be read again", NULL, true);
+    TAILQ_INSERT_TAIL(&q->waiting, p, entry);
 }
 
 /* ---- CONFIG ---- */
@@ -305,18 +406,22 @@ static bool needs_database(const struct pending_request *p)
 static void kick(struct requests *q)
 {
     struct pending_request *p;
+    next_reread(q);
     while ((p = TAILQ_FIRST(&q->waiting))) {
         if (needs_database(p) && !pg_can_send(q->pg))
             break;
         TAILQ_REMOVE(&q->waiting, p, entry);
         if (p->local)
             send_clock_show(q, p);
+        else if (p->rereads && !p->reread)
+            send_find(q, p);
         else if (p->prepared)
-            send_case(q, p);
+            send_query(q, p, &p->query, on_case);
         else
             reply_and_free(p, &p->early);
     }
     if (p && !pg_usable(q->pg)) { /* away: nobody waits for long for an answer that cannot come */
+        TAILQ_CONCAT(&q->waiting, &q->rereads, entry);
         while ((p = TAILQ_FIRST(&q->waiting))) {
             TAILQ_REMOVE(&q->waiting, p, entry);
             fail(p, "busy", "the database is not reachable", true);
@@ -361,7 +466,6 @@ static bool concerns_all(const char *verb)
 
 void requests_put(struct requests *q, const struct request *rq)
 {
-    static const struct timeval now = {0, 0};
     struct pending_request *p = cd_alloc(sizeof *p);
     p->owner = q;
     p->rq = *rq;
@@ -386,8 +490,11 @@ void requests_put(struct requests *q, const struct request *rq)
     } else if (!p->local) {
         p->prepared = cases_prepare(q->cfg, &p->rq, &p->query, &p->early) == 0;
     }
-    TAILQ_INSERT_TAIL(&q->waiting, p, entry);
-    event_add(q->timer, &now);
+    if (p->prepared && strcmp(p->rq.verb, "REREAD") == 0)
+        put_reread(q, p);
+    else
+        TAILQ_INSERT_TAIL(&q->waiting, p, entry);
+    look_soon(q);
 }
 
 struct requests *requests_new(struct event_base *base, const struct config *c, const struct requests_hooks *h)
@@ -397,6 +504,7 @@ struct requests *requests_new(struct event_base *base, const struct config *c, c
     q->cfg = c;
     q->h = *h;
     TAILQ_INIT(&q->waiting);
+    TAILQ_INIT(&q->rereads);
     q->timer = evtimer_new(base, on_timer, q);
     q->clock_timer = evtimer_new(base, on_clock_timer, q);
     cd_assert(q->timer && q->clock_timer);
@@ -425,6 +533,7 @@ void requests_free(struct requests **pq)
         q->advancing = NULL;
     }
     pg_free(&q->pg);
+    TAILQ_CONCAT(&q->waiting, &q->rereads, entry);
     while ((p = TAILQ_FIRST(&q->waiting))) {
         TAILQ_REMOVE(&q->waiting, p, entry);
         fail(p, "busy", "the daemon is stopping", true);

@@ -39,7 +39,8 @@ struct case_command {
         TAIL_ACTION,
         TAIL_ASSIGN, /* and what the configuration says of $4, the assignee */
         TAIL_MERGE,
-        TAIL_SPLIT
+        TAIL_SPLIT,
+        TAIL_REREAD /* and two places for the reading (daemon/reread.h) */
     } tail;
     enum case_action action; /* from TAIL_ACTION on */
     const char *sql;
@@ -299,6 +300,9 @@ static const struct case_command commands[] = {
      {NULL},
      {{"ref", read_ref, REQUIRED}, {"message", read_message, REQUIRED}, {"later", read_bool, OPTIONAL},
       {"category", read_category, OPTIONAL}, {"team", read_team, OPTIONAL}}},
+    {"REREAD", ROLE_NONE, TAIL_REREAD, ACTION_REREAD,
+     CHANGE("api_reread(x.ref, $4::uuid, $5, $6::text[], $7::text[], $8::jsonb, $9::jsonb)"), {NULL},
+     {{"ref", read_ref, REQUIRED}, {"message", read_message, OPTIONAL}}},
     {"ABSENT", ROLE_AGENT, TAIL_SELF, ACTION_COUNT,
      "select complaintd.api_absent($1, $2::timestamptz, $3::timestamptz, $4::boolean, $5, $6::boolean)", {NULL},
      {{"who", people_read_member, OPTIONAL}, {"from", people_read_time, OPTIONAL}, {"until", people_read_time, OPTIONAL},
@@ -479,6 +483,8 @@ static void add_tail(const struct case_command *cmd, const struct config *c, con
         q->params[q->nparams++] = cd_asprintf("%u", lifecycle_stops(cmd->action));
     if (cmd->tail == TAIL_ASSIGN)
         q->params[q->nparams++] = people_member_json(c, q->params[3]);
+    if (cmd->tail == TAIL_REREAD)
+        q->nparams += 2;
     if (more[cmd->action])
         more[cmd->action](c, rq, q);
 }

@@ -66,6 +66,8 @@ TABLE = [
     ("ATTACHMENT", {}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
     # of the message that opened it: a conflict, for who may see it
     ("SPLIT", {"message": "first"}, ("forbidden",) * 2, ("conflict", "not-found"), ("conflict", "not-found"), ("conflict",) * 2, ("conflict",) * 2),
+    # of what was read in full: a conflict, for who may see it
+    ("REREAD", {}, ("forbidden",) * 2, ("conflict", "not-found"), ("conflict", "not-found"), ("conflict",) * 2, ("conflict",) * 2),
     # into another one of the same desk
     ("MERGE", {"into": "another"}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
     ("VERIFY", {}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
