@@ -14,6 +14,7 @@ import letters
 from box import Box
 from clients import Line
 from model import model_check, wait_for
+from test_reload import configuration, write
 
 WORDS = "You charged me twice for the invoice, I want my refund."
 CODES = {agent: secrets.token_urlsafe(32) for agent in ("agent-care", "agent-shop")}
@@ -308,3 +309,30 @@ def test_complaintctl(make_box):
     assert box.db.value("select count(*) from complaints where degraded") == 1
     kinds = {e["actor"] for e in box.db.rows("select actor from events where kind = 'reread'")}
     assert len(kinds) == 1 and kinds.pop().startswith("@uid")
+
+
+def test_a_limit_that_was_too_small(make_box):
+    """A mail that needs longer than its worker is given is stored degraded; with a larger limit it is read, all of it."""
+    box = make_box(overlay=overlay(deadline="50ms"))
+    mark = letters.mark()
+    raw = (
+        f"From: <{mark}@shop.example>\r\nSubject: Invoice {mark}\r\nMIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\n\r\n".encode()
+        + f"<p>{WORDS}</p>\r\n".encode()
+        + b"<p>hello <b>refund</b> table</p>\r\n" * 100000
+    )
+    assert box.mail(raw, f"{mark}@shop.example")[0] == 250
+    before = box.db.row("select * from complaints order by received_at desc limit 1")
+    assert before["degraded"] and before["decision"]["degraded"] == "decoding took too long"
+    kept = original(box, before["id"])
+    assert reread(box, before["ref"])["degraded"] == "decoding took too long"
+    config = configuration(box)
+    config["triage"]["deadline"] = "20s"
+    write(box, config)
+    box.kill_daemon(signal.SIGTERM)
+    box.restart()
+    done = reread(box, before["ref"])
+    assert done["changed"] and done["rules"] == "applied" and done["category"] == "billing" and done["text_length"] > 1000000, done
+    after = box.db.row("select * from complaints where ref = %s", before["ref"])
+    assert after["body"].startswith(WORDS) and "<p>" not in after["body"] and original(box, after["id"]) == kept
+    assert [e["result"] for e in events(box, after["id"], "reread")] == ["degraded", "whole"]
+    assert ask(box, "VERIFY", ref=before["ref"])["ok"]
