@@ -205,3 +205,78 @@ begin
             'left', cardinality(complaintd.degraded_messages(x.id))))
         from complaintd.complaint x where x.id = c.id;
 end $$;
+
+-- ---- what a client with desks is told of other complaints ----
+
+-- Whether a reference leads to something that the request's client may see; as api_find().
+create function complaintd.api_sees(p_ref text) returns boolean language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    perform complaintd.api_find(p_ref);
+    return true;
+exception when sqlstate 'CD404' then
+    return false;
+end $$;
+
+-- A part of an answer without references that lead elsewhere: null stands for them, and within a text ("merged into …") other words.
+create function complaintd.api_masked(p jsonb) returns jsonb language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_text text := p::text;
+    v_ref text;
+begin
+    for v_ref in select distinct r[1] from regexp_matches(v_text, '(C-[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4})', 'g') r loop
+        if not complaintd.api_sees(v_ref) then
+            v_text := replace(replace(v_text, '"' || v_ref || '"', 'null'), v_ref, 'another complaint');
+        end if;
+    end loop;
+    return v_text::jsonb;
+end $$;
+
+create function complaintd.api_links_seen(p jsonb) returns jsonb language plpgsql stable
+set search_path = pg_catalog, pg_temp as $$
+begin
+    return (select coalesce(jsonb_agg(l.one order by l.n), '[]') from jsonb_array_elements(p) with ordinality as l(one, n)
+            where complaintd.api_sees(l.one ->> 'ref'));
+end $$;
+
+-- SHOW, EXPLAIN and SPLIT as before, but to a client with desks.
+alter function complaintd.api_show(text, boolean) rename to case_show;
+create function complaintd.api_show(p_ref text, p_full boolean) returns setof jsonb language plpgsql stable
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+begin
+    if complaintd.api_scope() is null or not p_full then
+        return query select complaintd.case_show(p_ref, p_full);
+        return;
+    end if;
+    return query select s || jsonb_build_object('links', complaintd.api_links_seen(s -> 'links'), 'events', complaintd.api_masked(s -> 'events'),
+                                                'notifications', complaintd.api_masked(s -> 'notifications'))
+        from complaintd.case_show(p_ref, p_full) s;
+end $$;
+
+alter function complaintd.api_explain(text) rename to case_explain;
+create function complaintd.api_explain(p_ref text) returns setof jsonb language plpgsql stable
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+begin
+    if complaintd.api_scope() is null then
+        return query select complaintd.case_explain(p_ref);
+        return;
+    end if;
+    return query select s || jsonb_build_object('links', complaintd.api_links_seen(s -> 'links'), 'decision', complaintd.api_masked(s -> 'decision'),
+                                                'messages', complaintd.api_masked(s -> 'messages'),
+                                                'acknowledgement', complaintd.api_masked(s -> 'acknowledgement'))
+        from complaintd.case_explain(p_ref) s;
+end $$;
+
+-- A message that came to another desk becomes a complaint of that desk.
+alter function complaintd.api_split(text, uuid, boolean, text, text, text, text[], text, interval) rename to case_split;
+create function complaintd.api_split(p_ref text, p_message uuid, p_later boolean, p_category text, p_team text, p_actor text, p_from text[],
+                                     p_new_ref text, p_life interval) returns setof jsonb language plpgsql
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+declare
+    v_answer jsonb;
+begin
+    for v_answer in select complaintd.case_split(p_ref, p_message, p_later, p_category, p_team, p_actor, p_from, p_new_ref, p_life) loop
+        return next case when complaintd.api_scope() is null then v_answer else complaintd.api_masked(v_answer) end;
+    end loop;
+end $$;
