@@ -327,6 +327,7 @@ static const struct case_command commands[] = {
     {"QUEUE", ROLE_ADMIN, TAIL_ACTOR, ACTION_COUNT, "select complaintd.api_queue($1::uuid, $2::uuid, $3, $4, $5::integer, $6::uuid, $7)", {NULL},
      {{"retry", read_id, OPTIONAL}, {"drop", read_id, OPTIONAL}, {"reason", read_text, OPTIONAL}, {"state", read_queue_state, OPTIONAL},
       {"limit", read_limit, OPTIONAL}, {"after", read_cursor, OPTIONAL}}},
+    /* Nobody is to be kicked after a retry: who reads what is pending looks once a second, and moves no due times before. */
     {"PENDING", ROLE_ADMIN, TAIL_NONE, ACTION_COUNT, "select complaintd.api_pending($1::uuid, $2::boolean, $3::integer, $4::uuid)", {NULL},
      {{"retry", read_id, OPTIONAL}, {"all", read_bool, OPTIONAL}, {"limit", read_limit, OPTIONAL}, {"after", read_cursor, OPTIONAL}}},
 };
