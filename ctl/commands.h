@@ -52,6 +52,7 @@ int ctl_connect(const struct ctl_globals *g, int timeout_s, struct client **ret)
 int ctl_refused(const struct answer *a); /* tells an ERR; its exit code */
 
 /* main.c */
+int ctl_request(const struct ctl_globals *g, const struct ctl_command *cmd, json_t *args); /* cmd->verb, and prints the answer */
 void print_json(const struct answer *a, struct buf *out);
 
 /* print.c */
@@ -105,6 +106,9 @@ bool completion_script(const char *shell, struct buf *out); /* false: no such sh
 
 /* attachment.c */
 int run_attachment(const struct ctl_globals *g, json_t *args);
+
+/* degraded.c */
+int run_degraded(const struct ctl_globals *g, json_t *args);
 
 /* verify.c */
 int run_verify(const struct ctl_globals *g, json_t *args);

@@ -36,7 +36,7 @@ static bool show_row(void *arg, const json_t *row)
     return ok;
 }
 
-static int request(const struct ctl_globals *g, const struct ctl_command *cmd, json_t *args)
+int ctl_request(const struct ctl_globals *g, const struct ctl_command *cmd, json_t *args)
 {
     struct client *c = NULL;
     struct answer a = {.ok = false};
@@ -99,7 +99,7 @@ int main(int argc, char **argv)
     else if (r == EXIT_DONE && (g.help || (!cmd->run && !cmd->verb)))
         r = help(cmd, args);
     else if (r == EXIT_DONE)
-        r = cmd->run ? cmd->run(&g, args) : request(&g, cmd, args);
+        r = cmd->run ? cmd->run(&g, args) : ctl_request(&g, cmd, args);
     json_decref(args);
     return r;
 }

@@ -2,6 +2,7 @@
 and completion; against a running daemon."""
 import csv
 import datetime
+import hashlib
 import io
 import json
 import os
@@ -152,6 +153,10 @@ def test_the_options_in_use(box):
     assert [k for k in got if k.startswith("desks[care].")] and [k for k in got if k.startswith("clients[")]
     tokens = [row for k, row in got.items() if k.startswith("clients[") and k.endswith("].token")]
     assert tokens and all(row["value"] == "" and row["secret"] for row in tokens)  # only its digest is kept
+    digests = [row for k, row in got.items() if k.startswith("clients[") and k.endswith("].token_sha256")]
+    assert len(digests) == len(tokens) and all(row["value"] == "(secret)" and row["secret"] for row in digests)
+    for token in (box.e["LINE_TOKEN"], box.e["ADMIN_TOKEN"], box.state["agent_token"]):
+        assert hashlib.sha256(token.encode()).hexdigest() not in text  # a weak token could be guessed from it
 
 
 # -- exports --
