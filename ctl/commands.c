@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ctl/text.h"
 #include "daemon/core/err.h"
 #include "daemon/core/str.h"
 
@@ -60,7 +61,7 @@ const struct ctl_command ctl_commands[] = {
     {.name = "wait", .help = "wait for the customer or somebody else, until a time", .verb = "WAIT", .positional = {"ref"},
      .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields,
      .options = {{"for", OPTION_TEXT, "TIME", "so long: 3d, 12h"},
-                 {"until", OPTION_TEXT, "WHEN", "until then: 2026-12-24T12:00:00Z"},
+                 {"until", OPTION_TIME, "WHEN", "until then: 2026-12-24 or '2026-12-24 12:00', in your zone"},
                  {"note", OPTION_TEXT, "TEXT", "what is waited for"},
                  IF_SEQ}},
     {.name = "reopen", .help = "take up again what waits, is resolved or closed", .verb = "REOPEN", .positional = {"ref"},
@@ -89,8 +90,8 @@ const struct ctl_command ctl_commands[] = {
                  {"team", OPTION_TEXT, "TEAM", "that owns it; otherwise that of the old one"}}},
     {.name = "absent", .help = "you, or WHO, are away: nothing new is given to them", .verb = "ABSENT", .positional = {"who"},
      .usage = "[WHO]", .timeout_s = 60, .print = print_absences,
-     .options = {{"from", OPTION_TEXT, "TIME", "from then on, such as 2026-12-24T08:00:00Z; otherwise from now"},
-                 {"until", OPTION_TEXT, "TIME", "until then; otherwise until present"},
+     .options = {{"from", OPTION_TIME, "WHEN", "from then on: 2026-12-24 or '2026-12-24 12:00', in your zone; otherwise from now"},
+                 {"until", OPTION_TIME, "WHEN", "until then, the same way; otherwise until present"},
                  {"reassign", OPTION_FLAG, NULL, "what they have goes to others of their teams"}}},
     {.name = "present", .help = "you, or WHO, are back", .verb = "PRESENT", .positional = {"who"}, .usage = "[WHO]", .timeout_s = 60,
      .print = print_absences},
@@ -334,6 +335,18 @@ static int check_globals(const struct parse *p)
     return needs_tls && !g->tls && !g->starttls ? wrong(p, "needs --tls or --starttls", needs_tls) : EXIT_DONE;
 }
 
+/* After all words: --utc may stand behind the time. */
+static void times_to_utc(const struct ctl_command *c, bool utc, json_t *args)
+{
+    time_utc(utc);
+    for (size_t i = 0; i < ARRAY_LEN(c->options) && c->options[i].name; i++) {
+        const char *given = json_string_value(json_object_get(args, c->options[i].name));
+        char text[TIME_TEXT_SIZE];
+        if (given && c->options[i].kind == OPTION_TIME && time_given(given, text) == text)
+            json_object_set_new(args, c->options[i].name, json_string(text));
+    }
+}
+
 int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_command **ret_command,
               json_t *args)
 {
@@ -365,6 +378,7 @@ int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_com
     r = check_globals(&p);
     if (r != EXIT_DONE)
         return r;
+    times_to_utc(p.command, g->utc, args);
     const char *why = p.command->fix ? p.command->fix(args) : NULL;
     return why ? wrong(&p, p.command->name, why) : EXIT_DONE;
 }

@@ -6,7 +6,7 @@
 #include "ctl/client.h"
 #include "daemon/core/buf.h"
 
-enum option_kind { OPTION_TEXT, OPTION_FLAG, OPTION_NUMBER };
+enum option_kind { OPTION_TEXT, OPTION_FLAG, OPTION_NUMBER, OPTION_TIME }; /* TIME: in the zone of the reader, see time_given() */
 struct ctl_option {
     const char *name; /* without the dashes; also the name in the request */
     enum option_kind kind;

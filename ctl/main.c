@@ -93,7 +93,6 @@ int main(int argc, char **argv)
     text_init();
     signal(SIGPIPE, SIG_IGN); /* TLS writes know no MSG_NOSIGNAL */
     int r = ctl_parse(argc - 1, argv + 1, &g, &cmd, args);
-    time_utc(g.utc);
     if (r == EXIT_DONE && g.version)
         puts("complaintctl " CD_VERSION);
     else if (r == EXIT_DONE && (g.help || (!cmd->run && !cmd->verb)))

@@ -22,6 +22,10 @@ void text_put(struct buf *out, enum colour c, const char *s); /* cleaned, colour
 /* time.c. "2026-11-23T02:00:00.123+00:00" as "2026-11-23 10:00:00+08" in the zone of the reader, "…Z" where that is UTC; `out` or `s`. */
 #define TIME_TEXT_SIZE 40
 const char *time_text(const char *s, char out[TIME_TEXT_SIZE]);
+const char *time_minute(const char *s, char out[TIME_TEXT_SIZE]); /* the same without the seconds */
+/* What somebody in that zone means by "2026-12-24", "2026-12-24 12:00" or "…:00" (or with a T), as the daemon takes it:
+ * "2026-12-24T04:00:00Z". `s` itself where it is anything else. */
+const char *time_given(const char *s, char out[TIME_TEXT_SIZE]);
 void time_utc(bool on); /* in UTC whatever the zone is */
 
 struct table;

@@ -217,6 +217,18 @@ def test_times_are_those_of_the_reader(box):
         assert f"{there:%Y-%m-%d %H:%M:%S}{mark}" in text, zone
     assert f"{received:%Y-%m-%d %H:%M:%S}Z" in ctl(box, "--utc", "show", c["ref"], env={"TZ": "Asia/Shanghai"}).stdout.decode()
     assert json.loads(ctl(box, "--json", "show", c["ref"], env={"TZ": "Asia/Shanghai"}).stdout)["received_at"].endswith("+00:00")
+    listed = ctl(box, "customer", "ctl@shop.example", env={"TZ": "Asia/Shanghai"}).stdout.decode()
+    assert f"{received + datetime.timedelta(hours=8):%Y-%m-%d %H:%M}+08" in listed
+
+
+def test_times_may_be_given_in_the_zone_of_the_reader(box):
+    c = put(box, "Wait for me")
+    day = (box.db.value("select complaintd.now()") + datetime.timedelta(days=20)).date()
+    done = ctl(box, "wait", c["ref"], "--until", f"{day} 12:00", env={"TZ": "Asia/Shanghai"})
+    assert done.returncode == 0 and f"{day} 12:00:00+08".encode() in done.stdout, done
+    assert json.loads(box.ctl("--json", "show", c["ref"]).stdout)["waiting_until"].startswith(f"{day}T04:00:00")
+    refused = ctl(box, "wait", c["ref"], "--until", "tomorrow")
+    assert refused.returncode == 1 and b"not a time" in refused.stderr
 
 
 def read_until(fd, wanted, seconds=20):

@@ -342,6 +342,35 @@ static void times_are_those_of_the_reader(void **state CD_UNUSED)
     expect_time("UTC", "2026-11-23T02:00:00Z", "2026-11-23 02:00:00Z");
 }
 
+static void expect_given(const char *zone, const char *in, const char *want)
+{
+    char out[TIME_TEXT_SIZE];
+    setenv("TZ", zone, 1);
+    tzset();
+    assert_string_equal(time_given(in, out), want);
+}
+
+static void times_may_be_written_as_in_the_zone_of_the_reader(void **state CD_UNUSED)
+{
+    char out[TIME_TEXT_SIZE];
+    expect_given("Asia/Shanghai", "2026-12-24", "2026-12-23T16:00:00Z");
+    expect_given("Asia/Shanghai", "2026-12-24 12:00", "2026-12-24T04:00:00Z");
+    expect_given("Asia/Kathmandu", "2026-12-24 12:00:30", "2026-12-24T06:15:30Z");
+    expect_given("America/New_York", "2026-07-01T09:00", "2026-07-01T13:00:00Z");
+    expect_given("America/New_York", "2026-01-01T09:00:00", "2026-01-01T14:00:00Z");
+    expect_given("Asia/Shanghai", "2026-12-24T12:00:00Z", "2026-12-24T12:00:00Z"); /* says its zone itself */
+    expect_given("Asia/Shanghai", "2026-12-24T12:00:00+01:00", "2026-12-24T12:00:00+01:00");
+    expect_given("Asia/Shanghai", "2026-11-31", "2026-11-31"); /* no such day, no such words: the daemon says so */
+    expect_given("Asia/Shanghai", "tomorrow", "tomorrow");
+    expect_given("Asia/Shanghai", "", "");
+    assert_string_equal(time_minute("2026-11-23T02:00:31.5+00:00", out), "2026-11-23 10:00+08");
+    expect_request("absent --from 2026-12-24 --until 2027-01-07T08:00:00Z", "ABSENT",
+                   "{\"from\":\"2026-12-23T16:00:00Z\",\"until\":\"2027-01-07T08:00:00Z\"}");
+    expect_request("wait C-1 --until 2026-12-24 --utc", "WAIT", "{\"ref\":\"C-1\",\"until\":\"2026-12-24T00:00:00Z\"}");
+    time_utc(false);
+    expect_given("UTC", "2026-12-24", "2026-12-24T00:00:00Z");
+}
+
 /* Each shell's script names every command and every option of each. */
 static void completions_hold_the_whole_table(void **state CD_UNUSED)
 {
@@ -380,6 +409,7 @@ int main(void)
         cmocka_unit_test(every_command_is_whole),        cmocka_unit_test(a_row_of_an_event),
         cmocka_unit_test(printing_bears_any_object),     cmocka_unit_test(quoted_text_is_folded),
         cmocka_unit_test(times_are_those_of_the_reader), cmocka_unit_test(completions_hold_the_whole_table),
+        cmocka_unit_test(times_may_be_written_as_in_the_zone_of_the_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
