@@ -42,6 +42,8 @@ static int request(const struct ctl_globals *g, const struct ctl_command *cmd, j
     struct answer a = {.ok = false};
     bool full = json_object_get(args, "full") != NULL; /* how it is printed; the daemon sends all of it */
     json_object_del(args, "full");
+    if (cmd->print == print_list && !g->json) /* SMS and calls have no subject: the table shows what they say */
+        json_object_set_new(args, "detail", json_true());
     int r = ctl_connect(g, cmd->timeout_s, &c);
     if (r == EXIT_DONE)
         r = cmd->stream ? client_stream(c, cmd->verb, args, show_row, (void *)(uintptr_t)g, &a) : client_call(c, cmd->verb, args, &a);

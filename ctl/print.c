@@ -16,6 +16,11 @@ static int integer(const json_t *o, const char *name)
     return (int)json_integer_value(json_object_get(o, name));
 }
 
+static const char *minute(const json_t *o, const char *name, char out[TIME_TEXT_SIZE])
+{
+    return time_minute(str(o, name), out);
+}
+
 static const char *when(const json_t *o, const char *name, char out[TIME_TEXT_SIZE])
 {
     return time_text(str(o, name), out);
@@ -78,7 +83,8 @@ void print_list(const struct answer *a, struct buf *out)
 {
     static const char *const headers[] = {"REF", "PRIORITY", "STATUS", "CATEGORY", "TEAM",
                                           "WHO", "DUE",      "LEVEL",  "SUBJECT",  NULL};
-    static const size_t max[] = {0, 0, 0, 20, 16, 16, 0, 0, 48};
+    static const size_t max[] = {0, 0, 0, 20, 16, 16, 0, 0, 60};
+    static const size_t spare[] = {7, 4, 5, 3, 1}; /* level, team, who, category, priority */
     size_t i;
     json_t *row;
 
@@ -87,7 +93,10 @@ void print_list(const struct answer *a, struct buf *out)
         return;
     }
     struct table *t = table_new(headers, max);
+    for (i = 0; i < ARRAY_LEN(spare); i++)
+        table_spare(t, spare[i]);
     json_array_foreach(a->rows, i, row) {
+        const char *subject = str(row, "subject");
         bool overdue = json_is_true(json_object_get(row, "overdue"));
         char due[TIME_TEXT_SIZE], level[16];
         snprintf(level, sizeof level, "%d", integer(row, "escalation_level"));
@@ -97,9 +106,9 @@ void print_list(const struct answer *a, struct buf *out)
         table_add(t, C_PLAIN, str(row, "category"));
         table_add(t, C_PLAIN, str(row, "team"));
         table_add(t, C_PLAIN, str(row, "assignee"));
-        table_add(t, overdue ? C_RED : C_PLAIN, when(row, "due", due));
+        table_add(t, overdue ? C_RED : C_PLAIN, minute(row, "due", due));
         table_add(t, C_PLAIN, level);
-        table_add(t, C_PLAIN, str(row, "subject"));
+        table_add(t, C_PLAIN, subject && *subject ? subject : str(row, "text"));
     }
     table_print(&t, "", out);
     if (str(a->body, "next")) {

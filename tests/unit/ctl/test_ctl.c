@@ -101,6 +101,42 @@ static void tables_align_wide_characters(void **state CD_UNUSED)
     buf_free(&out);
 }
 
+static void expect_table(size_t screen, const char *want)
+{
+    static const char *const headers[] = {"A", "B", "C", "D", "TEXT", NULL};
+    static const char *const cells[] = {"a", "bbbb", "", "dddd", "one two three four five six seven",
+                                        "a", "b", NULL, "d", "\xe6\x8a\x95\xe8\xaf\x89\xe6\x8a\x95\xe8\xaf\x89\xe6\x8a\x95\xe8\xaf\x89"};
+    struct table *t = table_new(headers, NULL);
+    struct buf out;
+    buf_init(&out, 1000);
+    table_spare(t, 1);
+    table_spare(t, 2);
+    table_spare(t, 3);
+    for (size_t i = 0; i < ARRAY_LEN(cells); i++)
+        table_add(t, C_PLAIN, cells[i]);
+    text_screen(screen);
+    table_print(&t, " ", &out);
+    text_screen(0);
+    assert_string_equal(buf_str(&out), want);
+    buf_free(&out);
+}
+
+#define WIDE_TEXT "\xe6\x8a\x95\xe8\xaf\x89\xe6\x8a\x95\xe8\xaf\x89\xe6\x8a\x95\xe8\xaf\x89"
+
+static void tables_fit_the_screen(void **state CD_UNUSED)
+{
+    expect_table(0, " A  B     C  D     TEXT\n a  bbbb     dddd  one two three four five six seven\n a  b        d     " WIDE_TEXT "\n");
+    expect_table(52, " A  B     C  D     TEXT\n a  bbbb     dddd  one two three four five six seven\n a  b        d     " WIDE_TEXT "\n");
+    /* the last one is cut */
+    expect_table(46, " A  B     C  D     TEXT\n a  bbbb     dddd  one two three four five si\xe2\x80\xa6\n a  b        d     " WIDE_TEXT "\n");
+    /* what is empty goes, though another was named first */
+    expect_table(42, " A  B     D     TEXT\n a  bbbb  dddd  one two three four five s\xe2\x80\xa6\n a  b     d     " WIDE_TEXT "\n");
+    expect_table(36, " A  D     TEXT\n a  dddd  one two three four five s\xe2\x80\xa6\n a  d     " WIDE_TEXT "\n");
+    expect_table(14, " A  TEXT\n a  one two t\xe2\x80\xa6\n a  \xe6\x8a\x95\xe8\xaf\x89\xe6\x8a\x95\xe8\xaf\x89\xe2\x80\xa6\n");
+    /* too narrow for anything: whole */
+    expect_table(9, " A  TEXT\n a  one two three four five six seven\n a  " WIDE_TEXT "\n");
+}
+
 static void colour_only_when_wanted(void **state CD_UNUSED)
 {
     struct buf out;
@@ -404,7 +440,7 @@ int main(void)
     tzset();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(width_counts_columns),          cmocka_unit_test(hostile_text_is_cleaned),
-        cmocka_unit_test(tables_align_wide_characters),  cmocka_unit_test(colour_only_when_wanted),
+        cmocka_unit_test(tables_align_wide_characters),  cmocka_unit_test(tables_fit_the_screen),  cmocka_unit_test(colour_only_when_wanted),
         cmocka_unit_test(command_lines_become_requests), cmocka_unit_test(wrong_command_lines),
         cmocka_unit_test(every_command_is_whole),        cmocka_unit_test(a_row_of_an_event),
         cmocka_unit_test(printing_bears_any_object),     cmocka_unit_test(quoted_text_is_folded),
