@@ -7,6 +7,7 @@
 
 #include "ctl/commands.h"
 #include "ctl/text.h"
+#include "daemon/core/ref.h"
 
 #define OUTPUT_CAP CD_MIB(256)
 
@@ -36,10 +37,18 @@ static bool show_row(void *arg, const json_t *row)
     return ok;
 }
 
+/* The reference in the request, as it is printed, when the answer is about another complaint: it was merged. */
+static const char *other_ref(const json_t *args, const struct answer *a, char asked[REF_TEXT_SIZE])
+{
+    const char *said = json_string_value(json_object_get(args, "ref")), *got = json_string_value(json_object_get(a->body, "ref"));
+    return said && got && ref_parse(said, strlen(said), asked) == 0 && strcmp(asked, got) != 0 ? asked : NULL;
+}
+
 static int request(const struct ctl_globals *g, const struct ctl_command *cmd, json_t *args)
 {
     struct client *c = NULL;
     struct answer a = {.ok = false};
+    char asked[REF_TEXT_SIZE];
     bool full = json_object_get(args, "full") != NULL; /* how it is printed; the daemon sends all of it */
     json_object_del(args, "full");
     if (cmd->print == print_list && !g->json) /* SMS and calls have no subject: the table shows what they say */
@@ -51,6 +60,7 @@ static int request(const struct ctl_globals *g, const struct ctl_command *cmd, j
     if (r != EXIT_DONE)
         return r;
     a.full = full;
+    a.asked = other_ref(args, &a, asked);
     struct buf out;
     buf_init(&out, OUTPUT_CAP);
     if (g->json && cmd->stream)

@@ -5,6 +5,7 @@
 
 #include "ctl/commands.h"
 #include "ctl/text.h"
+#include "daemon/core/str.h"
 
 static const char *str(const json_t *o, const char *name)
 {
@@ -149,6 +150,7 @@ static void print_deadlines(const json_t *list, struct buf *out)
         return;
     heading(out, "deadlines");
     struct table *t = table_new(headers, NULL);
+    table_spare(t, 1); /* family */
     json_array_foreach(list, i, d) {
         const json_t *how = json_object_get(d, "explanation");
         const char *time;
@@ -168,10 +170,38 @@ static void print_deadlines(const json_t *list, struct buf *out)
     table_print(&t, "  ", out);
 }
 
-static void print_steps(const json_t *list, struct buf *out)
+/* "  … 7 more, --full shows them" */
+static void folded(struct buf *out, size_t n, const char *what)
+{
+    char line[120];
+    if (!n)
+        return;
+    snprintf(line, sizeof line, "  \xe2\x80\xa6 %zu more%s, --full shows %s", n, what, n == 1 ? "it" : "them");
+    text_put(out, C_DIM, line);
+    buf_append_char(out, '\n');
+}
+
+static const char *step_state(const json_t *s)
+{
+    return str(s, "fired_at") ? "fired" : str(s, "stopped_at") ? "stopped" : "waiting";
+}
+
+static bool steps_alike(const json_t *a, const json_t *b)
+{
+    return integer(a, "level") == integer(b, "level") && str_eq(step_state(a), step_state(b));
+}
+
+/* A repeat between two of its like, which only says that the ladder went on, or will. */
+static bool step_between(const json_t *list, size_t i)
+{
+    const json_t *s = json_array_get(list, i);
+    return i > 0 && i + 1 < json_array_size(list) && steps_alike(s, json_array_get(list, i - 1)) && steps_alike(s, json_array_get(list, i + 1));
+}
+
+static void print_steps(const json_t *list, bool full, struct buf *out)
 {
     static const char *const headers[] = {"LEVEL", "REPEAT", "DUE", "STATE", "AT", "BY", NULL};
-    size_t i;
+    size_t i, hidden = 0;
     json_t *s;
 
     if (json_array_size(list) == 0)
@@ -179,18 +209,23 @@ static void print_steps(const json_t *list, struct buf *out)
     heading(out, "escalation steps");
     struct table *t = table_new(headers, NULL);
     json_array_foreach(list, i, s) {
-        bool fired = str(s, "fired_at"), stopped = str(s, "stopped_at");
+        bool fired = str(s, "fired_at");
         char due[TIME_TEXT_SIZE], at[TIME_TEXT_SIZE], level[16], repeat[16];
+        if (!full && step_between(list, i)) {
+            hidden++;
+            continue;
+        }
         snprintf(level, sizeof level, "%d", integer(s, "level"));
         snprintf(repeat, sizeof repeat, "%d", integer(s, "repeat"));
         table_add(t, C_PLAIN, level);
         table_add(t, C_PLAIN, repeat);
         table_add(t, C_PLAIN, when(s, "due_at", due));
-        table_add(t, fired ? C_RED : C_PLAIN, fired ? "fired" : stopped ? "stopped" : "waiting");
+        table_add(t, fired ? C_RED : C_PLAIN, step_state(s));
         table_add(t, C_PLAIN, when(s, fired ? "fired_at" : "stopped_at", at));
         table_add(t, C_PLAIN, str(s, "stop_reason"));
     }
     table_print(&t, "  ", out);
+    folded(out, hidden, " repeats between these");
 }
 
 static enum colour state_colour(const char *s)
@@ -202,20 +237,42 @@ static enum colour state_colour(const char *s)
     return s && (strcmp(s, "sent") == 0 || strcmp(s, "delivered") == 0) ? C_GREEN : C_PLAIN;
 }
 
-static void print_notifications(const json_t *list, struct buf *out)
+#define STAFF_TOLD 4
+
+static bool staff_was_told(const char *purpose, const char *state)
+{
+    return str_eq(purpose, "escalation") && str_eq(state, "sent");
+}
+
+/* Of what reached the staff only the last few matter to most readers. */
+static size_t notifications_folded(const json_t *list)
+{
+    size_t i, n = 0;
+    json_t *v;
+    json_array_foreach(list, i, v)
+        n += staff_was_told(str(v, "purpose"), str(v, "state"));
+    return n > STAFF_TOLD ? n - STAFF_TOLD : 0;
+}
+
+static void print_notifications(const json_t *list, bool full, struct buf *out)
 {
     static const char *const headers[] = {"NOTIFICATION", "LEVEL", "BY",         "TO", "STATE",
                                           "TRIES",        "SENT",  "LAST ERROR", NULL};
     static const size_t max[] = {0, 0, 0, 40, 0, 0, 0, 60};
-    size_t i;
+    size_t i, hidden = full ? 0 : notifications_folded(list), left = hidden;
     json_t *n;
 
     if (json_array_size(list) == 0)
         return;
     heading(out, "notifications");
     struct table *t = table_new(headers, max);
+    table_spare(t, 5); /* tries */
     json_array_foreach(list, i, n) {
         char sent[TIME_TEXT_SIZE], level[16] = "", tries[16];
+        if (left && staff_was_told(str(n, "purpose"), str(n, "state"))) {
+            left--;
+            continue;
+        }
         if (json_is_integer(json_object_get(n, "level")))
             snprintf(level, sizeof level, "%d", integer(n, "level"));
         snprintf(tries, sizeof tries, "%d", integer(n, "attempts"));
@@ -229,6 +286,7 @@ static void print_notifications(const json_t *list, struct buf *out)
         table_add(t, C_PLAIN, str(n, "last_error"));
     }
     table_print(&t, "  ", out);
+    folded(out, hidden, ", earlier ones to the staff");
 }
 
 /* What the sender wrote; what is quoted is folded into a line unless all is wanted. */
@@ -301,28 +359,42 @@ static void print_notes(const json_t *list, struct buf *out)
     }
 }
 
-static void print_events(const json_t *list, struct buf *out)
+/* What a step of the ladder leaves behind; the steps are shown by themselves. */
+static bool event_of_ladder(const json_t *e)
+{
+    return str_eq(str(e, "kind"), "escalated") || (str_eq(str(e, "kind"), "notification-sent") && str_eq(str(json_object_get(e, "data"), "purpose"), "escalation"));
+}
+
+static void print_events(const json_t *list, bool full, struct buf *out)
 {
     static const char *const headers[] = {"EVENT", "AT", "BY", "WHAT", "DATA", NULL};
     static const size_t max[] = {0, 0, 24, 0, 90};
-    size_t i;
+    struct table *t = NULL;
+    size_t i, hidden = 0;
     json_t *e;
 
     if (json_array_size(list) == 0)
         return;
     heading(out, "events");
-    struct table *t = table_new(headers, max);
     json_array_foreach(list, i, e) {
         char at[TIME_TEXT_SIZE], seq[16];
+        if (!full && event_of_ladder(e)) {
+            hidden++;
+            continue;
+        }
         char *data CD_CLEANUP_FREE = json_dumps(json_object_get(e, "data"), JSON_COMPACT);
         snprintf(seq, sizeof seq, "%d", integer(e, "seq"));
+        if (!t)
+            t = table_new(headers, max);
         table_add(t, C_PLAIN, seq);
         table_add(t, C_PLAIN, when(e, "at", at));
         table_add(t, C_PLAIN, str(e, "actor"));
         table_add(t, C_PLAIN, str(e, "kind"));
         table_add(t, C_DIM, data);
     }
-    table_print(&t, "  ", out);
+    if (t)
+        table_print(&t, "  ", out);
+    folded(out, hidden, " of the ladder");
 }
 
 static void print_links(const json_t *list, struct buf *out)
@@ -385,13 +457,18 @@ void print_show(const struct answer *a, struct buf *out)
 {
     const json_t *c = a->body;
     print_head(c, out);
+    if (a->asked) {
+        char line[80];
+        snprintf(line, sizeof line, "%s, which was merged into this one", a->asked);
+        field(out, "asked for", line);
+    }
     print_links(json_object_get(c, "links"), out);
-    print_deadlines(json_object_get(c, "deadlines"), out);
-    print_steps(json_object_get(c, "steps"), out);
-    print_notifications(json_object_get(c, "notifications"), out);
     print_messages(json_object_get(c, "messages"), a->full, out);
     print_notes(json_object_get(c, "notes"), out);
-    print_events(json_object_get(c, "events"), out);
+    print_deadlines(json_object_get(c, "deadlines"), out);
+    print_steps(json_object_get(c, "steps"), a->full, out);
+    print_notifications(json_object_get(c, "notifications"), a->full, out);
+    print_events(json_object_get(c, "events"), a->full, out);
 }
 
 static void print_rules(const json_t *rules, struct buf *out)
@@ -449,7 +526,7 @@ void print_explain(const struct answer *a, struct buf *out)
         field(out, "why", str(ack, "last_error"));
     }
     print_deadlines(json_object_get(c, "deadlines"), out);
-    print_steps(json_object_get(c, "steps"), out);
+    print_steps(json_object_get(c, "steps"), a->full, out);
 }
 
 void print_fields(const struct answer *a, struct buf *out)

@@ -237,12 +237,13 @@ static bool table_empty(const struct table *t, size_t column)
 /* Makes a line one of the screen: empty columns that can be spared go first, then others, then the last one is cut. */
 static void table_fit(struct table *t, size_t indent)
 {
-    size_t last = t->columns - 1, want = CD_MIN(t->widest[last], (size_t)TABLE_LAST);
+    size_t last = t->columns - 1, want = table_empty(t, last) ? 0 : CD_MIN(t->widest[last], (size_t)TABLE_LAST);
     for (int empty = 1; empty >= 0; empty--)
         for (size_t i = 0; i < t->nspare && indent + table_width(t) + want > columns; i++)
             if (!empty || table_empty(t, t->spare[i]))
                 t->hidden[t->spare[i]] = true;
     size_t used = indent + table_width(t), room = used < columns ? columns - used : 0;
+    t->hidden[last] = want == 0 && room < t->widest[last];
     t->max[last] = room >= TABLE_LEAST ? room : 0; /* 0: the screen has to break the lines */
 }
 

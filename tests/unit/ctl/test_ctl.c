@@ -133,6 +133,16 @@ static void tables_fit_the_screen(void **state CD_UNUSED)
     expect_table(42, " A  B     D     TEXT\n a  bbbb  dddd  one two three four five s\xe2\x80\xa6\n a  b     d     " WIDE_TEXT "\n");
     expect_table(36, " A  D     TEXT\n a  dddd  one two three four five s\xe2\x80\xa6\n a  d     " WIDE_TEXT "\n");
     expect_table(14, " A  TEXT\n a  one two t\xe2\x80\xa6\n a  \xe6\x8a\x95\xe8\xaf\x89\xe6\x8a\x95\xe8\xaf\x89\xe2\x80\xa6\n");
+    static const char *const two[] = {"A", "EMPTY", NULL};
+    struct table *t = table_new(two, NULL);
+    struct buf out;
+    buf_init(&out, 100);
+    table_add(t, C_PLAIN, "abc");
+    table_add(t, C_PLAIN, NULL);
+    text_screen(7);
+    table_print(&t, "", &out);
+    assert_string_equal(buf_str(&out), "A    \nabc  \n"); /* nothing to cut in the last one */
+    buf_free(&out);
     /* too narrow for anything: whole */
     expect_table(9, " A  TEXT\n a  one two three four five six seven\n a  " WIDE_TEXT "\n");
 }
@@ -352,6 +362,61 @@ static void quoted_text_is_folded(void **state CD_UNUSED)
     json_decref(a.body);
 }
 
+static json_t *step(int level, int repeat, const char *state, const char *when)
+{
+    return json_pack("{s:i, s:i, s:s, s:s*}", "level", level, "repeat", repeat, "due_at", when, state, state[0] ? when : NULL);
+}
+
+/* A ladder that went on for weeks does not bury what the customer wrote: it stands behind it, with its like repeats folded. */
+static void a_long_ladder_is_folded(void **state CD_UNUSED)
+{
+    struct answer a = {.ok = true, .body = json_loads("{\"ref\":\"C-1\",\"messages\":[{\"body\":\"The words.\"}],\"steps\":[],\"notifications\":["
+                                                      "{\"purpose\":\"acknowledgement\",\"state\":\"sent\",\"recipient\":\"customer\"}],\"events\":["
+                                                      "{\"seq\":1,\"kind\":\"received\"}]}", 0, NULL)};
+    json_t *steps = json_object_get(a.body, "steps"), *told = json_object_get(a.body, "notifications"), *events = json_object_get(a.body, "events");
+    struct buf out;
+    assert_non_null(a.body);
+    json_array_append_new(steps, step(4, 0, "fired_at", "2026-11-01T00:00:00Z"));
+    for (int i = 0; i < 20; i++) {
+        char day[32], who[16];
+        snprintf(day, sizeof day, "2026-11-%02dT00:00:00Z", i + 2);
+        snprintf(who, sizeof who, "staff-%d", i);
+        json_array_append_new(steps, step(7, i, i < 10 ? "fired_at" : "note", day));
+        json_array_append_new(told, json_pack("{s:s, s:s, s:s}", "purpose", "escalation", "state", i == 0 ? "failed" : "sent", "recipient", who));
+        json_array_append_new(events, json_pack("{s:i, s:s}", "seq", i + 2, "kind", "escalated"));
+    }
+    json_array_append_new(events, json_pack("{s:i, s:s, s:{s:s}}", "seq", 30, "kind", "notification-sent", "data", "purpose", "reply"));
+    buf_init(&out, CD_KIB(64));
+    print_show(&a, &out);
+    const char *text = buf_str(&out);
+    assert_true(strstr(text, "The words.") < strstr(text, "escalation steps"));
+    assert_non_null(strstr(text, "7      0       2026-11-02"));
+    assert_null(strstr(text, "2026-11-03"));
+    assert_non_null(strstr(text, "2026-11-11 00:00:00Z  fired"));
+    assert_non_null(strstr(text, "2026-11-12 00:00:00Z  waiting"));
+    assert_non_null(strstr(text, "2026-11-21 00:00:00Z  waiting"));
+    assert_non_null(strstr(text, "\xe2\x80\xa6 16 more repeats between these, --full shows them"));
+    assert_non_null(strstr(text, "staff-0 ")); /* failed */
+    assert_null(strstr(text, "staff-15 "));
+    assert_non_null(strstr(text, "staff-16 "));
+    assert_non_null(strstr(text, "customer "));
+    assert_non_null(strstr(text, "\xe2\x80\xa6 15 more, earlier ones to the staff, --full"));
+    assert_non_null(strstr(text, "\xe2\x80\xa6 20 more of the ladder, --full"));
+    assert_non_null(strstr(text, "notification-sent"));
+    a.full = true;
+    a.asked = "C-2";
+    buf_reset(&out);
+    print_show(&a, &out);
+    text = buf_str(&out);
+    assert_non_null(strstr(text, "asked for        C-2, which was merged into this one\n"));
+    assert_non_null(strstr(text, "2026-11-03"));
+    assert_non_null(strstr(text, "staff-15 "));
+    assert_non_null(strstr(text, "escalated"));
+    assert_null(strstr(text, "--full"));
+    buf_free(&out);
+    json_decref(a.body);
+}
+
 static void expect_time(const char *zone, const char *in, const char *want)
 {
     char out[TIME_TEXT_SIZE];
@@ -445,6 +510,7 @@ int main(void)
         cmocka_unit_test(every_command_is_whole),        cmocka_unit_test(a_row_of_an_event),
         cmocka_unit_test(printing_bears_any_object),     cmocka_unit_test(quoted_text_is_folded),
         cmocka_unit_test(times_are_those_of_the_reader), cmocka_unit_test(completions_hold_the_whole_table),
+        cmocka_unit_test(a_long_ladder_is_folded),
         cmocka_unit_test(times_may_be_written_as_in_the_zone_of_the_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
