@@ -15,7 +15,7 @@
 
 /* clang-format off */
 #define LIST_FILTERS \
-    {"search", OPTION_TEXT, "WORDS", "only with all these words in one message, or the one with this reference"}, \
+    {"search", OPTION_TEXT, "WORDS", "all these words, in one message or its sender's name, address or number; or a reference, or a piece of it"}, \
     {"status", OPTION_TEXT, "STATUS", "new, open, waiting, resolved or closed"}, \
     {"category", OPTION_TEXT, "NAME", "only this category"}, \
     {"priority", OPTION_TEXT, "PRIORITY", "critical, high, normal or low"}, \
@@ -134,8 +134,8 @@ const struct ctl_command ctl_commands[] = {
      .options = {{"status", OPTION_TEXT, "STATUS", "new, open, waiting, resolved or closed"},
                  {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
                  {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
-    {.name = "pending", .help = "what is stored but not yet read; 'pending retry' reads it now", .verb = "PENDING",
-     .positional = {"action", "id"}, .usage = "[list | retry [ID]]", .timeout_s = 60, .actions = "list retry", .fix = fix_pending,
+    {.name = "pending", .help = "what is stored but not yet read; 'pending retry --all' has it read now", .verb = "PENDING",
+     .positional = {"action", "id"}, .usage = "[list | retry ID | retry --all]", .timeout_s = 60, .actions = "list retry", .fix = fix_pending,
      .print = print_pending,
      .options = {{"all", OPTION_FLAG, NULL, "retry: all of it"},
                  {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
@@ -200,23 +200,57 @@ struct parse {
     int argc, at;
 };
 
+void ctl_usage(const struct ctl_command *c)
+{
+    if (c)
+        fprintf(stderr, "usage: complaintctl %s%s%s   (complaintctl help %s)\n", c->name, *c->usage ? " " : "", c->usage, c->name);
+    else
+        fprintf(stderr, "usage: complaintctl [OPTIONS] COMMAND   (complaintctl help)\n");
+}
+
 static int wrong(const struct parse *p, const char *what, const char *word)
 {
     fprintf(stderr, "complaintctl: %s: %s\n", what, word);
-    if (p->command)
-        fprintf(stderr, "usage: complaintctl %s%s%s   (complaintctl help %s)\n", p->command->name,
-                *p->command->usage ? " " : "", p->command->usage, p->command->name);
-    else
-        fprintf(stderr, "usage: complaintctl [OPTIONS] COMMAND   (complaintctl help)\n");
+    ctl_usage(p->command);
+    return EXIT_USAGE;
+}
+
+void ctl_unknown_command(const char *word)
+{
+    struct nearest near;
+    nearest_begin(&near, word, strlen(word));
+    for (size_t i = 0; i < ctl_command_count; i++)
+        nearest_try(&near, ctl_commands[i].name);
+    fprintf(stderr, "complaintctl: unknown command: %s\n", word);
+    if (near.name)
+        fprintf(stderr, "  is %s meant?\n", near.name);
+}
+
+static int unknown_option(const struct parse *p, const char *word, size_t len)
+{
+    struct nearest near;
+    nearest_begin(&near, word + 2, len);
+    for (size_t i = 0; p->command && i < ARRAY_LEN(p->command->options) && p->command->options[i].name; i++)
+        nearest_try(&near, p->command->options[i].name);
+    for (size_t i = 0; i < ctl_global_option_count; i++)
+        nearest_try(&near, ctl_global_options[i].name);
+    fprintf(stderr, "complaintctl: unknown option: %s\n", word);
+    if (near.name)
+        fprintf(stderr, "  is --%s meant?\n", near.name);
+    ctl_usage(p->command);
     return EXIT_USAGE;
 }
 
 static const struct ctl_option *find_option(const struct ctl_option *v, size_t n, const char *name,
                                             size_t len)
 {
-    for (size_t i = 0; i < n && v[i].name; i++)
-        if (strlen(v[i].name) == len && strncmp(v[i].name, name, len) == 0)
+    for (size_t i = 0; i < n && v[i].name; i++) {
+        size_t k = 0; /* "if-seq" is "if_seq", too */
+        while (k < len && (v[i].name[k] == name[k] || (v[i].name[k] == '_' && name[k] == '-')))
+            k++;
+        if (k == len && !v[i].name[k])
             return &v[i];
+    }
     return NULL;
 }
 
@@ -280,7 +314,7 @@ static int take_option(struct parse *p, char *word)
     if (!o)
         o = find_option(ctl_global_options, ARRAY_LEN(ctl_global_options), name, len);
     if (!o)
-        return wrong(p, "unknown option", word);
+        return unknown_option(p, word, len);
     if (o->kind == OPTION_FLAG && value)
         return wrong(p, "takes no value", word);
     if (o->kind != OPTION_FLAG && !value) {
@@ -298,7 +332,11 @@ static int take_word(struct parse *p, char *word)
 {
     if (!p->command) {
         p->command = ctl_find(word);
-        return p->command ? EXIT_DONE : wrong(p, "unknown command", word);
+        if (p->command)
+            return EXIT_DONE;
+        ctl_unknown_command(word);
+        ctl_usage(NULL);
+        return EXIT_USAGE;
     }
     if (p->npositional == ARRAY_LEN(p->command->positional) || !p->command->positional[p->npositional])
         return wrong(p, "one word too many", word);

@@ -46,6 +46,18 @@ const struct ctl_command *ctl_find(const char *name);
 int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_command **ret_command,
               json_t *args);
 void ctl_help(const struct ctl_command *c, struct buf *out); /* NULL: all */
+void ctl_usage(const struct ctl_command *c);                 /* a line on standard error; NULL: of the program */
+void ctl_unknown_command(const char *word);                  /* told on standard error */
+
+/* hint.c. Which name somebody meant by a word: begin, try each name, look at `name`. */
+struct nearest {
+    const char *word, *name; /* borrowed; NULL: none is near */
+    size_t len, slips;
+};
+void nearest_begin(struct nearest *n, const char *word, size_t len);
+void nearest_try(struct nearest *n, const char *name);
+/* After ctl_refused(): what to do about it. */
+void ctl_hint(const struct ctl_command *c, const struct answer *a);
 
 /* connect.c */
 int ctl_connect(const struct ctl_globals *g, int timeout_s, struct client **ret); /* a session, authenticated; an exit code, told */

@@ -71,8 +71,10 @@ static int request(const struct ctl_globals *g, const struct ctl_command *cmd, j
         cmd->print(&a, &out);
     fwrite(buf_str(&out), 1, out.len, stdout);
     buf_free(&out);
-    if (!a.ok)
+    if (!a.ok) {
         r = ctl_refused(&a);
+        ctl_hint(cmd, &a);
+    }
     answer_free(&a);
     return fflush(stdout) == 0 ? r : EXIT_REFUSED;
 }
@@ -86,7 +88,7 @@ static int help(const struct ctl_command *cmd, json_t *args)
     if (name)
         about = ctl_find(name);
     if (name && !about) {
-        fprintf(stderr, "complaintctl: unknown command: %s\n", name);
+        ctl_unknown_command(name);
         return EXIT_USAGE;
     }
     buf_init(&out, CD_KIB(64));

@@ -205,6 +205,30 @@ def test_exports_by_pages_into_a_file(box):
     assert done.returncode == 1 and b"cannot write" in done.stderr
 
 
+# -- what is said to somebody who made a mistake --
+
+
+def test_mistakes_are_answered_with_what_to_do(box):
+    ref = put(box, "A mistake")["ref"]
+
+    def said(*args):
+        done = ctl(box, *args)
+        assert done.returncode in (1, 2) and not done.stdout, done
+        return done.stderr.decode()
+
+    assert "is list meant?" in said("lst")
+    assert "is resolve meant?" in said("help", "resolv")
+    assert "is --team meant?" in said("list", "--teem", "billing")
+    assert "missing" in said("resolve", ref)
+    told = said("resolve", ref)
+    assert "--outcome OUTCOME: upheld" in told and "complaintctl help resolve" in told
+    assert "close is for complaints that are: resolved\n" in said("close", ref)
+    assert "list --search" in said("show", ref[:9])
+    assert box.ctl("resolve", ref, "--outcome", "upheld").returncode == 0
+    assert "resolve is for complaints that are: new, open, waiting\n" in said("resolve", ref, "--outcome", "upheld")
+    wait_for(lambda: ref in box.ctl("list", "--search", ref[2:6]).stdout, 30)  # words are looked up a little later
+
+
 # -- for the eye --
 
 

@@ -11,6 +11,7 @@
 #include "ctl/actions.c"
 #include "ctl/commands.c"
 #include "ctl/completion.c"
+#include "ctl/hint.c"
 #include "ctl/print.c"
 #include "ctl/print_event.c"
 #include "ctl/print_thread.c"
@@ -263,6 +264,33 @@ static void wrong_command_lines(void **state CD_UNUSED)
     }
 }
 
+static void expect_nearest(const char *word, const char *want)
+{
+    struct nearest n;
+    nearest_begin(&n, word, strlen(word));
+    for (size_t i = 0; i < ctl_command_count; i++)
+        nearest_try(&n, ctl_commands[i].name);
+    if (want)
+        assert_string_equal(n.name, want);
+    else
+        assert_null(n.name);
+}
+
+static void a_slip_is_understood(void **state CD_UNUSED)
+{
+    expect_nearest("lst", "list");
+    expect_nearest("shwo", "show");
+    expect_nearest("reslove", "resolve");
+    expect_nearest("attach", "attachment");
+    expect_nearest("xplain", "explain");
+    expect_nearest("frobnicate", NULL);
+    expect_nearest("x", NULL);
+    expect_nearest("", NULL);
+    expect_nearest("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", NULL);
+    expect_request("note C-1 t --if-seq 7", "NOTE", "{\"if_seq\":7,\"ref\":\"C-1\",\"text\":\"t\"}");
+    expect_request("note C-1 t --if_seq 7", "NOTE", "{\"if_seq\":7,\"ref\":\"C-1\",\"text\":\"t\"}");
+}
+
 static void every_command_is_whole(void **state CD_UNUSED)
 {
     struct buf out;
@@ -510,6 +538,7 @@ int main(void)
         cmocka_unit_test(every_command_is_whole),        cmocka_unit_test(a_row_of_an_event),
         cmocka_unit_test(printing_bears_any_object),     cmocka_unit_test(quoted_text_is_folded),
         cmocka_unit_test(times_are_those_of_the_reader), cmocka_unit_test(completions_hold_the_whole_table),
+        cmocka_unit_test(a_slip_is_understood),
         cmocka_unit_test(a_long_ladder_is_folded),
         cmocka_unit_test(times_may_be_written_as_in_the_zone_of_the_reader),
     };
