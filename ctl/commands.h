@@ -75,6 +75,12 @@ void print_threads(const json_t *first, const json_t *messages, struct buf *out)
 void print_stats(const struct answer *a, struct buf *out);
 void print_fields(const struct answer *a, struct buf *out); /* whatever the object holds, a line each */
 
+/* print_course.c: parts of SHOW's answer, arrays */
+void print_deadlines(const json_t *list, struct buf *out);
+void print_steps(const json_t *list, bool full, struct buf *out);
+void print_notifications(const json_t *list, bool full, struct buf *out);
+void print_events(const json_t *list, bool full, struct buf *out);
+
 void print_event(const json_t *row, bool json, struct buf *out); /* a row of SUBSCRIBE */
 void print_nothing(const struct answer *a, struct buf *out);
 

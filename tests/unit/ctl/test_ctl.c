@@ -13,6 +13,7 @@
 #include "ctl/completion.c"
 #include "ctl/hint.c"
 #include "ctl/print.c"
+#include "ctl/print_course.c"
 #include "ctl/print_event.c"
 #include "ctl/print_thread.c"
 #include "ctl/print_attachments.c"
