@@ -11,7 +11,7 @@
 #include "daemon/core/str.h"
 
 /* Of every command that changes a complaint. */
-#define IF_SEQ {"if_seq", OPTION_NUMBER, "N", "only if the last event is still the Nth (see show)"}
+#define IF_SEQ {"if-seq", OPTION_NUMBER, "N", "only if the last event is still the Nth (see show)"}
 
 /* clang-format off */
 #define LIST_FILTERS \
@@ -65,21 +65,19 @@ const struct ctl_command ctl_commands[] = {
                  {"until", OPTION_TIME, "WHEN", "until then: 2026-12-24 or '2026-12-24 12:00', in your zone"},
                  {"note", OPTION_TEXT, "TEXT", "what is waited for"},
                  IF_SEQ}},
+    {.name = "resolve", .help = "done with: the outcome, what was behind it, what was done about it", .verb = "RESOLVE", .positional = {"ref"},
+     .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields,
+     .options = {{"outcome", OPTION_TEXT, "OUTCOME",
+                  "upheld, partly-upheld, rejected, withdrawn, not-a-complaint or duplicate"},
+                 {"cause", OPTION_TEXT, "TEXT", "what was behind it: a code of the configuration (causes), where it lists any"},
+                 {"remedy", OPTION_TEXT, "TEXT", "what was done about it: a code of the configuration (remedies), where it lists any"},
+                 {"note", OPTION_TEXT, "TEXT", "for colleagues"},
+                 IF_SEQ}},
     {.name = "reopen", .help = "take up again what waits, is resolved or closed", .verb = "REOPEN", .positional = {"ref"},
      .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields,
      .options = {{"note", OPTION_TEXT, "TEXT", "why"}, IF_SEQ}},
     {.name = "close", .help = "close what is resolved", .verb = "CLOSE", .positional = {"ref"},
      .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields, .options = {IF_SEQ}},
-    {.name = "verify", .help = "walk the chain of events of a complaint, or of all, and name the first broken link", .run = run_verify,
-     .positional = {"ref"}, .usage = "[REF]", .timeout_s = 600},
-    {.name = "resolve", .help = "resolve a complaint", .verb = "RESOLVE", .positional = {"ref"},
-     .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields,
-     .options = {{"outcome", OPTION_TEXT, "OUTCOME",
-                  "upheld, partly-upheld, rejected, withdrawn, not-a-complaint or duplicate"},
-                 {"cause", OPTION_TEXT, "TEXT", "what was behind it: one of the codes of the configuration, where it lists any"},
-                 {"remedy", OPTION_TEXT, "TEXT", "what was done about it: the same"},
-                 {"note", OPTION_TEXT, "TEXT", "for colleagues"},
-                 IF_SEQ}},
     {.name = "merge", .help = "make a complaint part of another, which answers to its reference from then on",
      .verb = "MERGE", .positional = {"ref", "into"}, .usage = "REF INTO", .required = 2, .timeout_s = 60,
      .print = print_fields},
@@ -89,6 +87,8 @@ const struct ctl_command ctl_commands[] = {
      .options = {{"later", OPTION_FLAG, NULL, "with all messages that came after it"},
                  {"category", OPTION_TEXT, "NAME", "of the new complaint; otherwise that of the old one"},
                  {"team", OPTION_TEXT, "TEAM", "that owns it; otherwise that of the old one"}}},
+    {.name = "verify", .help = "walk the chain of events of a complaint, or of all, and name the first broken link", .run = run_verify,
+     .positional = {"ref"}, .usage = "[REF]", .timeout_s = 600},
     {.name = "absent", .help = "you, or WHO, are away: nothing new is given to them", .verb = "ABSENT", .positional = {"who"},
      .usage = "[WHO]", .timeout_s = 60, .print = print_absences,
      .options = {{"from", OPTION_TIME, "WHEN", "from then on: 2026-12-24 or '2026-12-24 12:00', in your zone; otherwise from now"},
@@ -103,7 +103,7 @@ const struct ctl_command ctl_commands[] = {
      .options = {{"limit", OPTION_NUMBER, "N", "at most N complaints, 1 to 500 (50)"}}},
     {.name = "customers", .help = "customers, newest first", .verb = "CUSTOMERS", .usage = "", .timeout_s = 60, .print = print_customers,
      .options = {{"flag", OPTION_TEXT, "FLAG", "only those with this flag"},
-                 {"review_due", OPTION_FLAG, NULL, "only those whose flag vulnerable is to be reviewed"},
+                 {"review-due", OPTION_FLAG, NULL, "only those whose flag vulnerable is to be reviewed"},
                  {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
                  {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
     {.name = "flag", .help = "set or clear a flag of a customer: vip, vulnerable, or one that your rules use", .verb = "FLAG",
@@ -174,7 +174,7 @@ const struct ctl_option ctl_global_options[] = {
     {"tls-name", OPTION_TEXT, "NAME", "the name that its certificate must carry (HOST)"},
     {"token-file", OPTION_TEXT, "FILE",
      "say AUTH with the token in FILE (users other than root and the daemon's)"},
-    {"json", OPTION_FLAG, NULL, "the daemon's answer as JSON"},
+    {"json", OPTION_FLAG, NULL, "the daemon's answer as JSON; of a list: an object with \"rows\""},
     {"utc", OPTION_FLAG, NULL, "times in UTC instead of the zone of this terminal (TZ)"},
     {"help", OPTION_FLAG, NULL, "this text"},
     {"version", OPTION_FLAG, NULL, "the version"},
@@ -245,8 +245,8 @@ static const struct ctl_option *find_option(const struct ctl_option *v, size_t n
                                             size_t len)
 {
     for (size_t i = 0; i < n && v[i].name; i++) {
-        size_t k = 0; /* "if-seq" is "if_seq", too */
-        while (k < len && (v[i].name[k] == name[k] || (v[i].name[k] == '_' && name[k] == '-')))
+        size_t k = 0; /* as the field is spelled is right, too: "if_seq" */
+        while (k < len && (v[i].name[k] == name[k] || (v[i].name[k] == '-' && name[k] == '_')))
             k++;
         if (k == len && !v[i].name[k])
             return &v[i];
@@ -284,20 +284,29 @@ static void set_global(struct ctl_globals *g, const char *name, const char *valu
         g->version = true;
 }
 
+void ctl_option_field(const struct ctl_option *o, char out[32])
+{
+    snprintf(out, 32, "%s", o->name);
+    for (char *p = out; *p; p++)
+        *p = *p == '-' ? '_' : *p;
+}
+
 static int set_option(struct parse *p, const struct ctl_option *o, const char *value)
 {
+    char field[32];
     uint64_t n;
+    ctl_option_field(o, field);
     if (o->kind == OPTION_FLAG) {
-        json_object_set_new(p->args, o->name, json_true());
+        json_object_set_new(p->args, field, json_true());
     } else if (o->kind == OPTION_NUMBER) {
         if (str_parse_u64(value, INT32_MAX, &n) < 0)
             return wrong(p, "not a number", value);
-        json_object_set_new(p->args, o->name, json_integer((json_int_t)n));
+        json_object_set_new(p->args, field, json_integer((json_int_t)n));
     } else {
         json_t *text = json_string(value);
         if (!text)
             return wrong(p, "not valid UTF-8: the value of", o->name);
-        json_object_set_new(p->args, o->name, text);
+        json_object_set_new(p->args, field, text);
     }
     return EXIT_DONE;
 }
@@ -424,13 +433,40 @@ int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_com
 
 /* ---- help ---- */
 
+/* `left` and beside it the text, which goes on below itself where the screen ends. */
+static void help_row(const char *left, size_t column, const char *text, struct buf *out)
+{
+    size_t at = 2 + text_width(left), screen = text_columns() > column + 30 ? text_columns() : SIZE_MAX;
+    buf_printf(out, "  %s", left);
+    if (at >= column) {
+        buf_append_char(out, '\n');
+        at = 0;
+    }
+    buf_printf(out, "%*s", (int)(column - at), "");
+    at = column;
+    for (const char *word = text; *word;) {
+        size_t n = strcspn(word, " ");
+        char *copy CD_CLEANUP_FREE = cd_strndup(word, n);
+        size_t width = text_width(copy);
+        if (at > column && at + 1 + width > screen) {
+            buf_printf(out, "\n%*s", (int)column, "");
+            at = column;
+        }
+        buf_printf(out, "%s%s", at > column ? " " : "", copy);
+        at += (at > column) + width;
+        word += n;
+        word += *word == ' ';
+    }
+    buf_append_char(out, '\n');
+}
+
 static void help_options(const struct ctl_option *v, size_t n, struct buf *out)
 {
     for (size_t i = 0; i < n && v[i].name; i++) {
         char left[64];
         snprintf(left, sizeof left, "--%s%s%s", v[i].name, v[i].value ? " " : "",
                  v[i].value ? v[i].value : "");
-        buf_printf(out, "  %-20s %s\n", left, v[i].help);
+        help_row(left, 23, v[i].help, out);
     }
 }
 
@@ -442,6 +478,7 @@ void ctl_help(const struct ctl_command *c, struct buf *out)
         if (c->options[0].name)
             buf_append_str(out, "\n");
         help_options(c->options, ARRAY_LEN(c->options), out);
+        buf_append_str(out, "\nOPTIONS, such as --json: complaintctl help\n");
         return;
     }
     buf_append_str(out,
@@ -449,11 +486,8 @@ void ctl_help(const struct ctl_command *c, struct buf *out)
                    "commands (complaintctl help COMMAND tells the options of one):\n");
     for (size_t i = 0; i < ctl_command_count; i++) {
         char left[80];
-        int n = snprintf(left, sizeof left, "%s %s", ctl_commands[i].name, ctl_commands[i].usage);
-        if (n > 32)
-            buf_printf(out, "  %s\n  %-32s %s\n", left, "", ctl_commands[i].help);
-        else
-            buf_printf(out, "  %-32s %s\n", left, ctl_commands[i].help);
+        snprintf(left, sizeof left, "%s %s", ctl_commands[i].name, ctl_commands[i].usage);
+        help_row(left, 35, ctl_commands[i].help, out);
     }
     buf_append_str(out, "\noptions:\n");
     help_options(ctl_global_options, ARRAY_LEN(ctl_global_options), out);

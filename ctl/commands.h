@@ -8,7 +8,7 @@
 
 enum option_kind { OPTION_TEXT, OPTION_FLAG, OPTION_NUMBER, OPTION_TIME }; /* TIME: in the zone of the reader, see time_given() */
 struct ctl_option {
-    const char *name; /* without the dashes; also the name in the request */
+    const char *name; /* without the dashes; in the request a '-' is a '_' */
     enum option_kind kind;
     const char *value, *help; /* "STATUS", "only complaints in this state" */
 };
@@ -45,6 +45,7 @@ const struct ctl_command *ctl_find(const char *name);
  * (told). */
 int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_command **ret_command,
               json_t *args);
+void ctl_option_field(const struct ctl_option *o, char out[32]); /* its name in the request */
 void ctl_help(const struct ctl_command *c, struct buf *out); /* NULL: all */
 void ctl_usage(const struct ctl_command *c);                 /* a line on standard error; NULL: of the program */
 void ctl_unknown_command(const char *word);                  /* told on standard error */

@@ -72,9 +72,13 @@ static void hint_state(const struct ctl_command *c, const char *message)
 
 static void hint_option(const struct ctl_command *c, const char *field)
 {
-    for (size_t i = 0; i < ARRAY_LEN(c->options) && c->options[i].name; i++)
-        if (str_eq(c->options[i].name, field))
-            fprintf(stderr, "  --%s %s: %s\n", field, c->options[i].value ? c->options[i].value : "", c->options[i].help);
+    for (size_t i = 0; i < ARRAY_LEN(c->options) && c->options[i].name; i++) {
+        const struct ctl_option *o = &c->options[i];
+        char name[32];
+        ctl_option_field(o, name);
+        if (str_eq(name, field))
+            fprintf(stderr, "  --%s %s: %s\n", o->name, o->value ? o->value : "", o->help);
+    }
 }
 
 void ctl_hint(const struct ctl_command *c, const struct answer *a)

@@ -501,6 +501,34 @@ static void times_may_be_written_as_in_the_zone_of_the_reader(void **state CD_UN
     expect_given("UTC", "2026-12-24", "2026-12-24T00:00:00Z");
 }
 
+static void help_is_as_wide_as_the_screen(void **state CD_UNUSED)
+{
+    static const size_t screens[] = {0, 200, 100, 80, 60};
+    for (size_t i = 0; i < ARRAY_LEN(screens); i++) {
+        struct buf out;
+        buf_init(&out, CD_KIB(64));
+        text_screen(screens[i]);
+        for (size_t k = 0; k < ctl_command_count; k++)
+            help_options(ctl_commands[k].options, ARRAY_LEN(ctl_commands[k].options), &out);
+        char *at = (char *)out.data;
+        for (char *line; screens[i] && (line = strsep(&at, "\n"));)
+            if (text_width(line) > screens[i])
+                fail_msg("%zu columns are too few for: %s", screens[i], line);
+        buf_free(&out);
+    }
+    struct buf out;
+    buf_init(&out, 1000);
+    text_screen(60);
+    help_row("--one", 23, "a few words that go on and on until they reach the edge", &out);
+    help_row("a left side that is much too long", 23, "below it", &out);
+    text_screen(0);
+    help_row("--two", 23, "a few words that go on and on until they reach the edge", &out);
+    assert_string_equal(buf_str(&out), "  --one                a few words that go on and on until\n                       they reach the edge\n"
+                                       "  a left side that is much too long\n                       below it\n"
+                                       "  --two                a few words that go on and on until they reach the edge\n");
+    buf_free(&out);
+}
+
 /* Each shell's script names every command and every option of each. */
 static void completions_hold_the_whole_table(void **state CD_UNUSED)
 {
@@ -539,6 +567,7 @@ int main(void)
         cmocka_unit_test(every_command_is_whole),        cmocka_unit_test(a_row_of_an_event),
         cmocka_unit_test(printing_bears_any_object),     cmocka_unit_test(quoted_text_is_folded),
         cmocka_unit_test(times_are_those_of_the_reader), cmocka_unit_test(completions_hold_the_whole_table),
+        cmocka_unit_test(help_is_as_wide_as_the_screen),
         cmocka_unit_test(a_slip_is_understood),
         cmocka_unit_test(a_long_ladder_is_folded),
         cmocka_unit_test(times_may_be_written_as_in_the_zone_of_the_reader),
