@@ -228,6 +228,7 @@ def test_mistakes_are_answered_with_what_to_do(box):
     assert "missing" in said("resolve", ref)
     told = said("resolve", ref)
     assert "--outcome OUTCOME: upheld" in told and "complaintctl help resolve" in told
+    assert "a team has this name" in said("assign", ref, "billing") and box.ctl("assign", ref, "--team", "billing").returncode == 0
     assert "close is for complaints that are: resolved\n" in said("close", ref)
     assert "list --search" in said("show", ref[:9])
     assert box.ctl("resolve", ref, "--outcome", "upheld").returncode == 0
