@@ -59,6 +59,8 @@ void nearest_begin(struct nearest *n, const char *word, size_t len);
 void nearest_try(struct nearest *n, const char *name);
 /* After ctl_refused(): what to do about it. */
 void ctl_hint(const struct ctl_command *c, const struct answer *a);
+/* After a list of nothing: whether a filter named what no open complaint has, as a slip would. `stats` is the answer to STATS. */
+void ctl_hint_empty(const json_t *args, const json_t *stats);
 
 /* connect.c */
 int ctl_connect(const struct ctl_globals *g, int timeout_s, struct client **ret); /* a session, authenticated; an exit code, told */

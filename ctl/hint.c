@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ctl/commands.h"
+#include "ctl/text.h"
 #include "daemon/cases/lifecycle.h"
 #include "daemon/core/str.h"
 
@@ -95,4 +96,36 @@ void ctl_hint(const struct ctl_command *c, const struct answer *a)
             hint_option(c, field);
         ctl_usage(c);
     }
+}
+
+/* One filter and the names that open complaints have for it. */
+static void hint_name(const char *given, const char *what, const json_t *counts)
+{
+    struct nearest near;
+    const char *name, *comma = " ";
+    json_t *n;
+    if (!given || json_object_get(counts, given) || json_object_size(counts) == 0)
+        return;
+    nearest_begin(&near, given, strlen(given));
+    struct buf names;
+    buf_init(&names, CD_KIB(64));
+    json_object_foreach((json_t *)counts, name, n) {
+        nearest_try(&near, name);
+        buf_append_str(&names, comma);
+        text_clean(name, 60, &names);
+        comma = ", ";
+    }
+    fprintf(stderr, "  no open complaint has the %s %s;", what, given);
+    if (near.name)
+        fprintf(stderr, " is %s meant?\n", near.name);
+    else
+        fprintf(stderr, " there are:%s\n", buf_str(&names));
+    buf_free(&names);
+}
+
+void ctl_hint_empty(const json_t *args, const json_t *stats)
+{
+    const json_t *open = json_object_get(stats, "open");
+    hint_name(json_string_value(json_object_get(args, "category")), "category", json_object_get(open, "by_category"));
+    hint_name(json_string_value(json_object_get(args, "team")), "team", json_object_get(open, "by_team"));
 }

@@ -236,6 +236,25 @@ def test_mistakes_are_answered_with_what_to_do(box):
     wait_for(lambda: ref in box.ctl("list", "--search", ref[2:6]).stdout, 30)  # words are looked up a little later
 
 
+def test_an_empty_list_tells_a_slip_from_no_work(box):
+    put(box, "The invoice is wrong, I was charged twice")
+    slip = ctl(box, "list", "--overdue", "--category", "biling", "--team", "nobody")
+    assert (slip.returncode, slip.stdout) == (0, b"no complaints\n")
+    assert b"no open complaint has the category biling; is billing meant?" in slip.stderr
+    assert b"no open complaint has the team nobody; there are:" in slip.stderr and b"billing" in slip.stderr
+    fine = ctl(box, "list", "--team", "billing", "--assignee", "nobody")
+    assert (fine.returncode, fine.stdout, fine.stderr) == (0, b"no complaints\n", b"")
+    assert ctl(box, "--json", "list", "--team", "nobody").stderr == b""
+
+
+def test_a_list_tells_calls_apart(box):
+    with box.line() as line:
+        ref = line.ok("SUBMIT", key=secrets.token_hex(8), channel="phone", text="My router has been dead since Monday")["ref"]
+    (line,) = [one for one in box.ctl("list", "--channel", "phone").stdout.splitlines() if one.startswith(ref)]
+    assert "My router has been dead" in line
+    assert "text" not in rows(box, "list", "--channel", "phone")[0]
+
+
 # -- for the eye --
 
 
