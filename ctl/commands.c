@@ -60,13 +60,13 @@ const struct ctl_command ctl_commands[] = {
                  {"team", OPTION_TEXT, "TEAM", "the team that owns it from now on"},
                  IF_SEQ}},
     {.name = "wait", .help = "wait for the customer or somebody else, until a time", .verb = "WAIT", .positional = {"ref"},
-     .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields,
+     .usage = "REF --for|--until TIME", .required = 1, .timeout_s = 60, .print = print_fields,
      .options = {{"for", OPTION_TEXT, "TIME", "so long: 3d, 12h"},
                  {"until", OPTION_TIME, "WHEN", "until then: 2026-12-24 or '2026-12-24 12:00', in your zone"},
                  {"note", OPTION_TEXT, "TEXT", "what is waited for"},
                  IF_SEQ}},
     {.name = "resolve", .help = "done with: the outcome, what was behind it, what was done about it", .verb = "RESOLVE", .positional = {"ref"},
-     .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields,
+     .usage = "REF --outcome OUTCOME", .required = 1, .timeout_s = 60, .print = print_fields,
      .options = {{"outcome", OPTION_TEXT, "OUTCOME",
                   "upheld, partly-upheld, rejected, withdrawn, not-a-complaint or duplicate"},
                  {"cause", OPTION_TEXT, "TEXT", "what was behind it: a code of the configuration (causes), where it lists any"},
@@ -203,7 +203,8 @@ struct parse {
 void ctl_usage(const struct ctl_command *c)
 {
     if (c)
-        fprintf(stderr, "usage: complaintctl %s%s%s   (complaintctl help %s)\n", c->name, *c->usage ? " " : "", c->usage, c->name);
+        fprintf(stderr, "usage: complaintctl %s%s%s%s   (complaintctl help %s)\n", c->name, *c->usage ? " " : "", c->usage,
+                c->options[0].name ? " [--…]" : "", c->name);
     else
         fprintf(stderr, "usage: complaintctl [OPTIONS] COMMAND   (complaintctl help)\n");
 }

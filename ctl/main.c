@@ -44,21 +44,19 @@ static const char *other_ref(const json_t *args, const struct answer *a, char as
     return said && got && ref_parse(said, strlen(said), asked) == 0 && strcmp(asked, got) != 0 ? asked : NULL;
 }
 
-/* An empty list reassures; it must not when the name of the team has a slip in it. */
-static void look_at_filters(struct client *c, const json_t *args)
+/* An empty list reassures; it must not when the name of the team has a slip in it: what to compare it with. */
+static void ask_names(struct client *c, const json_t *args, struct answer *stats)
 {
-    struct answer stats = {.ok = false};
     json_t *none = json_object();
-    if ((json_object_get(args, "team") || json_object_get(args, "category")) && client_call(c, "STATS", none, &stats) == EXIT_DONE && stats.ok)
-        ctl_hint_empty(args, stats.body);
+    if ((json_object_get(args, "team") || json_object_get(args, "category")) && client_call(c, "STATS", none, stats) != EXIT_DONE)
+        *stats = (struct answer){.ok = false};
     json_decref(none);
-    answer_free(&stats);
 }
 
 static int request(const struct ctl_globals *g, const struct ctl_command *cmd, json_t *args)
 {
     struct client *c = NULL;
-    struct answer a = {.ok = false};
+    struct answer a = {.ok = false}, names = {.ok = false};
     char asked[REF_TEXT_SIZE];
     bool full = json_object_get(args, "full") != NULL; /* how it is printed; the daemon sends all of it */
     json_object_del(args, "full");
@@ -68,7 +66,7 @@ static int request(const struct ctl_globals *g, const struct ctl_command *cmd, j
     if (r == EXIT_DONE)
         r = cmd->stream ? client_stream(c, cmd->verb, args, show_row, (void *)(uintptr_t)g, &a) : client_call(c, cmd->verb, args, &a);
     if (r == EXIT_DONE && a.ok && !g->json && cmd->print == print_list && json_array_size(a.rows) == 0)
-        look_at_filters(c, args);
+        ask_names(c, args, &names);
     client_close(&c);
     if (r != EXIT_DONE)
         return r;
@@ -84,12 +82,16 @@ static int request(const struct ctl_globals *g, const struct ctl_command *cmd, j
         cmd->print(&a, &out);
     fwrite(buf_str(&out), 1, out.len, stdout);
     buf_free(&out);
+    bool written = fflush(stdout) == 0;
+    if (names.ok)
+        ctl_hint_empty(args, names.body);
     if (!a.ok) {
         r = ctl_refused(&a);
         ctl_hint(cmd, &a);
     }
+    answer_free(&names);
     answer_free(&a);
-    return fflush(stdout) == 0 ? r : EXIT_REFUSED;
+    return written ? r : EXIT_REFUSED;
 }
 
 static int help(const struct ctl_command *cmd, json_t *args)

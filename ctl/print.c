@@ -325,10 +325,15 @@ void print_explain(const struct answer *a, struct buf *out)
 
 void print_fields(const struct answer *a, struct buf *out)
 {
+    static const char *const first[] = {"ref", "status"}; /* what it is about, and how that stands now */
     const char *name;
     json_t *v;
+    for (size_t i = 0; i < ARRAY_LEN(first); i++)
+        field(out, first[i], str(a->body, first[i]));
     json_object_foreach(a->body, name, v) {
         char t[TIME_TEXT_SIZE];
+        if (json_is_string(v) && (str_eq(name, first[0]) || str_eq(name, first[1])))
+            continue;
         if (json_is_string(v))
             field(out, name, when(a->body, name, t));
         else
