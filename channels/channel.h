@@ -29,6 +29,7 @@ struct request {
     bool may_see_vulnerable; /* an admin, or a client with that option */
     const char *via;   /* static: how the request came, for the event log: "line", "unix", "web" */
     struct ack slot;
+    uint64_t session; /* those of one session take effect in their order; 0: of none */
     const struct strlist *desks; /* the only ones it may have to do with; NULL or empty: all. Borrowed during the call */
 };
 

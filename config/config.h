@@ -231,8 +231,8 @@ struct config {
     size_t ntrusted_clients;
     /* database */
     char *database_dsn;
-    int64_t database_commit_budget_us, database_reconnect_max_us;
-    uint64_t database_batch_rows, database_batch_bytes;
+    int64_t database_commit_budget_us, database_reconnect_max_us, database_read_timeout_us;
+    uint64_t database_batch_rows, database_batch_bytes, database_read_connections, database_read_queue;
     /* intake */
     uint64_t intake_max_items, intake_max_bytes;
     uint64_t intake_tight_at, intake_tight_until, intake_shed_at, intake_shed_until; /* percent */

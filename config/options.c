@@ -45,6 +45,15 @@ const struct option root_options[] = {
      .doc = "Most envelopes that are committed together.", .flags = OPT_RELOAD},
     {"database.batch_bytes", OPT_SIZE, AT(database_batch_bytes), .def = "4MB", .min = "64kB", .max = "256MB",
      .doc = "Most bytes that are committed together; one envelope always fits.", .flags = OPT_RELOAD},
+    {"database.read_connections", OPT_COUNT, AT(database_read_connections), .def = "2", .min = "1", .max = "32",
+     .unit = "connections",
+     .doc = "Requests that look through many complaints (LIST, VERIFY, STATS, …) and run at the same time. Those that read one have a "
+            "connection of their own, those that change something another."},
+    {"database.read_queue", OPT_COUNT, AT(database_read_queue), .def = "100", .min = "1", .max = "1000",
+     .unit = "requests", .flags = OPT_RELOAD,
+     .doc = "Most requests that wait to look through many complaints, and most that wait to read one; over it the answer is busy."},
+    {"database.read_timeout", OPT_DURATION, AT(database_read_timeout_us), .def = "10s", .min = "100ms", .max = "5min",
+     .doc = "A request that reads for longer is ended, and its client is told to narrow it."},
 
     {"intake.max_items", OPT_COUNT, AT(intake_max_items), .def = "2000", .min = "1", .max = "1000000",
      .unit = "envelopes",

@@ -199,6 +199,7 @@ static void on_looked_up(struct lookup_request *q, bool ok)
         triage_again(p, j);
         return;
     }
+    q->answers_since = batch_answers_kept(p->batch, j->answer_to ? j->answer_to : j->handle);
     job_decide(p->cfg, j);
     j->stage = JOB_STORE;
     j->item.done = on_stored;

@@ -1,6 +1,6 @@
-/* Requests wait in one queue for the `work` connection. REREAD has two statements and a worker between them: one at a time, the others wait
- * in a queue of their own, for each holds a message that may be large. CLOCK advance is a small state machine of its own: it moves the database's
- * offset from due time to due time and lets everything that became due finish before it goes on. */
+/* What changes something waits for the `work` connection, what only reads goes to others (reads.h). So that a session sees what it did,
+ * its reads wait for its changes before them, and its changes for its reads; other sessions wait for neither. REREAD has two statements and a
+ * worker between them: one at a time, the others wait in a queue of their own, for each holds a message that may be large. */
 #include "daemon/requests.h"
 
 #include <stdio.h>
@@ -8,20 +8,23 @@
 #include <sys/queue.h>
 
 #include "daemon/cases/commands.h"
-#include "daemon/core/clock.h"
+#include "daemon/clock_verb.h"
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
+#include "daemon/reads.h"
 #include "daemon/reread.h"
 #include "daemon/store/pg.h"
 
 #define MAX_OPEN 1000
 #define MAX_REREADS 20
 #define PARAMS_OF_A_MESSAGE CD_MIB(192) /* the largest text three times, escaped */
-#define CLOCK_POLL_US CD_MSEC(20)
+#define LOOK_US CD_SEC(1) /* while somebody waits, for a connection that went away meanwhile */
 
 struct pending_request {
-    TAILQ_ENTRY(pending_request) entry;
+    TAILQ_ENTRY(pending_request) entry; /* of `waiting` */
+    TAILQ_ENTRY(pending_request) open;
     struct pg_unit unit;
+    struct read_job job;
     struct requests *owner;
     struct request rq; /* verb, args and actor are ours */
     struct case_query query;
@@ -29,6 +32,7 @@ struct pending_request {
     bool prepared, local;
     bool rereads;          /* one of q->nrereads */
     struct reread *reread; /* from its first statement on */
+    size_t after; /* earlier ones of its session that have to be answered first */
     struct reply early; /* for requests answered without the database */
 };
 TAILQ_HEAD(request_list, pending_request);
@@ -38,60 +42,90 @@ struct requests {
     const struct config *cfg;
     struct requests_hooks h;
     struct pg *pg;
-    struct request_list waiting;
+    struct reads *reads;
+    struct request_list waiting; /* for the next turn, or for `pg` */
+    struct request_list rereads; /* for the one before */
+    size_t nrereads;
+    struct pending_request *rereading;
+    struct request_list all;     /* without an answer yet, in the order of their arrival */
     struct event *timer;
     size_t nopen;
     bool closing;
-    /* REREAD */
-    struct request_list rereads; /* wait until the one before is done */
-    size_t nrereads;
-    struct pending_request *rereading;
-    /* CLOCK advance */
-    struct pending_request *advancing;
-    struct pg_unit clock_unit;
-    struct event *clock_timer;
-    int64_t target_us, hop_us;
-    int quiet_rounds;
+    struct clock_verb *clock;
 };
-
-static const struct pg_stmt sql_clock_show = {
-    "clock", "select (extract(epoch from complaintd.now()) * 1000000)::bigint, sandbox from complaintd.clock"};
-/* How much is due or under way, and the next due time after now. While sending is paused notifications count for nothing. */
-static const struct pg_stmt sql_clock_look = {
-    "clock_look",
-    "select (select count(*) from complaintd.timers where next_at <= complaintd.now())"
-    "  + (select count(*) from complaintd.complaint where state_until <= complaintd.now())"
-    "  + (select count(*) from complaintd.notifications where not $1::boolean and (state = 'sending'"
-    "     or (state in ('pending', 'unknown') and next_attempt_at <= complaintd.now()))) + (select count(*) from complaintd.pending),"
-    " (extract(epoch from complaintd.now()) * 1000000)::bigint,"
-    " (extract(epoch from least((select min(next_at) from complaintd.timers where next_at > complaintd.now()),"
-    "   (select min(state_until) from complaintd.complaint where state_until > complaintd.now()),"
-    "   (select min(next_attempt_at) from complaintd.notifications where not $1::boolean"
-    "     and state in ('pending', 'unknown') and next_attempt_at > complaintd.now()))) * 1000000)::bigint"};
-static const struct pg_stmt sql_clock_set = {
-    "clock_set", "update complaintd.clock set clock_offset = make_interval(secs => ($1::bigint / 1000000.0) - extract(epoch from clock_timestamp())::float8)"
-                 " where sandbox and clock_timestamp() + clock_offset < to_timestamp($1::bigint / 1000000.0)"};
 
 /* Until the end of the transaction; api_scope() in schema/0009_line.sql reads it. */
 static const struct pg_stmt sql_scope = {"scope", "select set_config('complaintd.desks', $1, true)"};
 
-static const struct pg_stmt *const statements[] = {&sql_scope, &sql_clock_show, &sql_clock_look, &sql_clock_set, NULL};
+static const struct pg_stmt *const statements[] = {&sql_scope, &clock_verb_show, &clock_verb_look, &clock_verb_set, NULL};
+static const struct pg_stmt *const read_statements[] = {&sql_scope, NULL};
 
-static void look_soon(struct requests *q)
+static void arm(struct requests *q, int64_t us)
 {
-    static const struct timeval now = {0, 0};
-    event_add(q->timer, &now);
+    struct timeval tv = {us / CD_SEC(1), us % CD_SEC(1)};
+    event_add(q->timer, &tv);
+}
+
+/* ---- the order within a session ---- */
+
+static bool only_reads(const struct pending_request *p)
+{
+    return p->prepared && p->query.lane != CASE_CHANGES;
+}
+
+static bool looks_through_many(const struct pending_request *p)
+{
+    return p->prepared && p->query.lane == CASE_READS_MANY;
+}
+
+/* Of one session, one changing something and one reading; or both looking through many, so that no session has more than one connection or
+ * place in the queue for that. What needs no database has no part in it. */
+static bool in_turn(const struct pending_request *a, const struct pending_request *b)
+{
+    return a->rq.session && a->rq.session == b->rq.session && (a->prepared || a->local) && (b->prepared || b->local) &&
+           (only_reads(a) != only_reads(b) || (looks_through_many(a) && looks_through_many(b)));
+}
+
+static void wait_for_turn(struct requests *q, struct pending_request *p)
+{
+    TAILQ_INSERT_TAIL(p->rereads && !p->reread ? &q->rereads : &q->waiting, p, entry);
+    arm(q, 0);
+}
+
+static void enter(struct requests *q, struct pending_request *p)
+{
+    struct pending_request *o;
+    TAILQ_FOREACH(o, &q->all, open)
+        p->after += in_turn(o, p);
+    TAILQ_INSERT_TAIL(&q->all, p, open);
+    metrics_set(M_REQUESTS_OPEN, (int64_t)++q->nopen);
+    if (!p->after)
+        wait_for_turn(q, p);
+}
+
+static void leave(struct requests *q, struct pending_request *p)
+{
+    struct pending_request *o;
+    for (o = TAILQ_NEXT(p, open); o; o = TAILQ_NEXT(o, open))
+        if (in_turn(p, o) && --o->after == 0)
+            wait_for_turn(q, o);
+    TAILQ_REMOVE(&q->all, p, open);
+    metrics_set(M_REQUESTS_OPEN, (int64_t)--q->nopen);
+}
+
+static void leave_rereads(struct requests *q, struct pending_request *p)
+{
+    q->nrereads--;
+    if (q->rereading == p)
+        q->rereading = NULL;
+    arm(q, 0); /* the next one */
 }
 
 static void free_request(struct pending_request *p)
 {
-    p->owner->nopen--;
-    if (p->rereads) {
-        p->owner->nrereads--;
-        if (p->owner->rereading == p)
-            p->owner->rereading = NULL;
-        look_soon(p->owner); /* the next one */
-    }
+    leave(p->owner, p);
+    if (p->rereads)
+        leave_rereads(p->owner, p);
     reread_free(&p->reread);
     case_query_free(&p->query);
     free(p->desks);
@@ -120,7 +154,10 @@ static void fail(struct pending_request *p, const char *code, const char *messag
 static void log_failed(const struct pending_request *p, enum pg_status s)
 {
     const struct pg_unit *u = &p->unit;
-    if (s != PG_LOST && u->sqlstate[0] && strncmp(u->sqlstate, "CD", 2) != 0)
+    if (only_reads(p) && str_eq(u->sqlstate, CASE_ENDED)) {
+        metrics_inc(M_READS_TIMEOUT);
+        log_event(LOG_L_WARN, EV_REQUESTS_TOO_LONG, "verb=%s client=%s", p->rq.verb, log_text(p->rq.actor));
+    } else if (s != PG_LOST && u->sqlstate[0] && strncmp(u->sqlstate, "CD", 2) != 0)
         log_event(LOG_L_ERROR, EV_REQUESTS_FAILED, "verb=%s sqlstate=%s error=%s", p->rq.verb, u->sqlstate, log_text(u->error));
 }
 
@@ -148,22 +185,50 @@ static void on_case(struct pg_unit *u, enum pg_status s)
     reply_and_free(p, &r);
 }
 
-static void send_query(struct requests *q, struct pending_request *p, const struct case_query *query, pg_unit_done done)
+static void send_query(struct pending_request *p, const struct case_query *query, struct pg *pg, pg_unit_done done)
 {
     struct pg_params params;
     struct pg_stmt stmt = {"", query->sql};
     pg_params_init(&params, p->rereads ? PARAMS_OF_A_MESSAGE : CD_MIB(4));
-    pg_begin(q->pg, &p->unit, done);
+    pg_begin(pg, &p->unit, done);
     if (p->desks) {
         pg_param_text(&params, p->desks);
-        pg_step(q->pg, &sql_scope, &params);
+        pg_step(pg, &sql_scope, &params);
         pg_params_reset(&params);
     }
     for (int i = 0; i < query->nparams; i++)
         pg_param_text(&params, query->params[i]);
-    pg_step(q->pg, &stmt, &params);
-    pg_send(q->pg);
+    pg_step(pg, &stmt, &params);
+    pg_send(pg);
     pg_params_free(&params);
+}
+
+static void send_case(struct pending_request *p, struct pg *pg)
+{
+    send_query(p, &p->query, pg, on_case);
+}
+
+static struct pending_request *of_job(struct read_job *j)
+{
+    return (struct pending_request *)((char *)j - offsetof(struct pending_request, job));
+}
+
+static void send_read(struct read_job *j, struct pg *pg)
+{
+    send_case(of_job(j), pg);
+}
+
+static void fail_read(struct read_job *j)
+{
+    struct pending_request *p = of_job(j);
+    fail(p, "busy", p->owner->closing ? "the daemon is stopping" : "the database is not reachable", true);
+}
+
+static void put_read(struct pending_request *p)
+{
+    p->job = (struct read_job){.many = looks_through_many(p), .send = send_read, .fail = fail_read};
+    if (reads_put(p->owner->reads, &p->job) < 0)
+        fail(p, "busy", "too many requests wait to read: try again", true);
 }
 
 /* ---- REREAD ---- */
@@ -178,8 +243,7 @@ static void on_read(void *arg, const struct record *rec, const struct envelope *
         return;
     }
     reread_fill(p->owner->cfg, p->reread, rec, e, &p->query);
-    TAILQ_INSERT_TAIL(&p->owner->waiting, p, entry);
-    look_soon(p->owner);
+    wait_for_turn(p->owner, p);
 }
 
 static void on_found(struct pg_unit *u, enum pg_status s)
@@ -204,11 +268,11 @@ static void on_found(struct pg_unit *u, enum pg_status s)
     }
 }
 
-static void send_find(struct requests *q, struct pending_request *p)
+static void send_find(struct pending_request *p, struct pg *pg)
 {
     const struct case_query find = {.sql = reread_find_sql, .nparams = 2,
                                     .params = {p->query.params[REREAD_REF], p->query.params[REREAD_MESSAGE]}};
-    send_query(q, p, &find, on_found);
+    send_query(p, &find, pg, on_found);
 }
 
 static void next_reread(struct requests *q)
@@ -221,18 +285,16 @@ static void next_reread(struct requests *q)
     q->rereading = p;
 }
 
-static void put_reread(struct requests *q, struct pending_request *p)
+static void take_reread(struct requests *q, struct pending_request *p)
 {
-    if (q->nrereads < MAX_REREADS) {
-        p->rereads = true;
-        q->nrereads++;
-        TAILQ_INSERT_TAIL(&q->rereads, p, entry);
+    if (q->nrereads >= MAX_REREADS) {
+        metrics_inc(M_REREADS_BUSY);
+        p->prepared = false;
+        reply_set_error(&p->early, "busy", "too many messages wait to be read again", NULL, true);
         return;
     }
-    metrics_inc(M_REREADS_BUSY);
-    p->prepared = false;
-    reply_set_error(&p->early, "busy", "too many messages wait to be read again", NULL, true);
-    TAILQ_INSERT_TAIL(&q->waiting, p, entry);
+    p->rereads = true;
+    q->nrereads++;
 }
 
 /* ---- CONFIG ---- */
@@ -258,175 +320,43 @@ static void show_config(const struct requests *q, const struct pending_request *
     ret->body = json_pack("{s:i, s:s, s:s}", "rows", (int)json_array_size(ret->rows), "instance", q->cfg->instance, "hash", q->cfg->hash);
 }
 
-/* ---- CLOCK ---- */
-
-static void clock_ok(struct pending_request *p, int64_t now_us, bool sandbox)
-{
-    char text[CLOCK_TEXT_SIZE];
-    clock_format_s(now_us, text);
-    struct reply r = {.ok = true, .body = json_pack("{s:s, s:b}", "now", text, "sandbox", (int)sandbox)};
-    reply_and_free(p, &r);
-}
-
-static void clock_ended(struct requests *q)
-{
-    q->advancing = NULL;
-    event_del(q->clock_timer);
-}
-
-static void clock_poll(struct requests *q, int64_t us)
-{
-    struct timeval tv = {0, us};
-    event_add(q->clock_timer, &tv);
-}
-
-static void on_clock_set(struct pg_unit *u, enum pg_status s)
-{
-    struct requests *q = (struct requests *)((char *)u - offsetof(struct requests, clock_unit));
-    if (!q->advancing)
-        return;
-    if (s != PG_OK) {
-        fail(q->advancing, "busy", "the database did not answer", true);
-        clock_ended(q);
-        return;
-    }
-    if (strcmp(PQcmdTuples(u->result[0]), "1") == 0)
-        clock_set_service_offset_us(q->hop_us - clock_real_us());
-    q->quiet_rounds = 0;
-    q->h.kick(q->h.arg);
-    clock_poll(q, CLOCK_POLL_US);
-}
-
-static void clock_set(struct requests *q, int64_t to_us)
-{
-    struct pg_params p;
-    q->hop_us = to_us;
-    pg_params_init(&p, CD_KIB(1));
-    pg_param_int(&p, to_us);
-    pg_begin(q->pg, &q->clock_unit, on_clock_set);
-    pg_step(q->pg, &sql_clock_set, &p);
-    pg_send(q->pg);
-    pg_params_free(&p);
-}
-
-/* Quiet twice in a row: what a step fired may be claimed only by the next poll. */
-static void on_clock_look(struct pg_unit *u, enum pg_status s)
-{
-    struct requests *q = (struct requests *)((char *)u - offsetof(struct requests, clock_unit));
-    if (!q->advancing)
-        return;
-    if (s != PG_OK) {
-        fail(q->advancing, "busy", "the database did not answer", true);
-        clock_ended(q);
-        return;
-    }
-    int64_t open = pg_i64(u->result[0], 0, 0, 0), now = pg_i64(u->result[0], 0, 1, 0), next = pg_i64(u->result[0], 0, 2, 0);
-    if (open || !q->h.quiet(q->h.arg)) {
-        q->quiet_rounds = 0;
-        q->h.kick(q->h.arg);
-        clock_poll(q, CLOCK_POLL_US);
-    } else if (++q->quiet_rounds < 2) {
-        clock_poll(q, CLOCK_POLL_US);
-    } else if (now >= q->target_us) {
-        struct pending_request *p = q->advancing;
-        clock_set_service_offset_us(now - clock_real_us());
-        clock_ended(q);
-        clock_ok(p, now, true);
-    } else if (pg_can_send(q->pg)) {
-        clock_set(q, next && next < q->target_us ? next + 1000 : q->target_us);
-    } else {
-        clock_poll(q, CLOCK_POLL_US);
-    }
-}
-
-static void on_clock_timer(evutil_socket_t fd, short what, void *arg)
-{
-    struct requests *q = arg;
-    (void)fd;
-    (void)what;
-    if (!q->advancing)
-        return;
-    if (!pg_can_send(q->pg)) {
-        clock_poll(q, CLOCK_POLL_US);
-        return;
-    }
-    struct pg_params params;
-    pg_params_init(&params, CD_KIB(1));
-    pg_param_text(&params, q->cfg->notify_paused ? "true" : "false");
-    pg_begin(q->pg, &q->clock_unit, on_clock_look);
-    pg_step(q->pg, &sql_clock_look, &params);
-    pg_send(q->pg);
-    pg_params_free(&params);
-}
-
-static void on_clock_show(struct pg_unit *u, enum pg_status s)
-{
-    struct pending_request *p = (struct pending_request *)((char *)u - offsetof(struct pending_request, unit));
-    struct requests *q = p->owner;
-    if (s != PG_OK) {
-        fail(p, "busy", "the database did not answer", true);
-        return;
-    }
-    int64_t now = pg_i64(u->result[0], 0, 0, 0);
-    bool sandbox = str_eq(pg_text(u->result[0], 0, 1), "t");
-    const json_t *by = json_object_get(p->rq.args, "advance");
-    if (!by) {
-        clock_ok(p, now, sandbox);
-        return;
-    }
-    int64_t us;
-    if (!sandbox)
-        fail(p, "not-sandbox", "the clock moves only in a database that is marked as a sandbox", false);
-    else if (!json_is_string(by) || str_parse_duration(json_string_value(by), &us) < 0 || us <= 0)
-        fail(p, "bad-argument", "\"advance\" takes a duration such as \"3d\" or \"90min\"", false);
-    else if (q->advancing)
-        fail(p, "busy", "the clock is being advanced already", true);
-    else {
-        q->advancing = p;
-        q->target_us = now + us;
-        q->quiet_rounds = 0;
-        clock_poll(q, 1);
-    }
-}
-
 /* ---- the queue ---- */
 
-static void send_clock_show(struct requests *q, struct pending_request *p)
-{
-    pg_begin(q->pg, &p->unit, on_clock_show);
-    pg_step(q->pg, &sql_clock_show, NULL);
-    pg_send(q->pg);
-}
-
-static bool needs_database(const struct pending_request *p)
-{
-    return p->prepared || p->local;
-}
-
+/* Goes on with what waits, in the order of arrival; only what needs `pg` stays where that has no room. */
 static void kick(struct requests *q)
 {
-    struct pending_request *p;
-    next_reread(q);
-    while ((p = TAILQ_FIRST(&q->waiting))) {
-        if (needs_database(p) && !pg_can_send(q->pg))
-            break;
-        TAILQ_REMOVE(&q->waiting, p, entry);
-        if (p->local)
-            send_clock_show(q, p);
-        else if (p->rereads && !p->reread)
-            send_find(q, p);
-        else if (p->prepared)
-            send_query(q, p, &p->query, on_case);
-        else
-            reply_and_free(p, &p->early);
-    }
-    if (p && !pg_usable(q->pg)) { /* away: nobody waits for long for an answer that cannot come */
+    struct pending_request *p, *next;
+    bool away = !pg_usable(q->pg); /* nobody waits for long for an answer that cannot come */
+    if (away)
         TAILQ_CONCAT(&q->waiting, &q->rereads, entry);
-        while ((p = TAILQ_FIRST(&q->waiting))) {
-            TAILQ_REMOVE(&q->waiting, p, entry);
+    else
+        next_reread(q);
+    for (p = TAILQ_FIRST(&q->waiting); p; p = next) {
+        bool reads = only_reads(p), changes = p->local || (p->prepared && !reads);
+        next = TAILQ_NEXT(p, entry);
+        if (changes && !away && !pg_can_send(q->pg))
+            continue;
+        TAILQ_REMOVE(&q->waiting, p, entry);
+        if (reads)
+            put_read(p);
+        else if (!changes)
+            reply_and_free(p, &p->early);
+        else if (away)
             fail(p, "busy", "the database is not reachable", true);
-        }
+        else if (p->local)
+            clock_verb_send(q->clock, p, p->rq.args);
+        else if (p->rereads && !p->reread)
+            send_find(p, q->pg);
+        else
+            send_case(p, q->pg);
     }
+    if (!TAILQ_EMPTY(&q->waiting) && !event_pending(q->timer, EV_TIMEOUT, NULL))
+        arm(q, LOOK_US);
+}
+
+static void answer_clock(void *token, struct reply *r)
+{
+    reply_and_free(token, r);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -474,10 +404,10 @@ void requests_put(struct requests *q, const struct request *rq)
     p->desks = desks_text(rq->desks);
     p->rq.desks = NULL; /* borrowed */
     p->rq.args = rq->args ? json_deep_copy(rq->args) : json_object();
-    q->nopen++;
     p->local = strcmp(rq->verb, "CLOCK") == 0;
-    if (q->nopen > MAX_OPEN || q->closing) {
+    if (q->nopen >= MAX_OPEN || q->closing) {
         p->local = false;
+        metrics_add(M_REQUESTS_BUSY, !q->closing);
         reply_set_error(&p->early, "busy", "too many requests are open", NULL, true);
     } else if (p->local && rq->role < ROLE_AGENT) {
         p->local = false;
@@ -489,12 +419,10 @@ void requests_put(struct requests *q, const struct request *rq)
         show_config(q, p, &p->early);
     } else if (!p->local) {
         p->prepared = cases_prepare(q->cfg, &p->rq, &p->query, &p->early) == 0;
+        if (p->prepared && strcmp(p->rq.verb, "REREAD") == 0)
+            take_reread(q, p);
     }
-    if (p->prepared && strcmp(p->rq.verb, "REREAD") == 0)
-        put_reread(q, p);
-    else
-        TAILQ_INSERT_TAIL(&q->waiting, p, entry);
-    look_soon(q);
+    enter(q, p);
 }
 
 struct requests *requests_new(struct event_base *base, const struct config *c, const struct requests_hooks *h)
@@ -505,9 +433,9 @@ struct requests *requests_new(struct event_base *base, const struct config *c, c
     q->h = *h;
     TAILQ_INIT(&q->waiting);
     TAILQ_INIT(&q->rereads);
+    TAILQ_INIT(&q->all);
     q->timer = evtimer_new(base, on_timer, q);
-    q->clock_timer = evtimer_new(base, on_clock_timer, q);
-    cd_assert(q->timer && q->clock_timer);
+    cd_assert(q->timer);
     q->pg = pg_new(base, &(struct pg_options){
                              .name = "work",
                              .dsn = c->database_dsn,
@@ -517,6 +445,8 @@ struct requests *requests_new(struct event_base *base, const struct config *c, c
                              .ready = on_ready,
                              .arg = q,
                          });
+    q->reads = reads_new(base, c, read_statements);
+    q->clock = clock_verb_new(base, c, q->pg, &(struct clock_verb_hooks){.answer = answer_clock, .kick = h->kick, .quiet = h->quiet, .arg = h->arg});
     return q;
 }
 
@@ -528,18 +458,15 @@ void requests_free(struct requests **pq)
         return;
     *pq = NULL;
     q->closing = true;
-    if (q->advancing) {
-        fail(q->advancing, "busy", "the daemon is stopping", true);
-        q->advancing = NULL;
-    }
     pg_free(&q->pg);
+    clock_verb_free(&q->clock);
+    reads_free(&q->reads); /* whose answers let what waited behind them go on to `waiting` */
     TAILQ_CONCAT(&q->waiting, &q->rereads, entry);
     while ((p = TAILQ_FIRST(&q->waiting))) {
         TAILQ_REMOVE(&q->waiting, p, entry);
         fail(p, "busy", "the daemon is stopping", true);
     }
     event_free(q->timer);
-    event_free(q->clock_timer);
     free(q);
 }
 

@@ -5,14 +5,21 @@
 #include "channels/channel.h"
 
 #define CASE_MAX_PARAMS 16
+#define CASE_ENDED "57014" /* SQLSTATE of a statement that took too long */
 
 /* A statement with text parameters (NULL is SQL's null); they are owned. Every row of the result is one JSON
  * value as text, in column 0. */
+enum case_lane {
+    CASE_CHANGES,
+    CASE_READS_ONE,  /* finds what it reads by a key */
+    CASE_READS_MANY, /* may look through everything */
+};
 struct case_query {
     const char *sql; /* static */
     int nparams;
     char *params[CASE_MAX_PARAMS];
     bool write;
+    enum case_lane lane;
 };
 
 /* Checks role and arguments. 0; or CD_ENOTFOUND (not a verb of this table), CD_EPERM, CD_EINVAL with `err`

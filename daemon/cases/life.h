@@ -1,9 +1,9 @@
 #pragma once
 /* What the verbs of the life cycle take beyond words: readers of their arguments, and the parameters that the configuration gives. For
- * commands.c alone. */
+ * commands.c and verbs.c alone. */
 #include "daemon/cases/commands.h"
 
-/* As arg_reader of commands.c: NULL with *ret owned, or what is wrong. */
+/* As arg_reader of verbs.h: NULL with *ret owned, or what is wrong. */
 const char *life_read_said(const struct config *c, const json_t *v, char **ret);  /* a text that a person wrote */
 const char *life_read_for(const struct config *c, const json_t *v, char **ret);   /* "3d": seconds */
 const char *life_read_until(const struct config *c, const json_t *v, char **ret); /* RFC 3339 */

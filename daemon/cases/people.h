@@ -1,6 +1,6 @@
 #pragma once
 /* Arguments and parameters of the verbs on people: members, absences, customers and their flags. Readers fill *ret (owned) or say what is
- * wrong, as those of commands.c do. */
+ * wrong, as those of verbs.c do. */
 #include "channels/channel.h"
 
 const char *people_read_member(const struct config *c, const json_t *v, char **ret);

@@ -216,9 +216,12 @@ static void connected(struct pg *c)
     c->state = SETTING_UP;
     /* All that the daemon asks goes by keys. A plan made while the tables are small must serve when they are large, and one for
      * partitioned tables is dear to make: so one plan each, of index look-ups and nested loops. */
-    static const char sql[] = "set synchronous_commit = on; set timezone = 'UTC'; set jit = off; set lock_timeout = '5s'; "
+    static const char base[] = "set synchronous_commit = on; set timezone = 'UTC'; set jit = off; set lock_timeout = '5s'; "
                               "set idle_in_transaction_session_timeout = '30s'; set plan_cache_mode = force_generic_plan; "
                               "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off";
+    char sql[640];
+    int n = snprintf(sql, sizeof sql, "%s; %s", base, c->o.setup ? c->o.setup : "");
+    cd_assert(n > 0 && (size_t)n < sizeof sql);
     int ok = PQsendQuery(c->conn, sql);
     if (!ok)
         fault(c);

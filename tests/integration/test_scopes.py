@@ -112,6 +112,25 @@ def test_nothing_is_merged_into_what_one_may_not_see(box):
     assert ask(box, "agent-care", "SHOW", ref=shop)[0] == "OK"
 
 
+def test_a_merge_that_is_undone_leaves_nobody_seeing_more(box):
+    """Also when what it was merged into was merged on."""
+    care, shop, third = (ask(box, "admin-all", "SUBMIT", key=letters.mark(), text="late", desk=d)[1]["ref"] for d in ("care", "shop", "shop"))
+    first = str(box.db.value("select id from complaints where ref = %s", care))
+    for way in ([(care, shop)], [(care, shop), (shop, third)]):
+        for ref, into in way:
+            assert ask(box, "agent-both", "MERGE", ref=ref, into=into)[0] == "OK"
+        last = way[-1][1]
+        assert ask(box, "agent-care", "SHOW", ref=last)[0] == "OK"
+        assert ask(box, "agent-both", "SPLIT", ref=last, message=first)[1]["ref"] == care
+        body = ask(box, "agent-care", "SHOW", ref=care)[1]
+        assert body["desks"] == ["care"] and last not in str(body["links"]), "the other's reference is none of its business"
+        assert ask(box, "agent-care", "SHOW", ref=last)[0] == "not-found"
+        assert last in str(ask(box, "agent-both", "SHOW", ref=care)[1]["links"])
+    assert ask(box, "agent-both", "MERGE", ref=care, into=third)[0] == "OK"  # and what stays merged keeps its desk
+    opened = str(box.db.value("select id from complaints where ref = %s", shop))
+    assert ask(box, "agent-both", "SPLIT", ref=third, message=opened)[1]["ref"] == shop
+    assert [ask(box, "agent-care", "SHOW", ref=r)[0] for r in (third, shop)] == ["OK", "not-found"]
+
 def linked(box):
     """A complaint of each desk, of which the one of "care" names the other: (care, shop)."""
     shop = ask(box, "admin-all", "SUBMIT", key=letters.mark(), text="late", desk="shop", customer={"email": f"{letters.mark()}@shop.example"})[1]["ref"]
@@ -222,7 +241,7 @@ def test_what_names_no_complaint_has_desks_as_well(box):
 
 def test_every_verb_of_the_table_is_one_of_the_daemon(box):
     """A verb that takes a reference and stands in no row above has no test of its scope."""
-    with open(os.path.join(ROOT, "daemon/cases/commands.c"), encoding="utf-8") as f:
+    with open(os.path.join(ROOT, "daemon/cases/verbs.c"), encoding="utf-8") as f:
         verbs = set(re.findall(r'^    \{"([A-Z]+)", ROLE_', f.read(), re.M))
     assert verbs == {row[0] for row in TABLE} | {"LIST", "STATS", "ABSENT", "PRESENT", "ABSENCES", "CUSTOMERS", "QUEUE", "PENDING"}
 

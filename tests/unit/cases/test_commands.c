@@ -366,7 +366,8 @@ static void statements(void **state CD_UNUSED)
     refused("LIST", ROLE_AGENT, "{\"scan\":\"dirty\"}", CD_EINVAL, "bad-argument", "scan");
     refused("LIST", ROLE_AGENT, "{\"scan\":1}", CD_EINVAL, "bad-argument", "scan");
     assert_int_equal(prepare("STATS", ROLE_AGENT, "{}", &q, &err), 0);
-    assert_int_equal(q.nparams, 0);
+    PARAMS(&q, "false");
+    assert_false(q.write);
     case_query_free(&q);
 }
 
@@ -432,6 +433,62 @@ static void errors_of_the_database(void **state CD_UNUSED)
     failed("42P01", "internal", false, NULL);
 }
 
+/* What the database had to end: who can ask for less is told how, others may try again. */
+static void ended_by_the_database(void **state CD_UNUSED)
+{
+    static const char *const verbs[][2] = {{"LIST", "rarer words"}, {"VERIFY", "ref"}, {"QUEUE", "state"}, {"STATS", NULL}, {"SHOW", NULL}};
+    json_t *o = json_object();
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+        const struct request rq = {.verb = verbs[i][0], .args = o};
+        struct reply r;
+        cases_finish(&rq, NULL, 0, CASE_ENDED, "said by the database", &r);
+        const char *message = json_string_value(json_object_get(r.body, "message"));
+        assert_false(r.ok);
+        assert_string_equal(json_string_value(json_object_get(r.body, "code")), verbs[i][1] ? "too-much" : "busy");
+        assert_true(json_is_true(json_object_get(r.body, "retry")) == !verbs[i][1]);
+        if (verbs[i][1])
+            assert_non_null(strstr(message, verbs[i][1]));
+        assert_null(strstr(message, "said by"));
+        reply_free(&r);
+    }
+    json_decref(o);
+}
+
+/* Which connection a request goes to. */
+static void lanes(void **state CD_UNUSED)
+{
+    static const struct {
+        const char *verb, *args;
+        enum case_lane lane;
+    } rows[] = {
+        {"SHOW", "{\"ref\":\"%s\"}", CASE_READS_ONE},
+        {"EXPLAIN", "{\"ref\":\"%s\"}", CASE_READS_ONE},
+        {"ATTACHMENT", "{\"ref\":\"%s\"}", CASE_READS_ONE},
+        {"LIST", "{}", CASE_READS_MANY},
+        {"VERIFY", "{}", CASE_READS_MANY},
+        {"STATS", "{}", CASE_READS_MANY},
+        {"ABSENCES", "{}", CASE_READS_MANY},
+        {"QUEUE", "{}", CASE_READS_MANY},
+        {"QUEUE", "{\"retry\":\"" MESSAGE "\"}", CASE_CHANGES},
+        {"QUEUE", "{\"drop\":\"" MESSAGE "\",\"reason\":\"late\"}", CASE_CHANGES},
+        {"PENDING", "{}", CASE_READS_MANY},
+        {"PENDING", "{\"all\":false}", CASE_READS_MANY},
+        {"PENDING", "{\"all\":true}", CASE_CHANGES},
+        {"PENDING", "{\"retry\":\"" MESSAGE "\"}", CASE_CHANGES},
+        {"CUSTOMER", "{\"ref\":\"%s\"}", CASE_CHANGES}, /* who has seen it is kept */
+        {"CUSTOMERS", "{}", CASE_CHANGES},
+        {"ACK", "{\"ref\":\"%s\"}", CASE_CHANGES},
+        {"NOTE", "{\"ref\":\"%s\",\"text\":\"a\"}", CASE_CHANGES},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct case_query q;
+        struct reply err;
+        assert_int_equal(prepare(rows[i].verb, ROLE_ADMIN, rows[i].args, &q, &err), 0);
+        assert_int_equal(q.lane, rows[i].lane);
+        case_query_free(&q);
+    }
+}
+
 static void answers_that_cannot_be_read(void **state CD_UNUSED)
 {
     static const char *const broken[] = {"{\"a\":"}, *const null[] = {NULL}, *const list[] = {"[1]"};
@@ -485,6 +542,7 @@ int main(void)
         cmocka_unit_test(life_faults), cmocka_unit_test(life_statements), cmocka_unit_test(resolving_with_codes),
         cmocka_unit_test(replies),
         cmocka_unit_test(errors_of_the_database),
+        cmocka_unit_test(ended_by_the_database), cmocka_unit_test(lanes),
         cmocka_unit_test(answers_that_cannot_be_read),
         cmocka_unit_test(references_among_the_words),
     };
