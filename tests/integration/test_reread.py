@@ -296,6 +296,21 @@ def test_many_at_once_and_a_worker_that_dies(box):
     assert {a[1]["code"] for a in answers[2:20]} == {"conflict"}
 
 
+def test_a_worker_dies_of_it_once(box):
+    before, message = degrade(box, with_photo(letters.mark())[0])
+    box.mail(letters.mail("Before", letters.mark()))
+    deaths = box.metric("complaintd_worker_deaths_total")
+    (worker,) = hang(box)
+    with box.line("agent") as line:
+        line.send("REREAD", {"ref": before["ref"]})
+        wait_for(lambda: box.metric("complaintd_intake_in_flight") == 1, 10, "it is being read")
+        os.kill(worker, signal.SIGKILL)
+        word, body, _ = line.answer()
+    assert word == "OK" and body["changed"], body  # another one read it
+    assert box.metric("complaintd_worker_deaths_total") == deaths + 1
+    assert len(events(box, before["id"], "reread")) == 1 and box.metric("complaintd_intake_in_flight") == 0
+
+
 def test_the_daemon_is_killed_meanwhile(make_box):
     box = make_box(overlay=overlay(deadline="8s"))
     mark = letters.mark()
