@@ -92,6 +92,15 @@ static const char *read_team(const struct config *c, const json_t *v, char **ret
     return read_word(c, v, ret);
 }
 
+/* Any name will do for a person, but that of a team is a slip: the complaint would lie with somebody who does not exist. */
+static const char *read_assignee(const struct config *c, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v);
+    if (s && config_team(c, s) && !config_member(c, s))
+        return "a team has this name: say it as the team, or name a person";
+    return read_word(c, v, ret);
+}
+
 static const char *read_scan(const struct config *c, const json_t *v, char **ret)
 {
     static const char *const verdicts[] = {"clean", "unscanned", "suspect", "quarantined"};
@@ -231,7 +240,7 @@ static const struct case_command commands[] = {
      {{"ref", case_read_ref, REQUIRED}}},
     {"ASSIGN", ROLE_NONE, TAIL_ASSIGN, ACTION_ASSIGN, CHANGE("api_assign_to(x.ref, $4, $5, $6, $7::text[], $8::text[], $9::integer, $10::jsonb)"),
      {"assignee", "team"},
-     {{"ref", case_read_ref, REQUIRED}, {"assignee", read_word, OPTIONAL}, {"team", read_team, OPTIONAL}}},
+     {{"ref", case_read_ref, REQUIRED}, {"assignee", read_assignee, OPTIONAL}, {"team", read_team, OPTIONAL}}},
     {"NOTE", ROLE_NONE, TAIL_ACTION, ACTION_NOTE, CHANGE("api_note(x.ref, $4, $5, $6::text[], $7::text[], $8::integer)"), {NULL},
      {{"ref", case_read_ref, REQUIRED}, {"text", life_read_said, REQUIRED}}},
     {"REPLY", ROLE_NONE, TAIL_ACTION, ACTION_REPLY,
