@@ -176,12 +176,12 @@ bool job_take_report(const struct config *c, struct job *j, json_t **ret_reasons
     return true;
 }
 
-/* In thousandths, as the look-up saw it, emptied since. */
+/* In thousandths: what the look-up saw, emptied since, and what came on top. */
 static bool is_over_budget(const struct config *c, const struct lookup_request *q)
 {
     int64_t budget = (int64_t)c->loops_answers_per_address * 1000, ago = CD_MIN(q->answered_ago_us, CD_HOUR(24));
     int64_t left = q->answers - (int64_t)((double)budget * (double)ago / (double)CD_HOUR(24));
-    return left + 1000 > budget;
+    return CD_MAX(left, 0) + (int64_t)q->answers_since * 1000 + 1000 > budget;
 }
 
 bool job_came_back(const struct job *j)
@@ -212,7 +212,7 @@ const char *job_count_answer(const struct config *c, struct job *j, struct store
     const char *reason = n->reason;
     if (j->rec->hops)
         n->payload = cd_asprintf("{\"hops\":%u}", j->rec->hops); /* render.c counts on from here */
-    if (!reason && (j->look.customer_found || j->answer_to)) /* who is new has all of the budget */
+    if (!reason && (j->look.customer_found || j->answer_to)) /* who is new has all of the budget, and costs no row */
         j->item.answered = cd_strdup(j->answer_to ? j->answer_to : j->handle);
     if (reason && str_eq(n->transport, "mail") && job_came_back(j)) {
         CD_CLEANUP_FREE char *error = cd_asprintf("%s, known from an earlier mail", j->look.address_status ? j->look.address_status : "5.0.0");

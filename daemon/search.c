@@ -1,7 +1,7 @@
 /* The pump of complaintd.search. It takes turns: what was stored since its last look, and the walk, which goes through all messages once and
  * then keeps a little behind the newest, for those that were committed late or by an instance that died (complaintd.search_fill). After each
- * statement it rests nine times as long as that took (but 5 s at most), so that it has a tenth of one backend, and it stands still while the intake is
- * under pressure. Nothing that fails here loses anything: the next look finds the same messages. */
+ * statement it rests, by what else there is to do: a fiftieth of a backend is its share while many mails come in, a tenth once it is ten
+ * minutes behind, and a quarter when few come; and it stands still while the intake is under pressure. Nothing that fails here loses anything: the next look finds the same messages. */
 #include "daemon/search.h"
 
 #include "daemon/core/clock.h"
@@ -11,7 +11,12 @@
 #include "daemon/store/pg.h"
 
 #define AT_ONCE 100 /* messages of a statement: some 30 ms */
-#define REST 9      /* times what a statement took */
+/* Times what a statement took. */
+#define REST_BUSY 49
+#define REST_BEHIND 9
+#define REST_QUIET 3
+#define BUSY_RATE 100 /* rows that the intake of this process stores in a second */
+#define BEHIND_US CD_MIN_US(10)
 #define FIRST_US CD_SEC(3) /* after the keeper of partitions, who has to lock what is read here */
 #define LOOK_US CD_SEC(1)
 #define REST_MAX_US CD_SEC(5)
@@ -26,6 +31,7 @@ struct search {
     bool busy, walking, started; /* walking: the statement under way is one of the walk */
     struct uuid seen;            /* the newest message that was written; nil: none yet */
     int64_t sent_us, walk_at_us;
+    int64_t rows, rows_at_us; /* what the intake had stored when it was last looked at */
 };
 
 static const struct pg_stmt sql_rewind = {"search_rewind", "select complaintd.search_rewind()"};
@@ -42,6 +48,20 @@ static void arm(struct search *s, int64_t us)
 {
     struct timeval tv = {us / CD_SEC(1), us % CD_SEC(1)};
     event_add(s->timer, &tv);
+}
+
+static int64_t behind_us(const struct search *s)
+{
+    return uuid_is_nil(&s->seen) ? 0 : clock_real_us() - uuid_time_us(&s->seen);
+}
+
+static int64_t rest(struct search *s, int64_t now)
+{
+    int64_t rows = metrics_get(M_STORE_ROWS), took = now - s->sent_us;
+    bool busy = rows - s->rows > (now - s->rows_at_us) * BUSY_RATE / CD_SEC(1);
+    s->rows = rows;
+    s->rows_at_us = now;
+    return CD_MIN(took * (!busy ? REST_QUIET : behind_us(s) > BEHIND_US ? REST_BEHIND : REST_BUSY), REST_MAX_US);
 }
 
 static void on_filled(struct pg_unit *u, enum pg_status status)
@@ -65,8 +85,8 @@ static void on_filled(struct pg_unit *u, enum pg_status status)
         s->seen = seen;
     if (s->walking)
         s->walk_at_us = filled < AT_ONCE ? now + WALK_US : now;
-    int64_t rest = CD_MIN(REST * (now - s->sent_us), REST_MAX_US);
-    arm(s, filled == AT_ONCE || s->walk_at_us <= now ? rest : CD_MAX(rest, LOOK_US));
+    int64_t us = rest(s, now);
+    arm(s, filled == AT_ONCE || s->walk_at_us <= now ? us : CD_MAX(us, LOOK_US));
 }
 
 static void look(struct search *s)

@@ -118,6 +118,11 @@ union all
 select 'complaint without events', c.id, c.ref
     from complaintd.complaint c left join complaintd.event e on e.complaint_id = c.id and e.seq = 1 where e.id is null
 union all
+select 'state of which its events do not tell', c.id, concat_ws(' ', c.ref, c.status)
+    from complaintd.complaint c where complaintd.state_told(c.id) is distinct from c.status
+union all
+select 'first event of another complaint', e.complaint_id, e.id::text from complaintd.event e where e.seq = 1 and e.id <> e.complaint_id
+union all
 select 'unknown word', coalesce(a.notification_id, '00000000-0000-0000-0000-000000000000'), a.state from complaintd.addresses a
     where a.state not in ('hard', 'soft')
 union all

@@ -76,7 +76,7 @@ void line_session_end(struct line_session *s, const char *reason)
 
 bool line_session_full(const struct line_session *s)
 {
-    return s->nqueue >= s->server->host->cfg->line_max_in_flight || evbuffer_get_length(s->conn.out) > LINE_MAX_UNSENT;
+    return s->nqueue >= s->server->host->cfg->line_max_in_flight || s->nreads >= LINE_MAX_READS || evbuffer_get_length(s->conn.out) > LINE_MAX_UNSENT;
 }
 
 static void take_line(struct line_session *s, const char *p, size_t n)
@@ -130,9 +130,10 @@ static void take_lines(struct line_session *s)
 static bool session_turn(struct line_session *s)
 {
     if (s->conn.shaking) {
-        if (s->closing || s->eof)
+        bool over = s->closing || s->eof;
+        if (over)
             session_free(s);
-        return !(s->closing || s->eof);
+        return !over;
     }
     take_lines(s);
     if (s->eof && evbuffer_get_length(s->conn.in) == 0)
@@ -327,11 +328,17 @@ void line_server_reloaded(struct line_server *srv)
     struct line_session *s;
     TAILQ_FOREACH(s, &srv->sessions, link)
     {
-        if (!s->by_token || s->closing || line_principal_refresh(s))
+        if (!s->by_token || s->closing)
             continue;
-        line_subscription_end(s);
-        s->closing = true;
-        s->reason = "revoked";
+        if (!line_principal_refresh(s)) {
+            line_subscription_end(s);
+            s->closing = true;
+            s->reason = "revoked";
+        } else if (!line_may_follow(s)) {
+            line_subscription_end(s);
+        } else {
+            continue;
+        }
         line_session_wake(s);
     }
 }

@@ -12,6 +12,7 @@
 
 #define LINE_MAX_AUTH_FAILURES 5
 #define LINE_MAX_UNSENT CD_MIB(1) /* answers not yet read by the peer, before its requests are left unread */
+#define LINE_MAX_READS 8          /* requests that only read, until their answers leave: those may be large */
 #define LINE_MIN_RATE 500         /* bytes a second: who reads answers more slowly is no longer waited for */
 
 TAILQ_HEAD(line_session_list, line_session);
@@ -45,7 +46,7 @@ struct line_session {
     struct line_conn conn;
     struct line_splitter split;
     struct line_slot_list queue;
-    size_t nqueue;
+    size_t nqueue, nreads; /* nreads: slots with what may be large, or for it */
     enum role role;        /* ROLE_NONE until AUTH */
     bool may_see_vulnerable; /* by its client's option; an admin may anyway */
     char *client;          /* NULL until AUTH */
@@ -80,6 +81,7 @@ struct line_slot {
     bool open;    /* the session itself will finish it: STARTTLS, SUBSCRIBE */
     bool done;
     bool submit; /* the outcome is an ack_result, else a reply */
+    bool read;   /* … and may be large */
     struct buf text;
 };
 

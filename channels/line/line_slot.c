@@ -20,6 +20,7 @@ void line_slot_free(struct line_slot *slot)
     struct line_session *s = slot->session;
     if (slot->waiting)
         slots_release(s->server->slots, slot->ack);
+    s->nreads -= slot->read;
     TAILQ_REMOVE(&s->queue, slot, link);
     s->nqueue--;
     buf_free(&slot->text);

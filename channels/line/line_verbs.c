@@ -6,6 +6,7 @@
 
 #include "channels/line/line_subscribe.h"
 #include "daemon/core/err.h"
+#include "daemon/core/metrics.h"
 
 static enum verb_result verb_ping(struct line_session *s CD_UNUSED, struct line_slot *slot,
                                   const struct line_request *rq CD_UNUSED)
@@ -37,6 +38,18 @@ static enum verb_result verb_request(struct line_session *s, struct line_slot *s
     return VERB_WAITING;
 }
 
+/* One whose answer may be as large as LINE_MAX_ANSWER. */
+static enum verb_result verb_read(struct line_session *s, struct line_slot *slot, const struct line_request *rq)
+{
+    enum verb_result r = verb_request(s, slot, rq);
+    if (!slot->waiting)
+        return r;
+    slot->read = true;
+    if (++s->nreads == LINE_MAX_READS)
+        metrics_inc(M_LINE_READS_HELD);
+    return r;
+}
+
 const struct line_verb line_verbs[] = {
     {"HELLO", ROLE_NONE, line_verb_hello},
     {"STARTTLS", ROLE_NONE, line_verb_starttls},
@@ -44,11 +57,11 @@ const struct line_verb line_verbs[] = {
     {"PING", ROLE_NONE, verb_ping},
     {"QUIT", ROLE_NONE, verb_quit},
     {"SUBMIT", ROLE_INTAKE, line_verb_submit},
-    {"SHOW", ROLE_INTAKE, verb_request},
-    {"LIST", ROLE_AGENT, verb_request},
-    {"ATTACHMENT", ROLE_AGENT, verb_request},
-    {"EXPLAIN", ROLE_AGENT, verb_request},
-    {"VERIFY", ROLE_AGENT, verb_request},
+    {"SHOW", ROLE_INTAKE, verb_read},
+    {"LIST", ROLE_AGENT, verb_read},
+    {"ATTACHMENT", ROLE_AGENT, verb_read},
+    {"EXPLAIN", ROLE_AGENT, verb_read},
+    {"VERIFY", ROLE_AGENT, verb_read},
     {"ACK", ROLE_AGENT, verb_request},
     {"ASSIGN", ROLE_AGENT, verb_request},
     {"NOTE", ROLE_AGENT, verb_request},
@@ -60,17 +73,18 @@ const struct line_verb line_verbs[] = {
     {"CLOSE", ROLE_AGENT, verb_request},
     {"MERGE", ROLE_AGENT, verb_request},
     {"SPLIT", ROLE_AGENT, verb_request},
+    {"REREAD", ROLE_AGENT, verb_request},
     {"SUBSCRIBE", ROLE_AGENT, line_verb_subscribe},
     {"ABSENT", ROLE_AGENT, verb_request},
     {"PRESENT", ROLE_AGENT, verb_request},
-    {"ABSENCES", ROLE_AGENT, verb_request},
-    {"CUSTOMER", ROLE_AGENT, verb_request},
-    {"CUSTOMERS", ROLE_AGENT, verb_request},
+    {"ABSENCES", ROLE_AGENT, verb_read},
+    {"CUSTOMER", ROLE_AGENT, verb_read},
+    {"CUSTOMERS", ROLE_AGENT, verb_read},
     {"FLAG", ROLE_AGENT, verb_request},
-    {"STATS", ROLE_AGENT, verb_request},
-    {"QUEUE", ROLE_ADMIN, verb_request},
-    {"PENDING", ROLE_ADMIN, verb_request},
-    {"CONFIG", ROLE_ADMIN, verb_request},
+    {"STATS", ROLE_AGENT, verb_read},
+    {"QUEUE", ROLE_ADMIN, verb_read},
+    {"PENDING", ROLE_ADMIN, verb_read},
+    {"CONFIG", ROLE_ADMIN, verb_read},
     {"CLOCK", ROLE_ADMIN, verb_request},
 };
 const size_t line_verb_count = ARRAY_LEN(line_verbs);
@@ -79,6 +93,16 @@ const size_t line_verb_count = ARRAY_LEN(line_verbs);
 static bool needs_no_tls(const struct line_verb *v)
 {
     return v->role == ROLE_NONE && v->handler != line_verb_auth;
+}
+
+static bool lacks_tls(const struct line_session *s)
+{
+    return s->server->host->cfg->line_require_tls && !s->conn.tls && !s->local;
+}
+
+bool line_may_follow(const struct line_session *s)
+{
+    return s->role >= ROLE_AGENT && !lacks_tls(s);
 }
 
 enum verb_result line_dispatch(struct line_session *s, struct line_slot *slot, const struct line_request *rq)
@@ -91,7 +115,7 @@ enum verb_result line_dispatch(struct line_session *s, struct line_slot *slot, c
         line_answer_err(slot, "unknown-verb", "no such verb", NULL, false);
         return VERB_DONE;
     }
-    if (s->server->host->cfg->line_require_tls && !needs_no_tls(v) && !s->conn.tls && !s->local) {
+    if (!needs_no_tls(v) && lacks_tls(s)) {
         line_answer_err(slot, "tls-required", "say STARTTLS first: this server wants TLS", NULL, false);
         return VERB_DONE;
     }

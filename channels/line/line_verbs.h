@@ -18,6 +18,8 @@ extern const struct line_verb line_verbs[];
 extern const size_t line_verb_count;
 
 enum verb_result line_dispatch(struct line_session *s, struct line_slot *slot, const struct line_request *rq);
+/* Whether its subscription may go on, by what it is now. */
+bool line_may_follow(const struct line_session *s);
 
 /* Who it is (line_auth.c) */
 enum verb_result line_verb_hello(struct line_session *s, struct line_slot *slot, const struct line_request *rq);

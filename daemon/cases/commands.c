@@ -125,8 +125,9 @@ static void add_tail(const struct case_command *cmd, const struct config *c, con
     char from[LIFECYCLE_ARRAY_SIZE], to[LIFECYCLE_ARRAY_SIZE], ref[REF_TEXT_SIZE];
     if (cmd->tail == TAIL_NONE)
         return;
-    if (cmd->tail == TAIL_FULL) {
-        q->params[q->nparams++] = cd_strdup(rq->role >= ROLE_AGENT ? "true" : "false");
+    if (cmd->tail == TAIL_FULL || cmd->tail == TAIL_MAY) {
+        bool yes = cmd->tail == TAIL_FULL ? rq->role >= ROLE_AGENT : rq->may_see_vulnerable;
+        q->params[q->nparams++] = cd_strdup(yes ? "true" : "false");
         return;
     }
     q->write = true;
@@ -151,6 +152,8 @@ static void add_tail(const struct case_command *cmd, const struct config *c, con
         q->params[q->nparams++] = cd_asprintf("%u", lifecycle_stops(cmd->action));
     if (cmd->tail == TAIL_ASSIGN)
         q->params[q->nparams++] = people_member_json(c, q->params[3]);
+    if (cmd->tail == TAIL_REREAD)
+        q->nparams += 2;
     if (more[cmd->action])
         more[cmd->action](c, rq, q);
 }

@@ -19,13 +19,15 @@ struct case_command {
     enum { /* parameters after the arguments */
         TAIL_NONE,
         TAIL_FULL,
+        TAIL_MAY, /* whether who asks may see what is restricted */
         TAIL_SELF, /* who asks, and whether for others, too; the first argument is "who", without it the client itself */
         TAIL_SEES, /* who asks, and whether they may see what is restricted */
         TAIL_ACTOR, /* who asks */
         TAIL_ACTION,
         TAIL_ASSIGN, /* and what the configuration says of $4, the assignee */
         TAIL_MERGE,
-        TAIL_SPLIT
+        TAIL_SPLIT,
+        TAIL_REREAD /* and two places for the reading (daemon/reread.h) */
     } tail;
     enum case_action action; /* from TAIL_ACTION on */
     const char *sql;

@@ -29,6 +29,14 @@ struct uuid uuid_new(void)
     return u;
 }
 
+int64_t uuid_time_us(const struct uuid *u)
+{
+    uint64_t ms = 0;
+    for (int i = 0; i < 6; i++)
+        ms = ms << 8 | u->b[i];
+    return (int64_t)ms * 1000;
+}
+
 void uuid_format(const struct uuid *u, char out[UUID_TEXT_SIZE])
 {
     static const char hex[] = "0123456789abcdef";

@@ -11,5 +11,6 @@ struct uuid {
 struct uuid uuid_new(void);
 void uuid_format(const struct uuid *u, char out[UUID_TEXT_SIZE]);
 int uuid_parse(const char *s, struct uuid *ret) CD_MUSTUSE;
+int64_t uuid_time_us(const struct uuid *u); /* of a version 7: when it was made, to the millisecond; microseconds since 1970 */
 bool uuid_equal(const struct uuid *a, const struct uuid *b);
 bool uuid_is_nil(const struct uuid *u);

@@ -28,6 +28,8 @@ struct batch {
     size_t nwaiting;
     struct run_list retry; /* runs to be sent again, before anything new */
     struct event *timer;   /* waits out the budget, and pauses between replays */
+    struct answers *answers; /* given, and not yet counted in the database */
+    struct event *count; /* for when no run comes that could take them along */
     struct run_list in_flight; /* oldest first */
     size_t nin_flight;
     int64_t time_asked_us;
@@ -45,6 +47,15 @@ static size_t item_bytes(const struct store_item *it)
     return n;
 }
 
+static struct run *new_run(struct batch *b, enum run_kind kind)
+{
+    struct run *r = cd_alloc(sizeof *r);
+    r->batch = b;
+    r->cfg = b->cfg;
+    r->kind = kind;
+    return r;
+}
+
 static struct run *next_run(struct batch *b)
 {
     struct run *r = TAILQ_FIRST(&b->retry);
@@ -55,10 +66,7 @@ static struct run *next_run(struct batch *b)
     struct store_item *first = TAILQ_FIRST(&b->waiting), *it;
     if (!first)
         return NULL;
-    r = cd_alloc(sizeof *r);
-    r->batch = b;
-    r->cfg = b->cfg;
-    r->kind = run_kind_of(first);
+    r = new_run(b, run_kind_of(first));
     size_t bytes = 0, max = first->alone ? 1 : CD_MIN(b->cfg->database_batch_rows, (uint64_t)RUN_MAX);
     while ((it = TAILQ_FIRST(&b->waiting)) && run_kind_of(it) == r->kind && r->n < max && (r->n == 0 || !it->alone) &&
            (r->n == 0 || bytes + item_bytes(it) <= b->cfg->database_batch_bytes)) {
@@ -141,19 +149,29 @@ static void answer_known(struct run *r, const PGresult *res)
     free(r);
 }
 
+static void count_answers(struct run *r)
+{
+    answers_taken_free(&r->answers);
+    for (size_t i = 0; r->kind == RUN_STORE && i < r->n; i++)
+        if (r->items[i]->answered)
+            answers_count(r->batch->answers, r->items[i]->answered);
+}
+
 static void run_done(struct run *r)
 {
     int64_t now = r->asks_time ? pg_i64(r->unit.result[r->unit.got - 1], 0, 0, 0) : 0;
     if (now)
         clock_set_service_offset_us(now - clock_real_us());
+    count_answers(r);
     if (r->kind == RUN_KNOWN) {
         answer_known(r, r->unit.result[0]);
         return;
     }
-    metrics_inc(M_STORE_BATCHES);
+    metrics_add(M_STORE_BATCHES, r->n > 0);
     metrics_add(M_STORE_ROWS, r->n);
     metrics_observe(H_STORE_COMMIT, clock_mono_us() - r->sent_us);
-    metrics_observe(H_STORE_BATCH, (int64_t)r->n);
+    if (r->n)
+        metrics_observe(H_STORE_BATCH, (int64_t)r->n);
     end(r, STORE_DONE);
 }
 
@@ -161,11 +179,8 @@ static void run_done(struct run *r)
 static void split(struct run *r)
 {
     struct batch *b = r->batch;
-    struct run *second = cd_alloc(sizeof *second);
+    struct run *second = new_run(b, r->kind);
     size_t half = r->n / 2;
-    second->batch = b;
-    second->cfg = r->cfg;
-    second->kind = r->kind;
     second->sent_us = r->sent_us;
     second->n = r->n - half;
     memcpy(second->items, r->items + half, second->n * sizeof *r->items);
@@ -205,8 +220,11 @@ static void replay(struct run *r, int64_t pause_us)
 static void run_failed(struct run *r, enum pg_status s)
 {
     const struct pg_unit *u = &r->unit;
+    answers_put_back(r->batch->answers, &r->answers);
     log_event(LOG_L_WARN, EV_STORE_BATCH_FAILED, "rows=%zu sqlstate=%s error=%s", r->n, u->sqlstate[0] ? u->sqlstate : "-", log_text(u->error));
-    if (s == PG_RACE) { /* whose key it was is not said: the next look-up shows it */
+    if (!r->n) { /* it had nothing but counts, which come again */
+        free(r);
+    } else if (s == PG_RACE) { /* whose key it was is not said: the next look-up shows it */
         metrics_inc(M_STORE_RACES);
         end(r, STORE_AGAIN);
     } else if (s == PG_POISON && r->n > 1) {
@@ -237,6 +255,8 @@ static void on_unit(struct pg_unit *u, enum pg_status s)
 static void send_run(struct batch *b, struct run *r)
 {
     r->sent_us = clock_mono_us();
+    if (!r->answers)
+        r->answers = answers_take(b->answers, r->sent_us);
     r->asks_time = r->sent_us - b->time_asked_us >= TIME_EVERY_US;
     if (r->asks_time)
         b->time_asked_us = r->sent_us;
@@ -274,6 +294,17 @@ static void kick(struct batch *b)
         arm(b, CD_MSEC(20));
 }
 
+static void on_count(evutil_socket_t fd CD_UNUSED, short what CD_UNUSED, void *arg)
+{
+    struct batch *b = arg;
+    struct answers_taken *t;
+    if (b->nin_flight || b->nwaiting || !TAILQ_EMPTY(&b->retry) || !pg_can_send(b->pg) || !(t = answers_take(b->answers, clock_mono_us())))
+        return;
+    struct run *r = new_run(b, RUN_STORE);
+    r->answers = t;
+    send_run(b, r);
+}
+
 /* While the database is away: what waited longer than the budget is answered "try again". */
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -309,8 +340,12 @@ struct batch *batch_new(struct event_base *base, const struct config *c)
     TAILQ_INIT(&b->waiting);
     TAILQ_INIT(&b->retry);
     TAILQ_INIT(&b->in_flight);
+    b->answers = answers_new();
     b->timer = evtimer_new(base, on_timer, b);
     cd_assert(b->timer);
+    b->count = event_new(base, -1, EV_PERSIST, on_count, b);
+    const struct timeval later = {ANSWERS_LATER_US / CD_SEC(1), 0};
+    cd_assert(b->count && event_add(b->count, &later) == 0);
     b->pg = pg_new(base, &(struct pg_options){
                              .name = "intake",
                              .dsn = c->database_dsn,
@@ -343,6 +378,8 @@ void batch_free(struct batch **pb)
         it->done(it, STORE_RETRY);
     }
     event_free(b->timer);
+    event_free(b->count);
+    answers_free(&b->answers);
     free(b);
 }
 
@@ -352,6 +389,11 @@ void batch_put(struct batch *b, struct store_item *it)
     TAILQ_INSERT_TAIL(&b->waiting, it, entry);
     b->nwaiting++;
     arm(b, b->nin_flight == MAX_IN_FLIGHT ? CD_MSEC(100) : 0); /* from the loop, and after everything else that this pass brings */
+}
+
+uint64_t batch_answers_kept(const struct batch *b, const char *address)
+{
+    return answers_kept(b->answers, address);
 }
 
 /* A database that takes longer than the budget for a batch is as good as away: nothing more is let in that would wait for it. */

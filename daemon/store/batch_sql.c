@@ -34,8 +34,8 @@ const struct pg_stmt batch_sql_automatic = {
 const struct pg_stmt batch_sql_answered = {
     "answered",
     "insert into complaintd.addresses as a (address, answers, answered_at)"
-    " select u.address, count(*), (select complaintd.now()) from unnest($1::text[]) as u(address) group by 1 order by 1"
-    " on conflict (address) do update set answers = greatest(0, a.answers - $2::integer * extract(epoch from excluded.answered_at"
+    " select u.address, u.n, (select complaintd.now()) from unnest($1::text[], $2::integer[]) as u(address, n)"
+    " on conflict (address) do update set answers = greatest(0, a.answers - $3::integer * extract(epoch from excluded.answered_at"
     "   - greatest(a.answered_at, excluded.answered_at - interval '1 day')) / 86400.0) + excluded.answers, answered_at = excluded.answered_at"};
 
 const struct pg_stmt batch_sql_reached = {

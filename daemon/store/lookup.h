@@ -51,6 +51,7 @@ struct lookup_request {
     char *customer_language;
     char *address_state, *address_status; /* of `handle`, when mail to it came back (schema: addresses); NULL otherwise */
     int64_t answers, answered_ago_us;     /* automatic answers that it got (or answer_to), in thousandths, as of so long ago */
+    uint64_t answers_since;               /* and those that the batch has still to count; the pipeline's */
     struct lookup_notification told;
     bool key_known[LOOKUP_MAX_KEYS]; /* keys[i] belongs to a complaint already */
     struct thread_candidate candidates[LOOKUP_MAX_CANDIDATES]; /* each complaint once, with its strongest evidence */

@@ -18,7 +18,7 @@ struct pg_params {
     int n;
     size_t array_header; /* of the array that is open */
     uint32_t array_count;
-    bool array_null;
+    bool array_null, array_values; /* has one, has something else */
 };
 enum pg_oid { PG_BOOL = 16, PG_BYTEA = 17, PG_INT4 = 23, PG_TEXT = 25, PG_UUID = 2950, PG_TIMESTAMPTZ = 1184 };
 
@@ -31,6 +31,8 @@ void pg_param_uuid(struct pg_params *p, const struct uuid *u);
 void pg_param_bytes(struct pg_params *p, const void *b, size_t n);
 void pg_array_begin(struct pg_params *p, enum pg_oid element);
 void pg_array_end(struct pg_params *p);
+/* A NULL instead of an array that has nothing but NULLs, or is empty. */
+void pg_array_end_or_null(struct pg_params *p);
 /* The parameter between them is one pg_el_…, not an array. */
 void pg_value_begin(struct pg_params *p);
 void pg_value_end(struct pg_params *p);

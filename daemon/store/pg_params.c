@@ -92,7 +92,7 @@ void pg_array_begin(struct pg_params *p, enum pg_oid element)
     begin(p, 1);
     p->array_header = p->data.len;
     p->array_count = 0;
-    p->array_null = false;
+    p->array_null = p->array_values = false;
     be32(&p->data, 1); /* dimensions */
     be32(&p->data, 0); /* has NULLs, set at the end */
     be32(&p->data, (uint32_t)element);
@@ -113,6 +113,16 @@ void pg_array_end(struct pg_params *p)
             h[3] = 0, p->data.len = p->array_header + 12; /* an empty array has no dimension */
     }
     end(p);
+}
+
+void pg_array_end_or_null(struct pg_params *p)
+{
+    if (p->array_values || p->data.failed) {
+        pg_array_end(p);
+        return;
+    }
+    p->data.len = p->at[p->n];
+    p->len[p->n++] = -1;
 }
 
 void pg_value_begin(struct pg_params *p)
@@ -138,6 +148,7 @@ static void element(struct pg_params *p, const void *v, size_t n)
     be32(&p->data, (uint32_t)n);
     buf_append(&p->data, v, n);
     p->array_count++;
+    p->array_values = true;
 }
 
 void pg_el_null(struct pg_params *p)
@@ -179,6 +190,7 @@ void pg_el_int4(struct pg_params *p, int32_t v)
     be32(&p->data, 4);
     be32(&p->data, (uint32_t)v);
     p->array_count++;
+    p->array_values = true;
 }
 
 void pg_el_time(struct pg_params *p, int64_t us)
@@ -190,4 +202,5 @@ void pg_el_time(struct pg_params *p, int64_t us)
     be32(&p->data, 8);
     be64(&p->data, (uint64_t)(us - PG_EPOCH_US));
     p->array_count++;
+    p->array_values = true;
 }

@@ -50,11 +50,6 @@ static bool is_automatic(const struct store_item *it)
     return it->automatic;
 }
 
-static bool is_answered(const struct store_item *it)
-{
-    return it->answered != NULL;
-}
-
 static bool is_reached(const struct store_item *it)
 {
     return it->reached;
@@ -265,14 +260,22 @@ static void step_automatic(struct pg *pg, const struct run *r, struct pg_params 
     pg_step(pg, &batch_sql_automatic, p);
 }
 
-static void step_answered(struct pg *pg, const struct run *r, struct pg_params *p)
+static void step_answers(struct pg *pg, const struct run *r)
 {
-    const struct store_item *it;
-    pg_array_begin(p, PG_TEXT);
-    EACH(r, it, is_answered) pg_el_text(p, it->answered);
-    pg_array_end(p);
-    pg_param_int(p, (int64_t)r->cfg->loops_answers_per_address);
-    pg_step(pg, &batch_sql_answered, p);
+    const struct answers_taken *t = r->answers;
+    struct pg_params p;
+    pg_params_init(&p, PARAMS_CAP);
+    pg_array_begin(&p, PG_TEXT);
+    for (size_t i = 0; i < t->n; i++)
+        pg_el_text(&p, t->v[i].address);
+    pg_array_end(&p);
+    pg_array_begin(&p, PG_INT4);
+    for (size_t i = 0; i < t->n; i++)
+        pg_el_int4(&p, (int32_t)CD_MIN(t->v[i].n, (uint64_t)INT32_MAX));
+    pg_array_end(&p);
+    pg_param_int(&p, (int64_t)r->cfg->loops_answers_per_address);
+    pg_step(pg, &batch_sql_answered, &p);
+    pg_params_free(&p);
 }
 
 static void step_reached(struct pg *pg, const struct run *r, struct pg_params *p)
@@ -370,7 +373,6 @@ static void write_store(const struct run *r, struct pg *pg)
     insert_all(r, pg, TABLE_EVENT, is_new, NULL, NULL);
     insert_all(r, pg, TABLE_TIMERS, is_new, NULL, NULL);
     insert_all(r, pg, TABLE_NOTIFICATIONS, is_any, note_count, NULL);
-    step(pg, r, is_answered, step_answered);
     step(pg, r, is_reached, step_reached);
     step(pg, r, is_bounce, step_bounces);
     step(pg, r, is_attached, step_attach);
@@ -393,6 +395,8 @@ void run_write(const struct run *r, struct pg *pg)
         step(pg, r, is_any, step_known);
         break;
     }
+    if (r->answers)
+        step_answers(pg, r);
     if (r->asks_time)
         pg_step(pg, &batch_sql_time, NULL);
 }

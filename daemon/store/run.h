@@ -1,5 +1,6 @@
 #pragma once
 /* Items that travel together as one transaction, and their statements. Private to the batch writer. */
+#include "daemon/store/answers.h"
 #include "daemon/store/item.h"
 #include "daemon/store/pg.h"
 
@@ -20,6 +21,7 @@ struct run {
     struct store_item *items[RUN_MAX];
     size_t n;
     enum run_kind kind;
+    struct answers_taken *answers; /* what earlier ones gave; owned; NULL: none */
     bool asks_time; /* the last result is the database's service time */
     int64_t sent_us;
 };

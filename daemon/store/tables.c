@@ -265,7 +265,7 @@ static void insert_some(struct pg *pg, enum table id, const struct table_row *ro
         for (size_t i = 0; i < n; i++)
             col->get(p, rows[i].it, rows[i].k);
         if (many)
-            pg_array_end(p);
+            pg_array_end_or_null(p); /* unnest fills up with NULLs what is shorter, and need not walk this one */
         else
             pg_value_end(p);
     }

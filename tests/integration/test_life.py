@@ -100,12 +100,12 @@ def test_every_state_action_and_role(codes_box):
     moves, roles = table()
     tried = 0
     split_of = lambda ref: {"ref": ref, "message": "0198f3a2-1111-7222-8333-444455556666"}  # noqa: E731
-    for state, verb in itertools.product(STATES, list(ACTIONS) + ["MERGE", "SPLIT"]):
+    for state, verb in itertools.product(STATES, list(ACTIONS) + ["MERGE", "SPLIT", "REREAD"]):
         ref, ident, _ = made(box, state)
         args = {"ref": ref, **ACTIONS.get(verb, {})}
         if verb == "MERGE":
             args["into"] = new(box)[0]
-        if verb == "SPLIT":
+        if verb in ("SPLIT", "REREAD"):
             args = split_of(ref)  # no such message: what the state allows is refused as not found, the rest as a conflict
         before = deeds(box, ident)
         for role in (None, "intake"):
@@ -120,7 +120,7 @@ def test_every_state_action_and_role(codes_box):
                 args["ref"] = ref
             answer = ask(box, verb, role, **args)
             want = moves[verb, state]
-            if verb == "SPLIT":
+            if verb in ("SPLIT", "REREAD"):
                 assert answer == "not-found" and want == state, (state, verb, answer)
             elif want is None:
                 assert answer == "conflict", (state, verb, role, answer)
@@ -131,7 +131,7 @@ def test_every_state_action_and_role(codes_box):
                 last = deeds(box, ident)[-1]
                 if verb != "ACK" or state == "new":
                     assert last["actor"] not in ("intake", "@uid0") and last["data"]["via"] == "line", last
-    assert tried == len(STATES) * 11 * 4
+    assert tried == len(STATES) * 12 * 4
 
 
 def test_what_happens_without_a_request(codes_box):
@@ -360,6 +360,24 @@ def test_a_change_on_what_was_not_seen_is_refused(box):
     assert ask(box, "SHOW", ref=ref, if_seq=1) == "bad-argument"
 
 
+def test_what_was_seen_of_a_complaint_says_nothing_of_what_it_became_part_of(box):
+    """Their events have the same numbers."""
+    (a, ident, _), (b, other, _) = new(box), new(box)
+    settle(box.db)
+    seq = ask(box, "NOTE", ref=a, text="one")["seq"]
+    while box.db.value("select max(seq) from events where complaint_id = %s", other) < seq - 1:
+        ask(box, "NOTE", ref=b, text="two")
+    ask(box, "MERGE", ref=a, into=b)
+    assert box.db.value("select max(seq) from events where complaint_id = %s", other) == seq
+    for verb in ("RESOLVE", "NOTE", "WAIT"):
+        assert ask(box, verb, ref=a, if_seq=seq, **ACTIONS[verb]) == "conflict", verb
+    assert ask(box, "MERGE", ref=a, into=new(box)[0], if_seq=seq) == "conflict"
+    assert ask(box, "SPLIT", ref=a, message=str(ident), if_seq=seq) == "conflict"
+    assert status(box, b) == "new"
+    assert ask(box, "RESOLVE", ref=a, **ACTIONS["RESOLVE"])["ref"] == b, "without it, the old reference leads on"
+    assert ask(box, "NOTE", ref=b, text="three", if_seq=seq + 1)["seq"] == seq + 2
+
+
 def test_verify_names_the_first_broken_link(make_box):
     box = make_box()
     refs = [new(box)[0] for _ in range(3)]
@@ -376,12 +394,23 @@ def test_verify_names_the_first_broken_link(make_box):
     done = box.ctl("verify")
     assert done.returncode == 0 and "every chain is whole" in done.stdout, done
     ident = box.db.value("select id from complaints where ref = %s", refs[1])
+    third = box.db.value("select id from complaints where ref = %s", refs[2])
     seq = box.db.value("select max(seq) - 1 from events where complaint_id = %s and kind = 'noted'", ident)
+    last = box.db.value("select max(seq) from events where complaint_id = %s", ident)
     changes = (
         (f"update complaintd.event set data = replace(data, 'note', 'nose') where complaint_id = '{ident}' and seq = {seq}", seq, "changed"),
         (f"update complaintd.event set prev_hash = sha256('x') where complaint_id = '{ident}' and seq = {seq}", seq, "follow"),
         (f"delete from complaintd.event where complaint_id = '{ident}' and seq = {seq}", seq + 1, "missing"),
         (f"delete from complaintd.event where complaint_id = '{ident}'", 1, "no events"),
+        (f"update complaintd.event set actor = 'nobody' where complaint_id = '{ident}' and seq = {seq}", seq, "changed"),
+        (f"update complaintd.event set at = at + interval '1 microsecond' where complaint_id = '{ident}' and seq = {seq}", seq, "changed"),
+        (f"update complaintd.event set seq = 2 * {seq} + 1 - seq + 1000 where complaint_id = '{ident}' and seq in ({seq}, {seq} + 1);"
+         f" update complaintd.event set seq = seq - 1000 where complaint_id = '{ident}' and seq > 1000", seq, "follow"),
+        (f"delete from complaintd.event where complaint_id = '{ident}' and seq > {seq}", seq, "of a note"),
+        (f"update complaintd.event set seq = seq + 1000, complaint_id = '{third}' where complaint_id = '{ident}';"
+         f" update complaintd.event set complaint_id = '{ident}' where complaint_id = '{third}' and seq < 1000;"
+         f" update complaintd.event set seq = seq - 1000 where seq > 1000", 1, "another"),
+        (f"update complaintd.complaint set status = 'open' where id = '{ident}'", last, "is open"),
     )
     box.broken = True  # what the invariants say about it is the point
     box.sql(f"create table saved as table complaintd.event")
@@ -392,7 +421,7 @@ def test_verify_names_the_first_broken_link(make_box):
         assert ask(box, "VERIFY", ref=refs[0])["ok"] and not ask(box, "VERIFY", ref=refs[1])["ok"]
         done = box.ctl("verify", check=False)
         assert done.returncode == 1 and refs[1] in done.stdout and word in done.stdout, done
-        box.sql("delete from complaintd.event; insert into complaintd.event select * from saved")
+        box.sql("delete from complaintd.event; insert into complaintd.event select * from saved; update complaintd.complaint set status = 'new'")
     assert ask(box, "VERIFY")["ok"]
 
 

@@ -25,7 +25,7 @@ class Story:
 
     def __init__(self, box, say):
         self.box, self.say, self.e = box, say, box.env()
-        self.ref = None
+        self.ref = self.status = None
         self.seen = set()
 
     # -- the customer --
@@ -89,11 +89,15 @@ class Story:
         self.is_(status)
 
     def is_(self, status):
+        """Told where it changed."""
         if status:
             end, shown = time.monotonic() + 30, None
             while time.monotonic() < end:
                 shown = self.show()["status"]
                 if shown == status:
+                    if status != self.status:
+                        self.say("it is", "complaint", status, "")
+                    self.status = status
                     return
                 time.sleep(0.1)
             raise Failed(f"{self.ref} is {shown}, not {status}")

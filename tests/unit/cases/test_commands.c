@@ -147,6 +147,10 @@ static void mending_statements(void **state CD_UNUSED)
     PARAMS(&q, "line", NULL, ref, MESSAGE, "true", NULL, NULL, "wei", "{new,open,waiting,resolved,closed}", made, "3600");
     assert_true(q.write);
     case_query_free(&q);
+    assert_int_equal(prepare("REREAD", ROLE_AGENT, "{\"ref\":\"%s\"}", &q, &err), 0); /* the last two come from the reading */
+    PARAMS(&q, "line", NULL, ref, NULL, "wei", "{new,open,waiting,resolved,closed}", "{new,open,waiting,resolved,closed}", NULL, NULL);
+    assert_true(q.write);
+    case_query_free(&q);
 }
 
 static void people_faults(void **state CD_UNUSED)
@@ -362,7 +366,8 @@ static void statements(void **state CD_UNUSED)
     refused("LIST", ROLE_AGENT, "{\"scan\":\"dirty\"}", CD_EINVAL, "bad-argument", "scan");
     refused("LIST", ROLE_AGENT, "{\"scan\":1}", CD_EINVAL, "bad-argument", "scan");
     assert_int_equal(prepare("STATS", ROLE_AGENT, "{}", &q, &err), 0);
-    assert_int_equal(q.nparams, 0);
+    PARAMS(&q, "false");
+    assert_false(q.write);
     case_query_free(&q);
 }
 

@@ -202,6 +202,7 @@ static void ids_ascend(void **state)
         uuid_format(&u, text);
         assert_int_equal(uuid_parse(text, &back), 0);
         assert_true(uuid_equal(&u, &back));
+        assert_true(llabs(clock_real_us() - uuid_time_us(&u)) < 5000000);
         last = u;
     }
     assert_true(uuid_parse("01a20450-4d9b-700a-a8dc-bd0bad5a0d3", &last) < 0);

@@ -221,13 +221,18 @@ static void withheld(void **state CD_UNUSED)
     assert_non_null(job_withheld(&cfg, j, false));
     q->answered_ago_us = CD_HOUR(1000);
     assert_null(job_withheld(&cfg, j, false));
+    q->answers_since = 8; /* they fill it up whatever had gone before */
+    assert_null(job_withheld(&cfg, j, false));
+    q->answers_since = 9;
+    assert_non_null(job_withheld(&cfg, j, false));
+    q->answers_since = 0;
     q->address_state = cd_strdup("hard");
     assert_null(job_withheld(&cfg, j, false)); /* it writes itself */
     j->env->channel = CH_LINE;
     assert_non_null(strstr(job_withheld(&cfg, j, false), "came back"));
     assert_null(job_withheld(&cfg, j, true));
     assert_int_equal(metrics_get(M_WITHHELD_HOPS), hops + 1);
-    assert_int_equal(metrics_get(M_WITHHELD_BUDGET), budget + 3);
+    assert_int_equal(metrics_get(M_WITHHELD_BUDGET), budget + 4);
     assert_int_equal(metrics_get(M_WITHHELD_ADDRESS), address + 1);
     drop(j);
 }

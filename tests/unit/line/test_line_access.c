@@ -148,6 +148,37 @@ static void a_token_that_is_gone_ends_its_sessions(void **state CD_UNUSED)
     close(own);
 }
 
+/* Whoever may no more subscribe is told where its subscription ended, and keeps its session. */
+static void a_lower_role_ends_its_subscription(void **state CD_UNUSED)
+{
+    int agent = client_open(-1);
+    say(agent, AUTH_AGENT "SUBSCRIBE {\"after\":\"0\"}\n");
+    heard(agent);
+    struct cfg_client changed[2] = {clients[0], clients[1]};
+    T.cfg.clients = changed;
+    T.cfg.nclients = 2;
+    line_server_reloaded(&T.server);
+    assert_string_equal(heard(agent), ""); /* nothing changed for it */
+    changed[1].role = CFG_ROLE_INTAKE;
+    line_server_reloaded(&T.server);
+    assert_true(str_starts(heard(agent), "OK {\"rows\":0,"));
+    assert_int_equal(T.nreaders, 0);
+    expect_code(agent, "SUBSCRIBE\n", "forbidden", NULL);
+    close(agent);
+}
+
+static void tls_that_became_required_ends_a_subscription_in_the_clear(void **state CD_UNUSED)
+{
+    int agent = client_open(-1);
+    say(agent, AUTH_AGENT "SUBSCRIBE {\"after\":\"0\"}\n");
+    heard(agent);
+    T.cfg.line_require_tls = true;
+    line_server_reloaded(&T.server);
+    assert_true(str_starts(heard(agent), "OK {\"rows\":0,"));
+    expect_code(agent, "SUBSCRIBE\n", "tls-required", NULL);
+    close(agent);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +187,8 @@ int main(void)
         T_(over_its_rate_a_client_is_read_later),
         T_(a_session_that_waits_for_its_rate_may_end),
         T_(a_token_that_is_gone_ends_its_sessions),
+        T_(a_lower_role_ends_its_subscription),
+        T_(tls_that_became_required_ends_a_subscription_in_the_clear),
     };
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -357,6 +357,39 @@ static void outcomes_at_the_very_end(void **state CD_UNUSED)
     close(fd);
 }
 
+/* What is read may be large, so few such requests are under way at once; others are not held by their number. */
+static void few_reads_at_a_time(void **state CD_UNUSED)
+{
+    int64_t before = metrics_get(M_LINE_READS_HELD);
+    struct reply r = {.ok = true, .body = json_object()};
+    int fd = client_open(-1);
+    T.cfg.line_max_in_flight = 100;
+    say(fd, AUTH_AGENT);
+    heard(fd);
+    for (int i = 0; i < 12; i++)
+        say(fd, "ACK {\"ref\":\"X\"}\n");
+    assert_int_equal(T.nrequests, 12);
+    for (int i = 0; i < 20; i++)
+        say(fd, "LIST\n");
+    assert_int_equal(T.nrequests, 12 + LINE_MAX_READS);
+    assert_int_equal(metrics_get(M_LINE_READS_HELD), before + 1);
+    for (size_t i = 1; i < 12 + LINE_MAX_READS; i++) /* all but the first, so that no answer can leave */
+        line_on_reply(&T.server, T.requests[i].slot, &r);
+    turn();
+    assert_int_equal(T.nrequests, 12 + LINE_MAX_READS);
+    line_on_reply(&T.server, T.requests[0].slot, &r);
+    turn();
+    assert_int_equal(T.nrequests, 12 + 2 * LINE_MAX_READS);
+    for (size_t i = 12 + LINE_MAX_READS; i < T.nrequests; i++) {
+        line_on_reply(&T.server, T.requests[i].slot, &r);
+        turn();
+    }
+    assert_int_equal(T.nrequests, 12 + 20);
+    assert_int_equal(TAILQ_FIRST(&T.server.sessions)->nreads, 0);
+    json_decref(r.body);
+    close(fd);
+}
+
 static void drain_answers_what_is_open(void **state CD_UNUSED)
 {
     int fd = client_open(-1), quiet = client_open(-1);
@@ -372,6 +405,17 @@ static void drain_answers_what_is_open(void **state CD_UNUSED)
     assert_int_equal(T.server.nsessions, 0);
     close(fd);
     close(quiet);
+}
+
+static void drain_ends_a_handshake(void **state CD_UNUSED)
+{
+    T.tls = true;
+    int fd = client_open(-1);
+    assert_true(TAILQ_FIRST(&T.server.sessions)->conn.shaking);
+    line_server_drain(&T.server);
+    assert_string_equal(heard(fd), "!");
+    assert_int_equal(T.server.nsessions, 0);
+    close(fd);
 }
 
 static void idle_sessions_end(void **state CD_UNUSED)
@@ -466,7 +510,9 @@ int main(void)
         T_(outcomes_of_sessions_that_have_gone),
         T_(half_closed_peer_gets_its_answers),
         T_(outcomes_at_the_very_end),
+        T_(few_reads_at_a_time),
         T_(drain_answers_what_is_open),
+        T_(drain_ends_a_handshake),
         T_(idle_sessions_end),
         T_(test_21_a_byte_now_and_then),
         T_(test_21_a_reader_that_does_not),
