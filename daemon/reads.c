@@ -1,16 +1,18 @@
 /* Two queues, in the order of arrival, for the two kinds of connections that reads.h tells of. Where all connections of one kind are away,
- * those of the other stand in; when none is left, whoever waits is told so. A statement that was lost with its connection is not repeated
- * here: it may have been what the backend died of, and who asked can ask again. */
+ * those of the other stand in; when none is left, whoever waits is told so after a second. A statement that was lost with its connection is
+ * not repeated here: it may have been what the backend died of, and who asked can ask again. */
 #include "daemon/reads.h"
 
 #include <stdio.h>
 
+#include "daemon/core/clock.h"
 #include "daemon/core/err.h"
 #include "daemon/core/metrics.h"
 
 #define ONE_IN_FLIGHT 16            /* as many of the short ones go together */
 #define ANSWER_GRACE_US CD_SEC(10)  /* the database ends statements by itself; a connection that does not answer so much later is dead */
-#define LOOK_US CD_SEC(1)           /* while somebody waits, for connections that went away meanwhile */
+#define LOOK_US CD_MSEC(100)        /* while somebody waits, for connections that went away meanwhile */
+#define PATIENCE_US CD_SEC(1)       /* for one to come (back): at the start, or when the database was restarted */
 
 TAILQ_HEAD(read_queue, read_job);
 enum kind { ONE, MANY, KINDS };
@@ -70,7 +72,7 @@ static void work_off(struct reads *r, enum kind k)
     while (r->nwaiting[k] > 0) {
         bool usable;
         struct pg *pg = choose(r, k, &usable);
-        if (!pg && usable)
+        if (!pg && (usable || clock_mono_us() - TAILQ_FIRST(&r->waiting[k])->since_us < PATIENCE_US))
             break;
         struct read_job *j = take(r, k);
         if (pg)
@@ -107,6 +109,7 @@ int reads_put(struct reads *r, struct read_job *j)
         metrics_inc(M_READS_BUSY);
         return CD_ELIMIT;
     }
+    j->since_us = clock_mono_us();
     TAILQ_INSERT_TAIL(&r->waiting[k], j, entry);
     count(r, k, 1);
     look_in(r, 0);

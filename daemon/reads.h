@@ -15,6 +15,7 @@ struct read_job {
     bool many;                                       /* looks through many */
     void (*send)(struct read_job *j, struct pg *pg); /* begins and sends one unit */
     void (*fail)(struct read_job *j);                /* no connection is usable */
+    int64_t since_us;                                /* private */
 };
 
 struct reads;

@@ -19,6 +19,6 @@ struct requests *requests_new(struct event_base *base, const struct config *c, c
 void requests_free(struct requests **r); /* open requests are answered with "busy" */
 /* Exactly one reply follows, never from inside. */
 void requests_put(struct requests *r, const struct request *rq);
-/* The connection that requests run on, for others whose statements are few. */
+/* The connection that changes run on, for others whose statements are few. */
 struct pg *requests_pg(struct requests *r);
 bool requests_idle(const struct requests *r);

@@ -155,7 +155,7 @@ def test_as_many_wait_as_may(make_box):
         with words_held(box):
             for n, line in enumerate(lines[:3]):
                 line.send("LIST", {"search": "parcel"})
-                wait_for(lambda: waiting_lists(box) and box.metric("complaintd_reads_waiting") == n, 10, f"{n} wait behind the one")  # pylint: disable=cell-var-from-loop
+                wait_for(lambda n=n: waiting_lists(box) and box.metric("complaintd_reads_waiting") == n, 10, f"{n} wait behind the one")
             answer, seconds = timed(lines[3], "LIST", search="parcel")
             assert busy(answer) and seconds < QUICK and "wait to read" in answer[1]["message"]
             answer, seconds = timed(lines[4], "SHOW", ref=ref)
@@ -234,7 +234,8 @@ def test_connections_stand_in_for_each_other(make_box):
     name = box.db.value("select current_database()")
     with box.line("agent") as line, contextlib.closing(psycopg2.connect(box.database_url(), dbname="postgres")) as elsewhere:
         elsewhere.autocommit = True
-        connections = box.db.value("select count(*) from pg_stat_activity where application_name = 'complaintd'")
+        ours = "select count(*) from pg_stat_activity where application_name = 'complaintd'"
+        connections = box.db.value(ours)
         for verb, args, call in (("SHOW", {"ref": ref}, "api_show("), ("LIST", {}, "api_list(")):
             assert line.request(verb, **args)[0] == "OK"
             with elsewhere.cursor() as cursor:
@@ -251,4 +252,4 @@ def test_connections_stand_in_for_each_other(make_box):
                         assert answer[0] == "OK" and seconds < QUICK, "changes have their own"
                 finally:
                     cursor.execute(f'alter database "{name}" allow_connections true')
-            wait_for(lambda: box.db.value("select count(*) from pg_stat_activity where application_name = 'complaintd'") >= connections, 20, "all are back")
+            wait_for(lambda: box.db.value(ours) >= connections, 20, "all are back")
