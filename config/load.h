@@ -84,7 +84,8 @@ enum opt_flags {
     OPT_RELOAD = 2,  /* no socket or connection is made from it: a reload takes it over (reload.c) */
     OPT_UNIX = 4,    /* unix sockets may be listened on */
     OPT_INTERNAL = 8, /* for tests and measurements: not in the sample */
-    OPT_PEER = 16     /* of addresses: others listen there, we connect anew each time */
+    OPT_PEER = 16,    /* of addresses: others listen there, we connect anew each time */
+    OPT_HIDDEN = 32   /* no secret, but a guess at one could be tried on it: shown like one */
 };
 
 /* What a value names; looked up when everything is read. */

@@ -133,7 +133,7 @@ static const struct option client_options[] = {
     {"name", OPT_NAME, AT(name), .flags = OPT_REQUIRED,
      .doc = "Name in records; part of the key of what it submits."},
     {"token", OPT_SECRET, AT(token), .doc = "What it shows to be let in; this or token_sha256."},
-    {"token_sha256", OPT_STRING, AT(token_hash),
+    {"token_sha256", OPT_STRING, AT(token_hash), .flags = OPT_HIDDEN,
      .doc = "SHA-256 of its token in hexadecimal, so that the token stands nowhere; `complaintctl token` makes both."},
     {"role", OPT_CHOICE, AT(role), .def = "intake", .choices = roles, .doc = "What it may do."},
     {"desk", OPT_NAME, AT(desk), .refers = REF_DESK,

@@ -1,4 +1,5 @@
-/* The values in use, by the option rows: what `complaintctl config show` prints. A secret is never given, only whether there is one. Values
+/* The values in use, by the option rows: what `complaintctl config show` prints. A secret is never given, only whether there is one; nor is the
+ * digest of a token, which every client has, though its file may hold the token itself. Values
  * whose text stands in files of their own (rules, policies, calendars, templates) are left out. Texts are borrowed by the visitor for one
  * call. */
 #include "config/load.h"
@@ -85,6 +86,11 @@ static void put_listen(const struct listen_addr *v, size_t n, struct buf *out)
         buf_printf(out, "%s%s", i ? ", " : "", v[i].text);
 }
 
+static bool is_hidden(const struct option *o)
+{
+    return o->type == OPT_SECRET || (o->flags & OPT_HIDDEN);
+}
+
 static void put_value(const struct option *o, const void *base, struct buf *out)
 {
     switch (o->type) {
@@ -119,11 +125,8 @@ static void put_value(const struct option *o, const void *base, struct buf *out)
     case OPT_NETWORKS:
         put_networks(*AT(struct network *, base, o->offset), *AT(size_t, base, o->count_offset), out);
         break;
-    case OPT_SECRET:
-        buf_append_str(out, **AT(char *, base, o->offset) ? "(secret)" : "");
-        break;
     default: /* texts */
-        buf_append_str(out, *AT(char *, base, o->offset));
+        buf_append_str(out, is_hidden(o) && **AT(char *, base, o->offset) ? "(secret)" : *AT(char *, base, o->offset));
     }
 }
 
@@ -157,9 +160,9 @@ static void walk_table(const struct walk *w, const struct option *table, const v
         put_value(o, base, &value);
         w->visit(w->arg, &(struct config_value){.path = path,
                                                 .value = buf_str(&value),
-                                                .def = o->type == OPT_SECRET || !o->def ? "" : o->def,
+                                                .def = is_hidden(o) || !o->def ? "" : o->def,
                                                 .reloads = follows,
-                                                .secret = o->type == OPT_SECRET});
+                                                .secret = is_hidden(o)});
         buf_free(&value);
     }
 }

@@ -81,8 +81,22 @@ const char *fix_config(json_t *args)
     return str_eq(action, "show") ? NULL : "not show";
 }
 
+/* A list of complaints, one to be read again, or the complaints of such a list. */
 const char *fix_degraded(json_t *args)
 {
+    char action[16];
+    take_action(args, "list", action);
+    bool list = str_eq(action, "list"), all = has(args, "all");
+    if (!list && !str_eq(action, "reread"))
+        return "not list or reread";
+    if (list && (has(args, "ref") || all))
+        return "a reference and --all are for reread";
+    if (!list && has(args, "ref") == all)
+        return "reread needs the reference of a complaint, or --all";
+    if (has(args, "message") && (list || all))
+        return "--message is for reread of one complaint";
+    if (has(args, "ref"))
+        return has(args, "status") || has(args, "limit") || has(args, "after") ? "--status, --limit and --after are for list and --all" : NULL;
     json_object_set_new(args, "degraded", json_true());
     return NULL;
 }

@@ -18,6 +18,7 @@ struct answer {
     json_t *rows; /* array, never NULL */
     json_t *body;
     bool full; /* --full was said: to be printed with what is folded otherwise */
+    const char *asked; /* the reference that was asked for, where another one answered; borrowed */
 };
 /* Sends "VERB {…}" and reads up to its OK or ERR. EXIT_DONE also for ERR; EXIT_AGAIN when no whole answer
  * came. */

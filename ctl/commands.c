@@ -6,15 +6,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ctl/text.h"
 #include "daemon/core/err.h"
 #include "daemon/core/str.h"
 
 /* Of every command that changes a complaint. */
-#define IF_SEQ {"if_seq", OPTION_NUMBER, "N", "only if the last event is still the Nth (see show)"}
+#define IF_SEQ {"if-seq", OPTION_NUMBER, "N", "only if the last event is still the Nth (see show)"}
 
 /* clang-format off */
 #define LIST_FILTERS \
-    {"search", OPTION_TEXT, "WORDS", "only with all these words in one message, or the one with this reference"}, \
+    {"search", OPTION_TEXT, "WORDS", "all these words, in one message or its sender's name, address or number; or a reference, or a piece of it"}, \
     {"status", OPTION_TEXT, "STATUS", "new, open, waiting, resolved or closed"}, \
     {"category", OPTION_TEXT, "NAME", "only this category"}, \
     {"priority", OPTION_TEXT, "PRIORITY", "critical, high, normal or low"}, \
@@ -32,15 +33,16 @@ const struct ctl_command ctl_commands[] = {
      .options = {LIST_FILTERS,
                  {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
                  {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
-    {.name = "show", .help = "one complaint with its messages, deadlines, steps and events", .verb = "SHOW",
+    {.name = "show", .help = "one complaint: messages, notes, deadlines, steps, events", .verb = "SHOW",
      .positional = {"ref"}, .usage = "REF", .required = 1, .timeout_s = 60, .print = print_show,
-     .options = {{"full", OPTION_FLAG, NULL, "with what the messages quote of earlier ones"}}},
+     .options = {{"full", OPTION_FLAG, NULL, "all of it: what messages quote, each repeat of a step, all that went to the staff"}}},
     {.name = "attachment", .help = "the attachments of a complaint, or the bytes of one", .run = run_attachment,
      .positional = {"ref", "n#"}, .usage = "REF [N]", .required = 1, .timeout_s = 60,
      .options = {{"message", OPTION_TEXT, "ID", "of this message, where several have an attachment N"},
                  {"output", OPTION_TEXT, "FILE", "into FILE, which must not be there, or a folder (also -o); else to standard output"}}},
     {.name = "explain", .help = "why it was classified, routed, timed and answered so", .verb = "EXPLAIN",
-     .positional = {"ref"}, .usage = "REF", .required = 1, .timeout_s = 60, .print = print_explain},
+     .positional = {"ref"}, .usage = "REF", .required = 1, .timeout_s = 60, .print = print_explain,
+     .options = {{"full", OPTION_FLAG, NULL, "with each repeat of a step"}}},
     {.name = "ack", .help = "take a complaint: ends the escalation steps that an ACK ends", .verb = "ACK",
      .positional = {"ref"}, .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields, .options = {IF_SEQ}},
     {.name = "assign", .help = "give a complaint to a person, a team, or both", .verb = "ASSIGN",
@@ -58,26 +60,24 @@ const struct ctl_command ctl_commands[] = {
                  {"team", OPTION_TEXT, "TEAM", "the team that owns it from now on"},
                  IF_SEQ}},
     {.name = "wait", .help = "wait for the customer or somebody else, until a time", .verb = "WAIT", .positional = {"ref"},
-     .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields,
+     .usage = "REF --for|--until TIME", .required = 1, .timeout_s = 60, .print = print_fields,
      .options = {{"for", OPTION_TEXT, "TIME", "so long: 3d, 12h"},
-                 {"until", OPTION_TEXT, "WHEN", "until then: 2026-12-24T12:00:00Z"},
+                 {"until", OPTION_TIME, "WHEN", "until then: 2026-12-24 or '2026-12-24 12:00', in your zone"},
                  {"note", OPTION_TEXT, "TEXT", "what is waited for"},
+                 IF_SEQ}},
+    {.name = "resolve", .help = "done with: the outcome, what was behind it, what was done about it", .verb = "RESOLVE", .positional = {"ref"},
+     .usage = "REF --outcome OUTCOME", .required = 1, .timeout_s = 60, .print = print_fields,
+     .options = {{"outcome", OPTION_TEXT, "OUTCOME",
+                  "upheld, partly-upheld, rejected, withdrawn, not-a-complaint or duplicate"},
+                 {"cause", OPTION_TEXT, "TEXT", "what was behind it: a code of the configuration (causes), where it lists any"},
+                 {"remedy", OPTION_TEXT, "TEXT", "what was done about it: a code of the configuration (remedies), where it lists any"},
+                 {"note", OPTION_TEXT, "TEXT", "for colleagues"},
                  IF_SEQ}},
     {.name = "reopen", .help = "take up again what waits, is resolved or closed", .verb = "REOPEN", .positional = {"ref"},
      .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields,
      .options = {{"note", OPTION_TEXT, "TEXT", "why"}, IF_SEQ}},
     {.name = "close", .help = "close what is resolved", .verb = "CLOSE", .positional = {"ref"},
      .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields, .options = {IF_SEQ}},
-    {.name = "verify", .help = "walk the chain of events of a complaint, or of all, and name the first broken link", .run = run_verify,
-     .positional = {"ref"}, .usage = "[REF]", .timeout_s = 600},
-    {.name = "resolve", .help = "resolve a complaint", .verb = "RESOLVE", .positional = {"ref"},
-     .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields,
-     .options = {{"outcome", OPTION_TEXT, "OUTCOME",
-                  "upheld, partly-upheld, rejected, withdrawn, not-a-complaint or duplicate"},
-                 {"cause", OPTION_TEXT, "TEXT", "what was behind it: one of the codes of the configuration, where it lists any"},
-                 {"remedy", OPTION_TEXT, "TEXT", "what was done about it: the same"},
-                 {"note", OPTION_TEXT, "TEXT", "for colleagues"},
-                 IF_SEQ}},
     {.name = "merge", .help = "make a complaint part of another, which answers to its reference from then on",
      .verb = "MERGE", .positional = {"ref", "into"}, .usage = "REF INTO", .required = 2, .timeout_s = 60,
      .print = print_fields},
@@ -87,10 +87,12 @@ const struct ctl_command ctl_commands[] = {
      .options = {{"later", OPTION_FLAG, NULL, "with all messages that came after it"},
                  {"category", OPTION_TEXT, "NAME", "of the new complaint; otherwise that of the old one"},
                  {"team", OPTION_TEXT, "TEAM", "that owns it; otherwise that of the old one"}}},
+    {.name = "verify", .help = "walk the chain of events of a complaint, or of all, and name the first broken link", .run = run_verify,
+     .positional = {"ref"}, .usage = "[REF]", .timeout_s = 600},
     {.name = "absent", .help = "you, or WHO, are away: nothing new is given to them", .verb = "ABSENT", .positional = {"who"},
      .usage = "[WHO]", .timeout_s = 60, .print = print_absences,
-     .options = {{"from", OPTION_TEXT, "TIME", "from then on, such as 2026-12-24T08:00:00Z; otherwise from now"},
-                 {"until", OPTION_TEXT, "TIME", "until then; otherwise until present"},
+     .options = {{"from", OPTION_TIME, "WHEN", "from then on: 2026-12-24 or '2026-12-24 12:00', in your zone; otherwise from now"},
+                 {"until", OPTION_TIME, "WHEN", "until then, the same way; otherwise until present"},
                  {"reassign", OPTION_FLAG, NULL, "what they have goes to others of their teams"}}},
     {.name = "present", .help = "you, or WHO, are back", .verb = "PRESENT", .positional = {"who"}, .usage = "[WHO]", .timeout_s = 60,
      .print = print_absences},
@@ -101,7 +103,7 @@ const struct ctl_command ctl_commands[] = {
      .options = {{"limit", OPTION_NUMBER, "N", "at most N complaints, 1 to 500 (50)"}}},
     {.name = "customers", .help = "customers, newest first", .verb = "CUSTOMERS", .usage = "", .timeout_s = 60, .print = print_customers,
      .options = {{"flag", OPTION_TEXT, "FLAG", "only those with this flag"},
-                 {"review_due", OPTION_FLAG, NULL, "only those whose flag vulnerable is to be reviewed"},
+                 {"review-due", OPTION_FLAG, NULL, "only those whose flag vulnerable is to be reviewed"},
                  {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
                  {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
     {.name = "flag", .help = "set or clear a flag of a customer: vip, vulnerable, or one that your rules use", .verb = "FLAG",
@@ -127,13 +129,16 @@ const struct ctl_command ctl_commands[] = {
                  {"output", OPTION_TEXT, "FILE", "into FILE, which must not be there (also -o); else to standard output"},
                  {"limit", OPTION_NUMBER, "N", "at most N"},
                  {"after", OPTION_TEXT, "CURSOR", "go on where an export ended early"}}},
-    {.name = "degraded", .help = "what could not be decoded in full, newest first", .verb = "LIST", .usage = "", .timeout_s = 60,
-     .fix = fix_degraded, .print = print_list,
-     .options = {{"status", OPTION_TEXT, "STATUS", "new, open, waiting, resolved or closed"},
+    {.name = "degraded", .help = "what could not be decoded in full, newest first; 'degraded reread' reads it again",
+     .positional = {"action", "ref"}, .usage = "[list | reread REF | reread --all]", .actions = "list reread", .fix = fix_degraded,
+     .run = run_degraded,
+     .options = {{"message", OPTION_TEXT, "ID", "reread: this message of it; otherwise the oldest that is not in full"},
+                 {"all", OPTION_FLAG, NULL, "reread: those of the list, one after the other (100 when no limit is given)"},
+                 {"status", OPTION_TEXT, "STATUS", "new, open, waiting, resolved or closed"},
                  {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
                  {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
-    {.name = "pending", .help = "what is stored but not yet read; 'pending retry' reads it now", .verb = "PENDING",
-     .positional = {"action", "id"}, .usage = "[list | retry [ID]]", .timeout_s = 60, .actions = "list retry", .fix = fix_pending,
+    {.name = "pending", .help = "what is stored but not yet read; 'pending retry --all' has it read now", .verb = "PENDING",
+     .positional = {"action", "id"}, .usage = "[list | retry ID | retry --all]", .timeout_s = 60, .actions = "list retry", .fix = fix_pending,
      .print = print_pending,
      .options = {{"all", OPTION_FLAG, NULL, "retry: all of it"},
                  {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
@@ -172,7 +177,7 @@ const struct ctl_option ctl_global_options[] = {
     {"tls-name", OPTION_TEXT, "NAME", "the name that its certificate must carry (HOST)"},
     {"token-file", OPTION_TEXT, "FILE",
      "say AUTH with the token in FILE (users other than root and the daemon's)"},
-    {"json", OPTION_FLAG, NULL, "the daemon's answer as JSON"},
+    {"json", OPTION_FLAG, NULL, "the daemon's answer as JSON; of a list: an object with \"rows\""},
     {"utc", OPTION_FLAG, NULL, "times in UTC instead of the zone of this terminal (TZ)"},
     {"help", OPTION_FLAG, NULL, "this text"},
     {"version", OPTION_FLAG, NULL, "the version"},
@@ -198,23 +203,58 @@ struct parse {
     int argc, at;
 };
 
+void ctl_usage(const struct ctl_command *c)
+{
+    if (c)
+        fprintf(stderr, "usage: complaintctl %s%s%s%s   (complaintctl help %s)\n", c->name, *c->usage ? " " : "", c->usage,
+                c->options[0].name ? " [--…]" : "", c->name);
+    else
+        fprintf(stderr, "usage: complaintctl [OPTIONS] COMMAND   (complaintctl help)\n");
+}
+
 static int wrong(const struct parse *p, const char *what, const char *word)
 {
     fprintf(stderr, "complaintctl: %s: %s\n", what, word);
-    if (p->command)
-        fprintf(stderr, "usage: complaintctl %s%s%s   (complaintctl help %s)\n", p->command->name,
-                *p->command->usage ? " " : "", p->command->usage, p->command->name);
-    else
-        fprintf(stderr, "usage: complaintctl [OPTIONS] COMMAND   (complaintctl help)\n");
+    ctl_usage(p->command);
+    return EXIT_USAGE;
+}
+
+void ctl_unknown_command(const char *word)
+{
+    struct nearest near;
+    nearest_begin(&near, word, strlen(word));
+    for (size_t i = 0; i < ctl_command_count; i++)
+        nearest_try(&near, ctl_commands[i].name);
+    fprintf(stderr, "complaintctl: unknown command: %s\n", word);
+    if (near.name)
+        fprintf(stderr, "  is %s meant?\n", near.name);
+}
+
+static int unknown_option(const struct parse *p, const char *word, size_t len)
+{
+    struct nearest near;
+    nearest_begin(&near, word + 2, len);
+    for (size_t i = 0; p->command && i < ARRAY_LEN(p->command->options) && p->command->options[i].name; i++)
+        nearest_try(&near, p->command->options[i].name);
+    for (size_t i = 0; i < ctl_global_option_count; i++)
+        nearest_try(&near, ctl_global_options[i].name);
+    fprintf(stderr, "complaintctl: unknown option: %s\n", word);
+    if (near.name)
+        fprintf(stderr, "  is --%s meant?\n", near.name);
+    ctl_usage(p->command);
     return EXIT_USAGE;
 }
 
 static const struct ctl_option *find_option(const struct ctl_option *v, size_t n, const char *name,
                                             size_t len)
 {
-    for (size_t i = 0; i < n && v[i].name; i++)
-        if (strlen(v[i].name) == len && strncmp(v[i].name, name, len) == 0)
+    for (size_t i = 0; i < n && v[i].name; i++) {
+        size_t k = 0; /* as the field is spelled is right, too: "if_seq" */
+        while (k < len && (v[i].name[k] == name[k] || (v[i].name[k] == '-' && name[k] == '_')))
+            k++;
+        if (k == len && !v[i].name[k])
             return &v[i];
+    }
     return NULL;
 }
 
@@ -248,20 +288,29 @@ static void set_global(struct ctl_globals *g, const char *name, const char *valu
         g->version = true;
 }
 
+void ctl_option_field(const struct ctl_option *o, char out[32])
+{
+    snprintf(out, 32, "%s", o->name);
+    for (char *p = out; *p; p++)
+        *p = *p == '-' ? '_' : *p;
+}
+
 static int set_option(struct parse *p, const struct ctl_option *o, const char *value)
 {
+    char field[32];
     uint64_t n;
+    ctl_option_field(o, field);
     if (o->kind == OPTION_FLAG) {
-        json_object_set_new(p->args, o->name, json_true());
+        json_object_set_new(p->args, field, json_true());
     } else if (o->kind == OPTION_NUMBER) {
         if (str_parse_u64(value, INT32_MAX, &n) < 0)
             return wrong(p, "not a number", value);
-        json_object_set_new(p->args, o->name, json_integer((json_int_t)n));
+        json_object_set_new(p->args, field, json_integer((json_int_t)n));
     } else {
         json_t *text = json_string(value);
         if (!text)
             return wrong(p, "not valid UTF-8: the value of", o->name);
-        json_object_set_new(p->args, o->name, text);
+        json_object_set_new(p->args, field, text);
     }
     return EXIT_DONE;
 }
@@ -278,7 +327,7 @@ static int take_option(struct parse *p, char *word)
     if (!o)
         o = find_option(ctl_global_options, ARRAY_LEN(ctl_global_options), name, len);
     if (!o)
-        return wrong(p, "unknown option", word);
+        return unknown_option(p, word, len);
     if (o->kind == OPTION_FLAG && value)
         return wrong(p, "takes no value", word);
     if (o->kind != OPTION_FLAG && !value) {
@@ -296,7 +345,11 @@ static int take_word(struct parse *p, char *word)
 {
     if (!p->command) {
         p->command = ctl_find(word);
-        return p->command ? EXIT_DONE : wrong(p, "unknown command", word);
+        if (p->command)
+            return EXIT_DONE;
+        ctl_unknown_command(word);
+        ctl_usage(NULL);
+        return EXIT_USAGE;
     }
     if (p->npositional == ARRAY_LEN(p->command->positional) || !p->command->positional[p->npositional])
         return wrong(p, "one word too many", word);
@@ -334,6 +387,18 @@ static int check_globals(const struct parse *p)
     return needs_tls && !g->tls && !g->starttls ? wrong(p, "needs --tls or --starttls", needs_tls) : EXIT_DONE;
 }
 
+/* After all words: --utc may stand behind the time. */
+static void times_to_utc(const struct ctl_command *c, bool utc, json_t *args)
+{
+    time_utc(utc);
+    for (size_t i = 0; i < ARRAY_LEN(c->options) && c->options[i].name; i++) {
+        const char *given = json_string_value(json_object_get(args, c->options[i].name));
+        char text[TIME_TEXT_SIZE];
+        if (given && c->options[i].kind == OPTION_TIME && time_given(given, text) == text)
+            json_object_set_new(args, c->options[i].name, json_string(text));
+    }
+}
+
 int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_command **ret_command,
               json_t *args)
 {
@@ -365,11 +430,39 @@ int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_com
     r = check_globals(&p);
     if (r != EXIT_DONE)
         return r;
+    times_to_utc(p.command, g->utc, args);
     const char *why = p.command->fix ? p.command->fix(args) : NULL;
     return why ? wrong(&p, p.command->name, why) : EXIT_DONE;
 }
 
 /* ---- help ---- */
+
+/* `left` and beside it the text, which goes on below itself where the screen ends. */
+static void help_row(const char *left, size_t column, const char *text, struct buf *out)
+{
+    size_t at = 2 + text_width(left), screen = text_columns() > column + 30 ? text_columns() : SIZE_MAX;
+    buf_printf(out, "  %s", left);
+    if (at >= column) {
+        buf_append_char(out, '\n');
+        at = 0;
+    }
+    buf_printf(out, "%*s", (int)(column - at), "");
+    at = column;
+    for (const char *word = text; *word;) {
+        size_t n = strcspn(word, " ");
+        char *copy CD_CLEANUP_FREE = cd_strndup(word, n);
+        size_t width = text_width(copy);
+        if (at > column && at + 1 + width > screen) {
+            buf_printf(out, "\n%*s", (int)column, "");
+            at = column;
+        }
+        buf_printf(out, "%s%s", at > column ? " " : "", copy);
+        at += (at > column) + width;
+        word += n;
+        word += *word == ' ';
+    }
+    buf_append_char(out, '\n');
+}
 
 static void help_options(const struct ctl_option *v, size_t n, struct buf *out)
 {
@@ -377,7 +470,7 @@ static void help_options(const struct ctl_option *v, size_t n, struct buf *out)
         char left[64];
         snprintf(left, sizeof left, "--%s%s%s", v[i].name, v[i].value ? " " : "",
                  v[i].value ? v[i].value : "");
-        buf_printf(out, "  %-20s %s\n", left, v[i].help);
+        help_row(left, 23, v[i].help, out);
     }
 }
 
@@ -389,6 +482,7 @@ void ctl_help(const struct ctl_command *c, struct buf *out)
         if (c->options[0].name)
             buf_append_str(out, "\n");
         help_options(c->options, ARRAY_LEN(c->options), out);
+        buf_append_str(out, "\nOPTIONS, such as --json: complaintctl help\n");
         return;
     }
     buf_append_str(out,
@@ -396,11 +490,8 @@ void ctl_help(const struct ctl_command *c, struct buf *out)
                    "commands (complaintctl help COMMAND tells the options of one):\n");
     for (size_t i = 0; i < ctl_command_count; i++) {
         char left[80];
-        int n = snprintf(left, sizeof left, "%s %s", ctl_commands[i].name, ctl_commands[i].usage);
-        if (n > 32)
-            buf_printf(out, "  %s\n  %-32s %s\n", left, "", ctl_commands[i].help);
-        else
-            buf_printf(out, "  %-32s %s\n", left, ctl_commands[i].help);
+        snprintf(left, sizeof left, "%s %s", ctl_commands[i].name, ctl_commands[i].usage);
+        help_row(left, 35, ctl_commands[i].help, out);
     }
     buf_append_str(out, "\noptions:\n");
     help_options(ctl_global_options, ARRAY_LEN(ctl_global_options), out);

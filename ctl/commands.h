@@ -6,9 +6,9 @@
 #include "ctl/client.h"
 #include "daemon/core/buf.h"
 
-enum option_kind { OPTION_TEXT, OPTION_FLAG, OPTION_NUMBER };
+enum option_kind { OPTION_TEXT, OPTION_FLAG, OPTION_NUMBER, OPTION_TIME }; /* TIME: in the zone of the reader, see time_given() */
 struct ctl_option {
-    const char *name; /* without the dashes; also the name in the request */
+    const char *name; /* without the dashes; in the request a '-' is a '_' */
     enum option_kind kind;
     const char *value, *help; /* "STATUS", "only complaints in this state" */
 };
@@ -45,13 +45,29 @@ const struct ctl_command *ctl_find(const char *name);
  * (told). */
 int ctl_parse(int argc, char **argv, struct ctl_globals *g, const struct ctl_command **ret_command,
               json_t *args);
+void ctl_option_field(const struct ctl_option *o, char out[32]); /* its name in the request */
 void ctl_help(const struct ctl_command *c, struct buf *out); /* NULL: all */
+void ctl_usage(const struct ctl_command *c);                 /* a line on standard error; NULL: of the program */
+void ctl_unknown_command(const char *word);                  /* told on standard error */
+
+/* hint.c. Which name somebody meant by a word: begin, try each name, look at `name`. */
+struct nearest {
+    const char *word, *name; /* borrowed; NULL: none is near */
+    size_t len, slips;
+};
+void nearest_begin(struct nearest *n, const char *word, size_t len);
+void nearest_try(struct nearest *n, const char *name);
+/* After ctl_refused(): what to do about it. */
+void ctl_hint(const struct ctl_command *c, const struct answer *a);
+/* After a list of nothing: whether a filter named what no open complaint has, as a slip would. `stats` is the answer to STATS. */
+void ctl_hint_empty(const json_t *args, const json_t *stats);
 
 /* connect.c */
 int ctl_connect(const struct ctl_globals *g, int timeout_s, struct client **ret); /* a session, authenticated; an exit code, told */
 int ctl_refused(const struct answer *a); /* tells an ERR; its exit code */
 
 /* main.c */
+int ctl_request(const struct ctl_globals *g, const struct ctl_command *cmd, json_t *args); /* cmd->verb, and prints the answer */
 void print_json(const struct answer *a, struct buf *out);
 
 /* print.c */
@@ -62,6 +78,12 @@ void print_explain(const struct answer *a, struct buf *out);
 void print_threads(const json_t *first, const json_t *messages, struct buf *out);
 void print_stats(const struct answer *a, struct buf *out);
 void print_fields(const struct answer *a, struct buf *out); /* whatever the object holds, a line each */
+
+/* print_course.c: parts of SHOW's answer, arrays */
+void print_deadlines(const json_t *list, struct buf *out);
+void print_steps(const json_t *list, bool full, struct buf *out);
+void print_notifications(const json_t *list, bool full, struct buf *out);
+void print_events(const json_t *list, bool full, struct buf *out);
 
 void print_event(const json_t *row, bool json, struct buf *out); /* a row of SUBSCRIBE */
 void print_nothing(const struct answer *a, struct buf *out);
@@ -105,6 +127,9 @@ bool completion_script(const char *shell, struct buf *out); /* false: no such sh
 
 /* attachment.c */
 int run_attachment(const struct ctl_globals *g, json_t *args);
+
+/* degraded.c */
+int run_degraded(const struct ctl_globals *g, json_t *args);
 
 /* verify.c */
 int run_verify(const struct ctl_globals *g, json_t *args);

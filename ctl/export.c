@@ -100,8 +100,12 @@ struct export {
     json_int_t written;
 };
 
+#define HAD_ENOUGH (-1) /* to the caller of complaintctl it is EXIT_REFUSED, without a word */
+
 static int cannot_write(void)
 {
+    if (errno == EPIPE) /* who reads through a pipe may have had enough */
+        return HAD_ENOUGH;
     fprintf(stderr, "complaintctl: cannot write: %s\n", strerror(errno));
     return EXIT_REFUSED;
 }
@@ -198,9 +202,9 @@ int run_export(const struct ctl_globals *g, json_t *args)
         r = pages(c, &x, args);
     client_close(&c);
     const char *after = json_string_value(json_object_get(args, "after"));
-    if (r != EXIT_DONE && x.to)
+    if (r != EXIT_DONE && r != HAD_ENOUGH && x.to)
         fprintf(stderr, "complaintctl: %lld complaints were written%s%s\n", (long long)x.written, after ? "; the rest: --after " : "", after ? after : "");
     if (x.to && x.to != stdout && fclose(x.to) != 0 && r == EXIT_DONE)
         r = cannot_write();
-    return r;
+    return r == HAD_ENOUGH ? EXIT_REFUSED : r;
 }

@@ -7,6 +7,7 @@
 
 #include "ctl/commands.h"
 #include "ctl/text.h"
+#include "daemon/core/ref.h"
 
 #define OUTPUT_CAP CD_MIB(256)
 
@@ -37,19 +38,41 @@ static bool show_row(void *arg, const json_t *row)
     return ok;
 }
 
-static int request(const struct ctl_globals *g, const struct ctl_command *cmd, json_t *args)
+/* The reference in the request, as it is printed, when the answer is about another complaint: it was merged. */
+static const char *other_ref(const json_t *args, const struct answer *a, char asked[REF_TEXT_SIZE])
+{
+    const char *said = json_string_value(json_object_get(args, "ref")), *got = json_string_value(json_object_get(a->body, "ref"));
+    return said && got && ref_parse(said, strlen(said), asked) == 0 && strcmp(asked, got) != 0 ? asked : NULL;
+}
+
+/* An empty list reassures; it must not when the name of the team has a slip in it: what to compare it with. */
+static void ask_names(struct client *c, const json_t *args, struct answer *stats)
+{
+    json_t *none = json_object();
+    if ((json_object_get(args, "team") || json_object_get(args, "category")) && client_call(c, "STATS", none, stats) != EXIT_DONE)
+        *stats = (struct answer){.ok = false};
+    json_decref(none);
+}
+
+int ctl_request(const struct ctl_globals *g, const struct ctl_command *cmd, json_t *args)
 {
     struct client *c = NULL;
-    struct answer a = {.ok = false};
+    struct answer a = {.ok = false}, names = {.ok = false};
+    char asked[REF_TEXT_SIZE];
     bool full = json_object_get(args, "full") != NULL; /* how it is printed; the daemon sends all of it */
     json_object_del(args, "full");
+    if (cmd->print == print_list && !g->json) /* SMS and calls have no subject: the table shows what they say */
+        json_object_set_new(args, "detail", json_true());
     int r = ctl_connect(g, cmd->timeout_s, &c);
     if (r == EXIT_DONE)
         r = cmd->stream ? client_stream(c, cmd->verb, args, show_row, (void *)(uintptr_t)g, &a) : client_call(c, cmd->verb, args, &a);
+    if (r == EXIT_DONE && a.ok && !g->json && cmd->print == print_list && json_array_size(a.rows) == 0)
+        ask_names(c, args, &names);
     client_close(&c);
     if (r != EXIT_DONE)
         return r;
     a.full = full;
+    a.asked = other_ref(args, &a, asked);
     struct buf out;
     buf_init(&out, OUTPUT_CAP);
     if (g->json && cmd->stream)
@@ -60,10 +83,16 @@ static int request(const struct ctl_globals *g, const struct ctl_command *cmd, j
         cmd->print(&a, &out);
     fwrite(buf_str(&out), 1, out.len, stdout);
     buf_free(&out);
-    if (!a.ok)
+    bool written = fflush(stdout) == 0;
+    if (names.ok)
+        ctl_hint_empty(args, names.body);
+    if (!a.ok) {
         r = ctl_refused(&a);
+        ctl_hint(cmd, &a);
+    }
+    answer_free(&names);
     answer_free(&a);
-    return fflush(stdout) == 0 ? r : EXIT_REFUSED;
+    return written ? r : EXIT_REFUSED;
 }
 
 static int help(const struct ctl_command *cmd, json_t *args)
@@ -75,7 +104,7 @@ static int help(const struct ctl_command *cmd, json_t *args)
     if (name)
         about = ctl_find(name);
     if (name && !about) {
-        fprintf(stderr, "complaintctl: unknown command: %s\n", name);
+        ctl_unknown_command(name);
         return EXIT_USAGE;
     }
     buf_init(&out, CD_KIB(64));
@@ -94,13 +123,12 @@ int main(int argc, char **argv)
     text_init();
     signal(SIGPIPE, SIG_IGN); /* TLS writes know no MSG_NOSIGNAL */
     int r = ctl_parse(argc - 1, argv + 1, &g, &cmd, args);
-    time_utc(g.utc);
     if (r == EXIT_DONE && g.version)
         puts("complaintctl " CD_VERSION);
     else if (r == EXIT_DONE && (g.help || (!cmd->run && !cmd->verb)))
         r = help(cmd, args);
     else if (r == EXIT_DONE)
-        r = cmd->run ? cmd->run(&g, args) : request(&g, cmd, args);
+        r = cmd->run ? cmd->run(&g, args) : ctl_request(&g, cmd, args);
     json_decref(args);
     return r;
 }

@@ -5,6 +5,7 @@
 
 #include "ctl/commands.h"
 #include "ctl/text.h"
+#include "daemon/core/str.h"
 
 static const char *str(const json_t *o, const char *name)
 {
@@ -14,6 +15,11 @@ static const char *str(const json_t *o, const char *name)
 static int integer(const json_t *o, const char *name)
 {
     return (int)json_integer_value(json_object_get(o, name));
+}
+
+static const char *minute(const json_t *o, const char *name, char out[TIME_TEXT_SIZE])
+{
+    return time_minute(str(o, name), out);
 }
 
 static const char *when(const json_t *o, const char *name, char out[TIME_TEXT_SIZE])
@@ -78,7 +84,8 @@ void print_list(const struct answer *a, struct buf *out)
 {
     static const char *const headers[] = {"REF", "PRIORITY", "STATUS", "CATEGORY", "TEAM",
                                           "WHO", "DUE",      "LEVEL",  "SUBJECT",  NULL};
-    static const size_t max[] = {0, 0, 0, 20, 16, 16, 0, 0, 48};
+    static const size_t max[] = {0, 0, 0, 20, 16, 16, 0, 0, 60};
+    static const size_t spare[] = {7, 4, 5, 3, 1}; /* level, team, who, category, priority */
     size_t i;
     json_t *row;
 
@@ -87,7 +94,10 @@ void print_list(const struct answer *a, struct buf *out)
         return;
     }
     struct table *t = table_new(headers, max);
+    for (i = 0; i < ARRAY_LEN(spare); i++)
+        table_spare(t, spare[i]);
     json_array_foreach(a->rows, i, row) {
+        const char *subject = str(row, "subject");
         bool overdue = json_is_true(json_object_get(row, "overdue"));
         char due[TIME_TEXT_SIZE], level[16];
         snprintf(level, sizeof level, "%d", integer(row, "escalation_level"));
@@ -97,9 +107,9 @@ void print_list(const struct answer *a, struct buf *out)
         table_add(t, C_PLAIN, str(row, "category"));
         table_add(t, C_PLAIN, str(row, "team"));
         table_add(t, C_PLAIN, str(row, "assignee"));
-        table_add(t, overdue ? C_RED : C_PLAIN, when(row, "due", due));
+        table_add(t, overdue ? C_RED : C_PLAIN, minute(row, "due", due));
         table_add(t, C_PLAIN, level);
-        table_add(t, C_PLAIN, str(row, "subject"));
+        table_add(t, C_PLAIN, subject && *subject ? subject : str(row, "text"));
     }
     table_print(&t, "", out);
     if (str(a->body, "next")) {
@@ -110,117 +120,6 @@ void print_list(const struct answer *a, struct buf *out)
 }
 
 /* ---- parts of a complaint ---- */
-
-static const char *deadline_state(const json_t *d, const char **ret_time, enum colour *ret_colour)
-{
-    static const struct {
-        const char *key, *word;
-        enum colour colour;
-    } states[] = {
-        {"cancelled_at", "cancelled", C_DIM}, {"breached_at", "missed", C_RED}, {"met_at", "met", C_GREEN}};
-    for (size_t i = 0; i < ARRAY_LEN(states); i++) {
-        if (!str(d, states[i].key))
-            continue;
-        *ret_time = str(d, "met_at") ? "met_at" : states[i].key;
-        *ret_colour = states[i].colour;
-        return str(d, "met_at") && states[i].colour == C_RED ? "met late" : states[i].word;
-    }
-    *ret_time = "";
-    *ret_colour = C_PLAIN;
-    return "running";
-}
-
-static void print_deadlines(const json_t *list, struct buf *out)
-{
-    static const char *const headers[] = {"DEADLINE", "FAMILY", "DUE", "STATE", "AT", "HOW", NULL};
-    size_t i;
-    json_t *d;
-
-    if (json_array_size(list) == 0)
-        return;
-    heading(out, "deadlines");
-    struct table *t = table_new(headers, NULL);
-    json_array_foreach(list, i, d) {
-        const json_t *how = json_object_get(d, "explanation");
-        const char *time;
-        enum colour c;
-        const char *state = deadline_state(d, &time, &c);
-        char due[TIME_TEXT_SIZE], at[TIME_TEXT_SIZE], text[200];
-        snprintf(text, sizeof text, "%s from %s, calendar %s, policy %s",
-                 str(how, "target") ? str(how, "target") : "?", str(how, "anchor") ? str(how, "anchor") : "?",
-                 str(d, "calendar") ? str(d, "calendar") : "?", str(d, "policy") ? str(d, "policy") : "?");
-        table_add(t, C_PLAIN, str(d, "kind"));
-        table_add(t, C_PLAIN, str(d, "family"));
-        table_add(t, C_PLAIN, when(d, "due_at", due));
-        table_add(t, c, state);
-        table_add(t, C_PLAIN, when(d, time, at));
-        table_add(t, C_DIM, text);
-    }
-    table_print(&t, "  ", out);
-}
-
-static void print_steps(const json_t *list, struct buf *out)
-{
-    static const char *const headers[] = {"LEVEL", "REPEAT", "DUE", "STATE", "AT", "BY", NULL};
-    size_t i;
-    json_t *s;
-
-    if (json_array_size(list) == 0)
-        return;
-    heading(out, "escalation steps");
-    struct table *t = table_new(headers, NULL);
-    json_array_foreach(list, i, s) {
-        bool fired = str(s, "fired_at"), stopped = str(s, "stopped_at");
-        char due[TIME_TEXT_SIZE], at[TIME_TEXT_SIZE], level[16], repeat[16];
-        snprintf(level, sizeof level, "%d", integer(s, "level"));
-        snprintf(repeat, sizeof repeat, "%d", integer(s, "repeat"));
-        table_add(t, C_PLAIN, level);
-        table_add(t, C_PLAIN, repeat);
-        table_add(t, C_PLAIN, when(s, "due_at", due));
-        table_add(t, fired ? C_RED : C_PLAIN, fired ? "fired" : stopped ? "stopped" : "waiting");
-        table_add(t, C_PLAIN, when(s, fired ? "fired_at" : "stopped_at", at));
-        table_add(t, C_PLAIN, str(s, "stop_reason"));
-    }
-    table_print(&t, "  ", out);
-}
-
-static enum colour state_colour(const char *s)
-{
-    static const char *const bad[] = {"failed", "dead", "expired", "unknown"};
-    for (size_t i = 0; s && i < ARRAY_LEN(bad); i++)
-        if (strcmp(s, bad[i]) == 0)
-            return C_RED;
-    return s && (strcmp(s, "sent") == 0 || strcmp(s, "delivered") == 0) ? C_GREEN : C_PLAIN;
-}
-
-static void print_notifications(const json_t *list, struct buf *out)
-{
-    static const char *const headers[] = {"NOTIFICATION", "LEVEL", "BY",         "TO", "STATE",
-                                          "TRIES",        "SENT",  "LAST ERROR", NULL};
-    static const size_t max[] = {0, 0, 0, 40, 0, 0, 0, 60};
-    size_t i;
-    json_t *n;
-
-    if (json_array_size(list) == 0)
-        return;
-    heading(out, "notifications");
-    struct table *t = table_new(headers, max);
-    json_array_foreach(list, i, n) {
-        char sent[TIME_TEXT_SIZE], level[16] = "", tries[16];
-        if (json_is_integer(json_object_get(n, "level")))
-            snprintf(level, sizeof level, "%d", integer(n, "level"));
-        snprintf(tries, sizeof tries, "%d", integer(n, "attempts"));
-        table_add(t, C_PLAIN, str(n, "purpose"));
-        table_add(t, C_PLAIN, level);
-        table_add(t, C_PLAIN, str(n, "transport"));
-        table_add(t, C_PLAIN, str(n, "recipient"));
-        table_add(t, state_colour(str(n, "state")), str(n, "state"));
-        table_add(t, C_PLAIN, tries);
-        table_add(t, C_PLAIN, when(n, "sent_at", sent));
-        table_add(t, C_PLAIN, str(n, "last_error"));
-    }
-    table_print(&t, "  ", out);
-}
 
 /* What the sender wrote; what is quoted is folded into a line unless all is wanted. */
 static void print_text(const json_t *m, bool full, struct buf *out)
@@ -292,30 +191,6 @@ static void print_notes(const json_t *list, struct buf *out)
     }
 }
 
-static void print_events(const json_t *list, struct buf *out)
-{
-    static const char *const headers[] = {"EVENT", "AT", "BY", "WHAT", "DATA", NULL};
-    static const size_t max[] = {0, 0, 24, 0, 90};
-    size_t i;
-    json_t *e;
-
-    if (json_array_size(list) == 0)
-        return;
-    heading(out, "events");
-    struct table *t = table_new(headers, max);
-    json_array_foreach(list, i, e) {
-        char at[TIME_TEXT_SIZE], seq[16];
-        char *data CD_CLEANUP_FREE = json_dumps(json_object_get(e, "data"), JSON_COMPACT);
-        snprintf(seq, sizeof seq, "%d", integer(e, "seq"));
-        table_add(t, C_PLAIN, seq);
-        table_add(t, C_PLAIN, when(e, "at", at));
-        table_add(t, C_PLAIN, str(e, "actor"));
-        table_add(t, C_PLAIN, str(e, "kind"));
-        table_add(t, C_DIM, data);
-    }
-    table_print(&t, "  ", out);
-}
-
 static void print_links(const json_t *list, struct buf *out)
 {
     size_t i;
@@ -376,13 +251,18 @@ void print_show(const struct answer *a, struct buf *out)
 {
     const json_t *c = a->body;
     print_head(c, out);
+    if (a->asked) {
+        char line[80];
+        snprintf(line, sizeof line, "%s, which was merged into this one", a->asked);
+        field(out, "asked for", line);
+    }
     print_links(json_object_get(c, "links"), out);
-    print_deadlines(json_object_get(c, "deadlines"), out);
-    print_steps(json_object_get(c, "steps"), out);
-    print_notifications(json_object_get(c, "notifications"), out);
     print_messages(json_object_get(c, "messages"), a->full, out);
     print_notes(json_object_get(c, "notes"), out);
-    print_events(json_object_get(c, "events"), out);
+    print_deadlines(json_object_get(c, "deadlines"), out);
+    print_steps(json_object_get(c, "steps"), a->full, out);
+    print_notifications(json_object_get(c, "notifications"), a->full, out);
+    print_events(json_object_get(c, "events"), a->full, out);
 }
 
 static void print_rules(const json_t *rules, struct buf *out)
@@ -440,15 +320,20 @@ void print_explain(const struct answer *a, struct buf *out)
         field(out, "why", str(ack, "last_error"));
     }
     print_deadlines(json_object_get(c, "deadlines"), out);
-    print_steps(json_object_get(c, "steps"), out);
+    print_steps(json_object_get(c, "steps"), a->full, out);
 }
 
 void print_fields(const struct answer *a, struct buf *out)
 {
+    static const char *const first[] = {"ref", "status"}; /* what it is about, and how that stands now */
     const char *name;
     json_t *v;
+    for (size_t i = 0; i < ARRAY_LEN(first); i++)
+        field(out, first[i], str(a->body, first[i]));
     json_object_foreach(a->body, name, v) {
         char t[TIME_TEXT_SIZE];
+        if (json_is_string(v) && (str_eq(name, first[0]) || str_eq(name, first[1])))
+            continue;
         if (json_is_string(v))
             field(out, name, when(a->body, name, t));
         else

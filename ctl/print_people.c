@@ -10,14 +10,9 @@ static const char *say_text(const json_t *o, const char *name)
     return json_string_value(json_object_get(o, name));
 }
 
-/* "2026-11-23T02:00:00.123+00:00" as "2026-11-23 02:00Z"; other text as it is. */
-static const char *say_minute(const json_t *o, const char *name, char out[32])
+static const char *say_minute(const json_t *o, const char *name, char out[TIME_TEXT_SIZE])
 {
-    const char *s = say_text(o, name);
-    if (!s || strlen(s) < 20 || s[10] != 'T')
-        return s ? s : "";
-    snprintf(out, 32, "%.10s %.5sZ", s, s + 11);
-    return out;
+    return time_minute(say_text(o, name), out);
 }
 
 static void say_line(struct buf *out, const char *name, enum colour c, const char *value)
@@ -43,7 +38,7 @@ static void say_list(struct buf *out, const char *name, enum colour c, const jso
 
 static void print_vulnerable(const json_t *v, struct buf *out)
 {
-    char t[32];
+    char t[TIME_TEXT_SIZE];
     size_t i;
     json_t *read;
     if (!v)
@@ -70,7 +65,7 @@ static void print_history(const json_t *rows, struct buf *out)
     size_t i;
     json_t *row;
     json_array_foreach(rows, i, row) {
-        char when[32];
+        char when[TIME_TEXT_SIZE];
         table_add(t, C_PLAIN, say_text(row, "ref"));
         table_add(t, C_PLAIN, say_minute(row, "received_at", when));
         table_add(t, C_PLAIN, say_text(row, "status"));
@@ -86,7 +81,7 @@ static void print_history(const json_t *rows, struct buf *out)
 void print_customer(const struct answer *a, struct buf *out)
 {
     const json_t *c = a->body, *rows = json_object_get(c, "complaints");
-    char t[32];
+    char t[TIME_TEXT_SIZE];
     size_t i;
     json_t *entry;
     say_line(out, "name", C_BOLD, say_text(c, "name"));
@@ -136,7 +131,7 @@ void print_customers(const struct answer *a, struct buf *out)
     struct table *t = table_new(headers, max);
     json_array_foreach(a->rows, i, row) {
         const json_t *v = json_object_get(row, "vulnerable");
-        char since[32];
+        char since[TIME_TEXT_SIZE];
         table_add(t, C_PLAIN, say_text(row, "name"));
         put_words(t, C_PLAIN, json_object_get(row, "handles"));
         put_words(t, C_YELLOW, json_object_get(row, "flags"));
@@ -167,7 +162,7 @@ void print_absences(const struct answer *a, struct buf *out)
     }
     struct table *t = table_new(headers, max);
     json_array_foreach(rows, i, row) {
-        char from[32], until[32], has[16];
+        char from[TIME_TEXT_SIZE], until[TIME_TEXT_SIZE], has[16];
         snprintf(has, sizeof has, "%d", (int)json_integer_value(json_object_get(row, "open")));
         table_add(t, C_PLAIN, say_text(row, "who"));
         table_add(t, C_PLAIN, say_minute(row, "from", from));

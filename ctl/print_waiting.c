@@ -50,12 +50,15 @@ void print_queue(const struct answer *a, struct buf *out)
     static const char *const headers[] = {"ID", "REF", "PURPOSE", "BY", "TO", "STATE", "TRIES", "NEXT", "LAST ERROR", NULL};
     static const size_t max[] = {0, 0, 0, 0, 32, 0, 0, 0, 48};
     static const char *const bad[] = {"failed", "dead", "expired"};
+    static const size_t spare[] = {6, 3, 7, 2}; /* tries, by, next, purpose */
     size_t i;
     json_t *row;
 
     if (!is_list(a, "nothing waits to go out", out))
         return;
     struct table *t = table_new(headers, max);
+    for (i = 0; i < ARRAY_LEN(spare); i++)
+        table_spare(t, spare[i]);
     json_array_foreach(a->rows, i, row) {
         enum colour c = C_PLAIN;
         for (size_t k = 0; k < ARRAY_LEN(bad); k++)
@@ -98,18 +101,19 @@ void print_pending(const struct answer *a, struct buf *out)
 
 void print_config(const struct answer *a, struct buf *out)
 {
-    static const char *const headers[] = {"OPTION", "VALUE", "DEFAULT", "RELOAD", NULL};
-    static const size_t max[] = {0, 60, 40, 0};
+    static const char *const headers[] = {"OPTION", "RELOAD", "DEFAULT", "VALUE", NULL};
+    static const size_t max[] = {0, 0, 40, 60};
     size_t i;
     json_t *row;
 
     struct table *t = table_new(headers, max);
+    table_spare(t, 2); /* default */
     json_array_foreach(a->rows, i, row) {
         bool own = strcmp(str_of(row, "value"), str_of(row, "default")) != 0;
         table_add(t, C_PLAIN, str_of(row, "option"));
-        table_add(t, own ? C_BOLD : C_PLAIN, str_of(row, "value"));
-        table_add(t, C_DIM, str_of(row, "default"));
         table_add(t, C_PLAIN, json_is_true(json_object_get(row, "reloads")) ? "yes" : "");
+        table_add(t, C_DIM, str_of(row, "default"));
+        table_add(t, own ? C_BOLD : C_PLAIN, str_of(row, "value"));
     }
     table_print(&t, "", out);
     buf_printf(out, "instance %s, configuration %s; RELOAD: systemctl reload takes it over, the others need a restart\n",

@@ -4,19 +4,34 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "daemon/core/str.h"
 
 static bool colours;
+static size_t columns; /* of the screen; 0: nobody's screen */
 
 void text_colour(bool on)
 {
     colours = on;
 }
 
+void text_screen(size_t n)
+{
+    columns = n;
+}
+
+size_t text_columns(void)
+{
+    return columns;
+}
+
 void text_init(void)
 {
+    struct winsize w = {.ws_col = 0};
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0)
+        columns = w.ws_col;
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
     colours = isatty(STDOUT_FILENO) && !(no && *no) && !str_eq(term, "dumb");
 }
@@ -165,6 +180,9 @@ void text_put(struct buf *out, enum colour c, const char *s)
 
 /* ---- tables ---- */
 
+#define TABLE_LAST 24  /* a screen that has not so much for the last column spares others */
+#define TABLE_LEAST 8  /* less than this is not worth cutting to */
+
 struct cell {
     char *text;
     size_t width;
@@ -172,6 +190,8 @@ struct cell {
 };
 struct table {
     size_t columns, max[TABLE_MAX_COLUMNS], widest[TABLE_MAX_COLUMNS];
+    size_t spare[TABLE_MAX_COLUMNS], nspare;
+    bool hidden[TABLE_MAX_COLUMNS];
     struct cell *cells;
     size_t n, room;
 };
@@ -206,21 +226,61 @@ struct table *table_new(const char *const *headers, const size_t *max)
     return t;
 }
 
+void table_spare(struct table *t, size_t column)
+{
+    t->spare[t->nspare++] = column;
+}
+
+/* Columns that all but the last take of a line. */
+static size_t table_width(const struct table *t)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i + 1 < t->columns; i++)
+        sum += t->hidden[i] ? 0 : t->widest[i] + 2;
+    return sum;
+}
+
+static bool table_empty(const struct table *t, size_t column)
+{
+    for (size_t i = t->columns + column; i < t->n; i += t->columns)
+        if (t->cells[i].width)
+            return false;
+    return true;
+}
+
+/* Makes a line one of the screen: empty columns that can be spared go first, then others, then the last one is cut. */
+static void table_fit(struct table *t, size_t indent)
+{
+    size_t last = t->columns - 1, want = table_empty(t, last) ? 0 : CD_MIN(t->widest[last], (size_t)TABLE_LAST);
+    for (int empty = 1; empty >= 0; empty--)
+        for (size_t i = 0; i < t->nspare && indent + table_width(t) + want > columns; i++)
+            if (!empty || table_empty(t, t->spare[i]))
+                t->hidden[t->spare[i]] = true;
+    size_t used = indent + table_width(t), room = used < columns ? columns - used : 0;
+    t->hidden[last] = want == 0 && room < t->widest[last];
+    t->max[last] = room >= TABLE_LEAST ? room : 0; /* 0: the screen has to break the lines */
+}
+
 void table_print(struct table **tp, const char *indent, struct buf *out)
 {
     struct table *t = *tp;
+    bool fit = columns > 0;
+    if (fit)
+        table_fit(t, strlen(indent));
     for (size_t i = 0; i < t->n; i++) {
         const struct cell *c = &t->cells[i];
-        size_t column = i % t->columns;
+        size_t column = i % t->columns, last = t->columns - 1;
         if (column == 0)
             buf_append_str(out, indent);
-        begin(out, c->colour);
-        buf_append_str(out, c->text);
-        end(out, c->colour);
-        if (column == t->columns - 1)
+        if (!t->hidden[column]) {
+            begin(out, c->colour);
+            text_clean(c->text, fit && column == last ? t->max[last] : 0, out);
+            end(out, c->colour);
+        }
+        if (column == last)
             buf_append_char(out, '\n');
         else
-            for (size_t k = c->width; k < t->widest[column] + 2; k++)
+            for (size_t k = c->width; k < t->widest[column] + 2 && !t->hidden[column]; k++)
                 buf_append_char(out, ' ');
         free(c->text);
     }

@@ -1,4 +1,4 @@
-/* Times as people read them: what the daemon gives in UTC, in the zone of whoever looks (TZ, /etc/localtime). What is no such time stays
+/* Times as people read and write them: the daemon's are in UTC, theirs in their zone (TZ, /etc/localtime). What is no such time stays
  * text. */
 #include <stdio.h>
 #include <string.h>
@@ -13,9 +13,11 @@ void time_utc(bool on)
     in_utc = on;
 }
 
-const char *time_text(const char *s, char out[TIME_TEXT_SIZE])
+/* With `form` where the zone is UTC: a Z behind it; elsewhere the offset. */
+static const char *as_text(const char *s, const char *form, char out[TIME_TEXT_SIZE])
 {
     struct tm tm = {0};
+    char with_zone[40];
     size_t n = s ? strlen(s) : 0;
     if (n < 20 || s[10] != 'T')
         return s ? s : "";
@@ -29,8 +31,37 @@ const char *time_text(const char *s, char out[TIME_TEXT_SIZE])
         gmtime_r(&at, &tm);
     else
         localtime_r(&at, &tm);
-    size_t len = strftime(out, TIME_TEXT_SIZE, tm.tm_gmtoff ? "%Y-%m-%d %H:%M:%S%z" : "%Y-%m-%d %H:%M:%SZ", &tm);
+    snprintf(with_zone, sizeof with_zone, "%s%s", form, tm.tm_gmtoff ? "%z" : "Z");
+    size_t len = strftime(out, TIME_TEXT_SIZE, with_zone, &tm);
     if (tm.tm_gmtoff && len > 2 && strcmp(out + len - 2, "00") == 0) /* +0800 as +08 */
         out[len - 2] = '\0';
     return out;
+}
+
+const char *time_text(const char *s, char out[TIME_TEXT_SIZE])
+{
+    return as_text(s, "%Y-%m-%d %H:%M:%S", out);
+}
+
+const char *time_minute(const char *s, char out[TIME_TEXT_SIZE])
+{
+    return as_text(s, "%Y-%m-%d %H:%M", out);
+}
+
+const char *time_given(const char *s, char out[TIME_TEXT_SIZE])
+{
+    static const char *const forms[] = {"%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"};
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+        struct tm tm = {.tm_isdst = -1};
+        const char *end = strptime(s, forms[i], &tm);
+        if (!end || *end)
+            continue;
+        struct tm asked = tm;
+        time_t at = in_utc ? timegm(&tm) : mktime(&tm);
+        if (tm.tm_mday != asked.tm_mday) /* the 31st of a month of 30 */
+            return s;
+        gmtime_r(&at, &tm);
+        return strftime(out, TIME_TEXT_SIZE, "%Y-%m-%dT%H:%M:%SZ", &tm) ? out : s;
+    }
+    return s;
 }

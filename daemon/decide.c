@@ -254,17 +254,16 @@ static const char *fill_acknowledgement(const struct config *c, struct job *j)
     return job_count_answer(c, j, n, mail);
 }
 
-static char *attachments_json(const struct job *j)
+char *job_attachments_json(const struct record *r, const struct envelope *e)
 {
-    const struct record *r = j->rec;
     if (!r->nattachments)
         return NULL;
     char id[UUID_TEXT_SIZE], hex[2 * SHA256_SIZE + 1];
-    uuid_format(&j->env->id, id);
+    uuid_format(&e->id, id);
     json_t *list = json_array();
     for (size_t i = 0; i < r->nattachments; i++) {
         const struct attachment *a = &r->attachments[i];
-        if (a->offset > j->env->raw.len || a->length > j->env->raw.len - a->offset)
+        if (a->offset > e->raw.len || a->length > e->raw.len - a->offset)
             continue; /* a place outside the message: the worker is not believed */
         hex_encode(a->sha256, SHA256_SIZE, hex);
         json_array_append_new(list, json_pack("{s:s, s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:b, s:s, s:s*, s:s*, s:s*}", "message", id, "n", (int)i + 1, "filename",
@@ -274,7 +273,7 @@ static char *attachments_json(const struct job *j)
                                               a->content_id, "member", a->inner));
         if (magic_differs(a->content_type, a->magic_type))
             metrics_inc(M_ATTACHMENT_DIFFERS);
-        if (j->env->channel == CH_MAIL && !a->magic_type && a->size_bytes > 0 && a->kind != AT_MESSAGE)
+        if (e->channel == CH_MAIL && !a->magic_type && a->size_bytes > 0 && a->kind != AT_MESSAGE)
             metrics_inc(M_ATTACHMENT_UNSEEN);
     }
     char *text = json_dumps(list, JSON_COMPACT);
@@ -418,7 +417,7 @@ void job_decide(const struct config *c, struct job *j)
     if (!it->is_new)
         no_ack = no_acknowledgement(c, j, j->env->channel == CH_SMS, false);
     it->event_kind = it->outcome == OUT_FOLLOW_UP && !j->staff ? "message-received" : "message-attached";
-    it->attachments = attachments_json(j);
+    it->attachments = job_attachments_json(r, j->env);
     fill_texts(j, thread, no_ack);
     json_decref(thread);
     claim_keys(j);

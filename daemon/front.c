@@ -164,6 +164,11 @@ static json_t *stats(void *arg)
                      (json_int_t)metrics_get(M_DEGRADED), "gate", gate_mode_name(gate_mode()));
 }
 
+static int read_again(void *arg, struct envelope *e, pipeline_read_done done, void *done_arg)
+{
+    return pipeline_read(((struct front *)arg)->pipeline, e, done, done_arg);
+}
+
 static void on_told(void *arg)
 {
     outbox_kick(((struct front *)arg)->outbox);
@@ -338,7 +343,7 @@ static int start(struct front *f)
     f->scheduler = scheduler_new(f->base, f->cfg, on_told, f);
     f->assign = assign_new(f->base, f->cfg, on_told, f);
     f->requests = requests_new(f->base, f->cfg,
-                               &(struct requests_hooks){.reply = on_reply, .kick = kick, .quiet = quiet, .stats = stats, .arg = f});
+                               &(struct requests_hooks){.reply = on_reply, .kick = kick, .quiet = quiet, .stats = stats, .read = read_again, .arg = f});
     f->feed = feed_new(f->base, f->cfg);
     f->waiting = waiting_new(f->base, f->cfg, requests_pg(f->requests), on_told, f);
     f->reload = reload_new(f->base, &(struct reload_options){.path = f->path, .live = f->cfg, .pipeline = f->pipeline,

@@ -2,6 +2,7 @@
 /* One envelope on its way from channel to commit, and everything that is worked out for it. Private to the front. */
 #include "daemon/inflight.h"
 #include "daemon/intake/ack.h"
+#include "daemon/pipeline.h"
 #include "daemon/store/item.h"
 #include "daemon/store/lookup.h"
 #include "daemon/triage/rules.h"
@@ -59,10 +60,16 @@ struct job {
     bool decided;
     struct store_item item;
     struct inflight_entry *ledger; /* held from submit to finish */
+    pipeline_read_done read_done; /* it is stored already, and ends with its record; NULL: a job like any other */
+    void *read_arg;
     struct inflight_entry *used[JOB_MAX_KEYS + 1];
     size_t nused;
 };
 
+/* decide.c: the attachments that the record names and the envelope holds, as JSON for the database; NULL: none. */
+char *job_attachments_json(const struct record *r, const struct envelope *e);
+/* "mail:…", whom the message is of; NULL: nobody knows. */
+char *job_handle_of(const struct record *r, const struct envelope *e);
 /* decide.c: from look-up to store item; to be called again after STORE_AGAIN. */
 void job_decide(const struct config *c, struct job *j);
 /* Undoes job_decide: releases in-flight keys and what the decision owns. */

@@ -104,14 +104,13 @@ static void find_references(struct job *j)
     }
 }
 
-static char *handle_of(const struct job *j)
+char *job_handle_of(const struct record *r, const struct envelope *e)
 {
-    const struct record *r = j->rec;
     if (r->email)
         return cd_asprintf("mail:%s", r->email);
     if (r->phone)
         return cd_asprintf("tel:%s", r->phone);
-    return r->external_id ? cd_asprintf("ext:%s:%s", j->env->client ? j->env->client : "", r->external_id) : NULL;
+    return r->external_id ? cd_asprintf("ext:%s:%s", e->client ? e->client : "", r->external_id) : NULL;
 }
 
 static char *answer_to(const struct job *j)
@@ -128,7 +127,7 @@ void job_prepare(struct job *j)
 {
     const struct record *r = j->rec;
     free(j->handle);
-    j->handle = handle_of(j);
+    j->handle = job_handle_of(r, j->env);
     free(j->answer_to);
     j->answer_to = answer_to(j);
     free(j->sender);

@@ -102,6 +102,11 @@ static void answer_waiters(struct pipeline *p, struct job *j, enum ack_verdict v
 
 static void finish(struct pipeline *p, struct job *j, enum ack_verdict v)
 {
+    if (j->read_done) {
+        j->read_done(j->read_arg, v == ACK_STORED ? j->rec : NULL, j->env);
+        free_job(p, j);
+        return;
+    }
     job_answer(j, v);
     answer_waiters(p, j, v);
     free_job(p, j);
@@ -249,6 +254,10 @@ static void on_scanned(struct job *j)
 static void triaged(struct pipeline *p, struct job *j)
 {
     char id[UUID_TEXT_SIZE];
+    if (j->read_done) { /* the message is stored already */
+        finish(p, j, ACK_STORED);
+        return;
+    }
     if (j->rec->flags & REC_DEGRADED) {
         metrics_inc(M_DEGRADED);
         uuid_format(&j->env->id, id);
@@ -582,21 +591,41 @@ static void to_worker(struct pipeline *p, struct job *j)
         turns_done(&p->turns, j->number);
 }
 
-int pipeline_submit(struct pipeline *p, struct envelope *e)
+static struct job *new_job(struct pipeline *p, struct envelope *e, size_t bytes)
 {
-    size_t bytes = envelope_bytes(e);
-    if (p->closing || !gate_fits(bytes) || (!batch_usable(p->batch) && !e->from_pending))
-        return CD_EAGAIN;
     struct job *j = cd_alloc(sizeof *j);
     TAILQ_INIT(&j->waiters);
     j->env = e;
     j->since_mono_us = clock_mono_us();
     j->charged_bytes = bytes;
-    keys_ledger(e, j->ukey);
     gate_enter(bytes);
     TAILQ_INSERT_TAIL(&p->jobs, j, entry);
     p->njobs++;
+    return j;
+}
+
+int pipeline_submit(struct pipeline *p, struct envelope *e)
+{
+    size_t bytes = envelope_bytes(e);
+    if (p->closing || !gate_fits(bytes) || (!batch_usable(p->batch) && !e->from_pending))
+        return CD_EAGAIN;
+    struct job *j = new_job(p, e, bytes);
+    keys_ledger(e, j->ukey);
     enter(p, j);
+    return 0;
+}
+
+int pipeline_read(struct pipeline *p, struct envelope *e, pipeline_read_done done, void *arg)
+{
+    size_t bytes = envelope_bytes(e);
+    if (p->closing || gate_mode() != GATE_NORMAL || !gate_fits(bytes))
+        return CD_EAGAIN;
+    e->from_pending = true; /* nobody's complaint is late for it: the worker has its whole deadline */
+    e->worker_deaths = 0;
+    struct job *j = new_job(p, e, bytes);
+    j->read_done = done;
+    j->read_arg = arg;
+    to_worker(p, j);
     return 0;
 }
 

@@ -11,6 +11,12 @@ int pipeline_new(struct event_base *base, const struct config *c, int worker_con
 void pipeline_free(struct pipeline **p); /* what is under way is answered with "try again" */
 /* Takes ownership when it returns 0; one ack_resolve() follows, later. CD_EAGAIN: no room or no durable place now. */
 int pipeline_submit(struct pipeline *p, struct envelope *e) CD_MUSTUSE;
+/* The record that the workers make of an envelope now; NULL: none did, try again. Both are the pipeline's. Never from inside. */
+struct record;
+typedef void (*pipeline_read_done)(void *arg, const struct record *rec, const struct envelope *e);
+/* Has an envelope read whose message is stored already: nothing is stored, acknowledged or counted as taken in. Takes ownership when it
+ * returns 0; `done` follows once. CD_EAGAIN: what comes in needs the room. */
+int pipeline_read(struct pipeline *p, struct envelope *e, pipeline_read_done done, void *arg) CD_MUSTUSE;
 /* One envelope of about `bytes`, not read yet, could be taken now. */
 bool pipeline_ready(struct pipeline *p, size_t bytes);
 bool pipeline_has_worker(const struct pipeline *p); /* a triage worker could take a job now */

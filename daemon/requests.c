@@ -1,5 +1,6 @@
 /* What changes something waits for the `work` connection, what only reads goes to others (reads.h). So that a session sees what it did,
- * its reads wait for its changes before them, and its changes for its reads; other sessions wait for neither. */
+ * its reads wait for its changes before them, and its changes for its reads; other sessions wait for neither. REREAD has two statements and a
+ * worker between them: one at a time, the others wait in a queue of their own, for each holds a message that may be large. */
 #include "daemon/requests.h"
 
 #include <stdio.h>
@@ -11,9 +12,12 @@
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
 #include "daemon/reads.h"
+#include "daemon/reread.h"
 #include "daemon/store/pg.h"
 
 #define MAX_OPEN 1000
+#define MAX_REREADS 20
+#define PARAMS_OF_A_MESSAGE CD_MIB(192) /* the largest text three times, escaped */
 #define LOOK_US CD_SEC(1) /* while somebody waits, for a connection that went away meanwhile */
 
 struct pending_request {
@@ -26,6 +30,8 @@ struct pending_request {
     struct case_query query;
     char *desks; /* the only ones it may have to do with, as an array; NULL: all */
     bool prepared, local;
+    bool rereads;          /* one of q->nrereads */
+    struct reread *reread; /* from its first statement on */
     size_t after; /* earlier ones of its session that have to be answered first */
     struct reply early; /* for requests answered without the database */
 };
@@ -38,6 +44,9 @@ struct requests {
     struct pg *pg;
     struct reads *reads;
     struct request_list waiting; /* for the next turn, or for `pg` */
+    struct request_list rereads; /* for the one before */
+    size_t nrereads;
+    struct pending_request *rereading;
     struct request_list all;     /* without an answer yet, in the order of their arrival */
     struct event *timer;
     size_t nopen;
@@ -77,6 +86,12 @@ static bool in_turn(const struct pending_request *a, const struct pending_reques
            (only_reads(a) != only_reads(b) || (looks_through_many(a) && looks_through_many(b)));
 }
 
+static void wait_for_turn(struct requests *q, struct pending_request *p)
+{
+    TAILQ_INSERT_TAIL(p->rereads && !p->reread ? &q->rereads : &q->waiting, p, entry);
+    arm(q, 0);
+}
+
 static void enter(struct requests *q, struct pending_request *p)
 {
     struct pending_request *o;
@@ -84,27 +99,34 @@ static void enter(struct requests *q, struct pending_request *p)
         p->after += in_turn(o, p);
     TAILQ_INSERT_TAIL(&q->all, p, open);
     metrics_set(M_REQUESTS_OPEN, (int64_t)++q->nopen);
-    if (p->after)
-        return;
-    TAILQ_INSERT_TAIL(&q->waiting, p, entry);
-    arm(q, 0);
+    if (!p->after)
+        wait_for_turn(q, p);
 }
 
 static void leave(struct requests *q, struct pending_request *p)
 {
     struct pending_request *o;
     for (o = TAILQ_NEXT(p, open); o; o = TAILQ_NEXT(o, open))
-        if (in_turn(p, o) && --o->after == 0) {
-            TAILQ_INSERT_TAIL(&q->waiting, o, entry);
-            arm(q, 0);
-        }
+        if (in_turn(p, o) && --o->after == 0)
+            wait_for_turn(q, o);
     TAILQ_REMOVE(&q->all, p, open);
     metrics_set(M_REQUESTS_OPEN, (int64_t)--q->nopen);
+}
+
+static void leave_rereads(struct requests *q, struct pending_request *p)
+{
+    q->nrereads--;
+    if (q->rereading == p)
+        q->rereading = NULL;
+    arm(q, 0); /* the next one */
 }
 
 static void free_request(struct pending_request *p)
 {
     leave(p->owner, p);
+    if (p->rereads)
+        leave_rereads(p->owner, p);
+    reread_free(&p->reread);
     case_query_free(&p->query);
     free(p->desks);
     json_decref(p->rq.args);
@@ -129,6 +151,16 @@ static void fail(struct pending_request *p, const char *code, const char *messag
 
 /* ---- statements of daemon/cases ---- */
 
+static void log_failed(const struct pending_request *p, enum pg_status s)
+{
+    const struct pg_unit *u = &p->unit;
+    if (only_reads(p) && str_eq(u->sqlstate, CASE_ENDED)) {
+        metrics_inc(M_READS_TIMEOUT);
+        log_event(LOG_L_WARN, EV_REQUESTS_TOO_LONG, "verb=%s client=%s", p->rq.verb, log_text(p->rq.actor));
+    } else if (s != PG_LOST && u->sqlstate[0] && strncmp(u->sqlstate, "CD", 2) != 0)
+        log_event(LOG_L_ERROR, EV_REQUESTS_FAILED, "verb=%s sqlstate=%s error=%s", p->rq.verb, u->sqlstate, log_text(u->error));
+}
+
 static void on_case(struct pg_unit *u, enum pg_status s)
 {
     struct pending_request *p = (struct pending_request *)((char *)u - offsetof(struct pending_request, unit));
@@ -140,36 +172,40 @@ static void on_case(struct pg_unit *u, enum pg_status s)
     for (int i = 0; i < n; i++)
         rows[i] = pg_text(result, i, 0) ? pg_text(result, i, 0) : "null";
     bool failed = s != PG_OK;
-    if (failed && only_reads(p) && str_eq(u->sqlstate, CASE_ENDED)) {
-        metrics_inc(M_READS_TIMEOUT);
-        log_event(LOG_L_WARN, EV_REQUESTS_TOO_LONG, "verb=%s client=%s", p->rq.verb, log_text(p->rq.actor));
-    } else if (failed && s != PG_LOST && u->sqlstate[0] && strncmp(u->sqlstate, "CD", 2) != 0)
-        log_event(LOG_L_ERROR, EV_REQUESTS_FAILED, "verb=%s sqlstate=%s error=%s", p->rq.verb, u->sqlstate, log_text(u->error));
+    if (failed)
+        log_failed(p, s);
     cases_finish(&p->rq, rows, (size_t)n, failed ? u->sqlstate : NULL, u->error, &r);
     free(rows);
     if (r.ok && !p->desks && strcmp(p->rq.verb, "STATS") == 0) /* what only this process knows stands beside what the database says */
         json_object_set_new(r.body, "process", q->h.stats(q->h.arg));
+    if (p->reread && r.ok)
+        reread_tell(p->rq.actor, r.body);
     if (p->query.write && !failed)
         q->h.kick(q->h.arg);
     reply_and_free(p, &r);
 }
 
-static void send_case(struct pending_request *p, struct pg *pg)
+static void send_query(struct pending_request *p, const struct case_query *query, struct pg *pg, pg_unit_done done)
 {
     struct pg_params params;
-    struct pg_stmt stmt = {"", p->query.sql};
-    pg_params_init(&params, CD_MIB(4));
-    pg_begin(pg, &p->unit, on_case);
+    struct pg_stmt stmt = {"", query->sql};
+    pg_params_init(&params, p->rereads ? PARAMS_OF_A_MESSAGE : CD_MIB(4));
+    pg_begin(pg, &p->unit, done);
     if (p->desks) {
         pg_param_text(&params, p->desks);
         pg_step(pg, &sql_scope, &params);
         pg_params_reset(&params);
     }
-    for (int i = 0; i < p->query.nparams; i++)
-        pg_param_text(&params, p->query.params[i]);
+    for (int i = 0; i < query->nparams; i++)
+        pg_param_text(&params, query->params[i]);
     pg_step(pg, &stmt, &params);
     pg_send(pg);
     pg_params_free(&params);
+}
+
+static void send_case(struct pending_request *p, struct pg *pg)
+{
+    send_query(p, &p->query, pg, on_case);
 }
 
 static struct pending_request *of_job(struct read_job *j)
@@ -193,6 +229,72 @@ static void put_read(struct pending_request *p)
     p->job = (struct read_job){.many = looks_through_many(p), .send = send_read, .fail = fail_read};
     if (reads_put(p->owner->reads, &p->job) < 0)
         fail(p, "busy", "too many requests wait to read: try again", true);
+}
+
+/* ---- REREAD ---- */
+
+/* The workers have read it: its second statement takes its turn like any other. */
+static void on_read(void *arg, const struct record *rec, const struct envelope *e)
+{
+    struct pending_request *p = arg;
+    if (!rec) {
+        metrics_inc(M_REREADS_BUSY);
+        fail(p, "busy", "no worker could read it now: try again later", true);
+        return;
+    }
+    reread_fill(p->owner->cfg, p->reread, rec, e, &p->query);
+    wait_for_turn(p->owner, p);
+}
+
+static void on_found(struct pg_unit *u, enum pg_status s)
+{
+    struct pending_request *p = (struct pending_request *)((char *)u - offsetof(struct pending_request, unit));
+    struct requests *q = p->owner;
+    struct envelope *e = NULL;
+    struct reply r = {0};
+    if (s != PG_OK) {
+        log_failed(p, s);
+        cases_finish(&p->rq, NULL, 0, u->sqlstate, u->error, &r);
+        reply_and_free(p, &r);
+        return;
+    }
+    p->reread = reread_new(u->result[p->desks ? 1 : 0], &e);
+    if (!p->reread) {
+        fail(p, "internal", "the database's answer could not be read", false);
+    } else if (q->h.read(q->h.arg, e, on_read, p) < 0) {
+        envelope_free(&e);
+        metrics_inc(M_REREADS_BUSY);
+        fail(p, "busy", "what comes in needs the room: try again later", true);
+    }
+}
+
+static void send_find(struct pending_request *p, struct pg *pg)
+{
+    const struct case_query find = {.sql = reread_find_sql, .nparams = 2,
+                                    .params = {p->query.params[REREAD_REF], p->query.params[REREAD_MESSAGE]}};
+    send_query(p, &find, pg, on_found);
+}
+
+static void next_reread(struct requests *q)
+{
+    struct pending_request *p = q->rereading ? NULL : TAILQ_FIRST(&q->rereads);
+    if (!p)
+        return;
+    TAILQ_REMOVE(&q->rereads, p, entry);
+    TAILQ_INSERT_TAIL(&q->waiting, p, entry);
+    q->rereading = p;
+}
+
+static void take_reread(struct requests *q, struct pending_request *p)
+{
+    if (q->nrereads >= MAX_REREADS) {
+        metrics_inc(M_REREADS_BUSY);
+        p->prepared = false;
+        reply_set_error(&p->early, "busy", "too many messages wait to be read again", NULL, true);
+        return;
+    }
+    p->rereads = true;
+    q->nrereads++;
 }
 
 /* ---- CONFIG ---- */
@@ -225,6 +327,10 @@ static void kick(struct requests *q)
 {
     struct pending_request *p, *next;
     bool away = !pg_usable(q->pg); /* nobody waits for long for an answer that cannot come */
+    if (away)
+        TAILQ_CONCAT(&q->waiting, &q->rereads, entry);
+    else
+        next_reread(q);
     for (p = TAILQ_FIRST(&q->waiting); p; p = next) {
         bool reads = only_reads(p), changes = p->local || (p->prepared && !reads);
         next = TAILQ_NEXT(p, entry);
@@ -239,6 +345,8 @@ static void kick(struct requests *q)
             fail(p, "busy", "the database is not reachable", true);
         else if (p->local)
             clock_verb_send(q->clock, p, p->rq.args);
+        else if (p->rereads && !p->reread)
+            send_find(p, q->pg);
         else
             send_case(p, q->pg);
     }
@@ -311,6 +419,8 @@ void requests_put(struct requests *q, const struct request *rq)
         show_config(q, p, &p->early);
     } else if (!p->local) {
         p->prepared = cases_prepare(q->cfg, &p->rq, &p->query, &p->early) == 0;
+        if (p->prepared && strcmp(p->rq.verb, "REREAD") == 0)
+            take_reread(q, p);
     }
     enter(q, p);
 }
@@ -322,6 +432,7 @@ struct requests *requests_new(struct event_base *base, const struct config *c, c
     q->cfg = c;
     q->h = *h;
     TAILQ_INIT(&q->waiting);
+    TAILQ_INIT(&q->rereads);
     TAILQ_INIT(&q->all);
     q->timer = evtimer_new(base, on_timer, q);
     cd_assert(q->timer);
@@ -350,6 +461,7 @@ void requests_free(struct requests **pq)
     pg_free(&q->pg);
     clock_verb_free(&q->clock);
     reads_free(&q->reads); /* whose answers let what waited behind them go on to `waiting` */
+    TAILQ_CONCAT(&q->waiting, &q->rereads, entry);
     while ((p = TAILQ_FIRST(&q->waiting))) {
         TAILQ_REMOVE(&q->waiting, p, entry);
         fail(p, "busy", "the daemon is stopping", true);

@@ -3,6 +3,7 @@
 #include <event2/event.h>
 
 #include "channels/channel.h"
+#include "daemon/pipeline.h"
 
 struct requests;
 typedef void (*requests_reply)(void *arg, struct ack slot, const struct reply *r);
@@ -11,6 +12,7 @@ struct requests_hooks {
     void (*kick)(void *arg);       /* due times moved: scheduler and outbox look now */
     bool (*quiet)(void *arg);      /* nothing is being claimed, written or sent by this process */
     json_t *(*stats)(void *arg);   /* the object of STATS */
+    int (*read)(void *arg, struct envelope *e, pipeline_read_done done, void *done_arg); /* pipeline_read() */
     void *arg;
 };
 struct requests *requests_new(struct event_base *base, const struct config *c, const struct requests_hooks *h);

@@ -73,6 +73,7 @@ const struct line_verb line_verbs[] = {
     {"CLOSE", ROLE_AGENT, verb_request},
     {"MERGE", ROLE_AGENT, verb_request},
     {"SPLIT", ROLE_AGENT, verb_request},
+    {"REREAD", ROLE_AGENT, verb_request},
     {"SUBSCRIBE", ROLE_AGENT, line_verb_subscribe},
     {"ABSENT", ROLE_AGENT, verb_request},
     {"PRESENT", ROLE_AGENT, verb_request},

@@ -158,6 +158,8 @@ static void add_tail(const struct case_command *cmd, const struct config *c, con
         q->params[q->nparams++] = cd_asprintf("%u", lifecycle_stops(cmd->action));
     if (cmd->tail == TAIL_ASSIGN)
         q->params[q->nparams++] = people_member_json(c, q->params[3]);
+    if (cmd->tail == TAIL_REREAD)
+        q->nparams += 2;
     if (more[cmd->action])
         more[cmd->action](c, rq, q);
 }

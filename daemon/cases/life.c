@@ -134,7 +134,12 @@ void life_add_reclassify(const struct config *c, const struct request *rq, struc
     const char *category = json_string_value(json_object_get(rq->args, "category"));
     const char *word = json_string_value(json_object_get(rq->args, "priority"));
     const struct cfg_category *cat = category ? config_category(c, category) : NULL;
-    int priority = word ? priority_from_name(word) : -1;
+    add(q, cat && cat->team && *cat->team ? cd_strdup(cat->team) : NULL);
+    add(q, life_targets(c, word ? priority_from_name(word) : -1));
+}
+
+char *life_targets(const struct config *c, int priority)
+{
     json_t *targets = json_object();
     for (size_t i = 0; priority >= 0 && i < c->npolicies; i++) {
         const int64_t *us = c->policies[i].target_us[priority];
@@ -143,9 +148,9 @@ void life_add_reclassify(const struct config *c, const struct request *rq, struc
             json_array_append_new(row, us[t] > 0 ? json_integer(us[t] / CD_SEC(1)) : json_null());
         json_object_set_new(targets, c->policies[i].name, row);
     }
-    add(q, cat && cat->team && *cat->team ? cd_strdup(cat->team) : NULL);
-    add(q, json_dumps(targets, JSON_COMPACT));
+    char *text = json_dumps(targets, JSON_COMPACT);
     json_decref(targets);
+    return text;
 }
 
 /* Whether cause and remedy are codes, and when it is closed by itself. */

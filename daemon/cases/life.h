@@ -13,6 +13,8 @@ const char *life_read_remedy(const struct config *c, const json_t *v, char **ret
 const char *life_codes_fault(const struct config *c, const char *name);
 bool life_listed(const struct config *c, const char *name); /* "cause", "remedy": the configuration lists codes for it */
 
+/* What each policy promises at a priority, below 0 none: {"POLICY":[seconds to acknowledgement, first response, resolution]}; owned. */
+char *life_targets(const struct config *c, int priority);
 /* Appends the last parameters of the verb. */
 void life_add_reply(const struct config *c, const struct request *rq, struct case_query *q);
 void life_add_reclassify(const struct config *c, const struct request *rq, struct case_query *q);

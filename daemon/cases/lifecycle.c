@@ -46,6 +46,8 @@ static const struct {
                       "another complaint"},
     [ACTION_SPLIT] = {"SPLIT", CFG_ROLE_AGENT, 0,                 {CASE_NEW,      CASE_OPEN,     CASE_WAITING,  CASE_RESOLVED, CASE_CLOSED},
                       "a message that did not open it"},
+    [ACTION_REREAD] = {"REREAD", CFG_ROLE_AGENT, 0,               {CASE_NEW,      CASE_OPEN,     CASE_WAITING,  CASE_RESOLVED, CASE_CLOSED},
+                       "a message that was not decoded in full"},
     [ACTION_MESSAGE] = {"the customer writes", 0, 0,              {CASE_NEW,      CASE_OPEN,     CASE_OPEN,     CASE_OPEN,     CASE_OPEN},
                         "triage.reopen_window not over, else a new, linked one"},
     [ACTION_WAIT_OVER] = {"the wait is over", 0, 0,               {NO,            NO,            CASE_OPEN,     NO,            NO},

@@ -21,6 +21,7 @@ enum case_action {
     ACTION_CLOSE,
     ACTION_MERGE,
     ACTION_SPLIT,
+    ACTION_REREAD,
     ACTION_MESSAGE,   /* the customer writes: complaintd.attach_message() */
     ACTION_WAIT_OVER, /* the time of a wait is over */
     ACTION_AGED,      /* cases.close_after is over */

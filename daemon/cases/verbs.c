@@ -92,6 +92,15 @@ static const char *read_team(const struct config *c, const json_t *v, char **ret
     return read_word(c, v, ret);
 }
 
+/* Any name will do for a person, but that of a team is a slip: the complaint would lie with somebody who does not exist. */
+static const char *read_assignee(const struct config *c, const json_t *v, char **ret)
+{
+    const char *s = json_string_value(v);
+    if (s && config_team(c, s) && !config_member(c, s))
+        return "a team has this name: say it as the team, or name a person";
+    return read_word(c, v, ret);
+}
+
 static const char *read_scan(const struct config *c, const json_t *v, char **ret)
 {
     static const char *const verdicts[] = {"clean", "unscanned", "suspect", "quarantined"};
@@ -231,7 +240,7 @@ static const struct case_command commands[] = {
      {{"ref", case_read_ref, REQUIRED}}},
     {"ASSIGN", ROLE_NONE, TAIL_ASSIGN, ACTION_ASSIGN, CHANGE("api_assign_to(x.ref, $4, $5, $6, $7::text[], $8::text[], $9::integer, $10::jsonb)"),
      {"assignee", "team"},
-     {{"ref", case_read_ref, REQUIRED}, {"assignee", read_word, OPTIONAL}, {"team", read_team, OPTIONAL}}},
+     {{"ref", case_read_ref, REQUIRED}, {"assignee", read_assignee, OPTIONAL}, {"team", read_team, OPTIONAL}}},
     {"NOTE", ROLE_NONE, TAIL_ACTION, ACTION_NOTE, CHANGE("api_note(x.ref, $4, $5, $6::text[], $7::text[], $8::integer)"), {NULL},
      {{"ref", case_read_ref, REQUIRED}, {"text", life_read_said, REQUIRED}}},
     {"REPLY", ROLE_NONE, TAIL_ACTION, ACTION_REPLY,
@@ -265,6 +274,9 @@ static const struct case_command commands[] = {
      {NULL},
      {{"ref", case_read_ref, REQUIRED}, {"message", read_message, REQUIRED}, {"later", read_bool, OPTIONAL},
       {"category", read_category, OPTIONAL}, {"team", read_team, OPTIONAL}}},
+    {"REREAD", ROLE_NONE, TAIL_REREAD, ACTION_REREAD,
+     CHANGE("api_reread(x.ref, $4::uuid, $5, $6::text[], $7::text[], $8::jsonb, $9::jsonb)"), {NULL},
+     {{"ref", case_read_ref, REQUIRED}, {"message", read_message, OPTIONAL}}},
     {"ABSENT", ROLE_AGENT, TAIL_SELF, ACTION_COUNT,
      "select complaintd.api_absent($1, $2::timestamptz, $3::timestamptz, $4::boolean, $5, $6::boolean)", {NULL},
      {{"who", people_read_member, OPTIONAL}, {"from", people_read_time, OPTIONAL}, {"until", people_read_time, OPTIONAL},
@@ -289,6 +301,7 @@ static const struct case_command commands[] = {
     {"QUEUE", ROLE_ADMIN, TAIL_ACTOR, ACTION_COUNT, "select complaintd.api_queue($1::uuid, $2::uuid, $3, $4, $5::integer, $6::uuid, $7)", {NULL},
      {{"retry", read_id, OPTIONAL}, {"drop", read_id, OPTIONAL}, {"reason", read_text, OPTIONAL}, {"state", read_queue_state, OPTIONAL},
       {"limit", read_limit, OPTIONAL}, {"after", read_cursor, OPTIONAL}}},
+    /* Nobody is to be kicked after a retry: who reads what is pending looks once a second, and moves no due times before. */
     {"PENDING", ROLE_ADMIN, TAIL_NONE, ACTION_COUNT, "select complaintd.api_pending($1::uuid, $2::boolean, $3::integer, $4::uuid)", {NULL},
      {{"retry", read_id, OPTIONAL}, {"all", read_bool, OPTIONAL}, {"limit", read_limit, OPTIONAL}, {"after", read_cursor, OPTIONAL}}},
 };

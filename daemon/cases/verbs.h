@@ -26,7 +26,8 @@ struct case_command {
         TAIL_ACTION,
         TAIL_ASSIGN, /* and what the configuration says of $4, the assignee */
         TAIL_MERGE,
-        TAIL_SPLIT
+        TAIL_SPLIT,
+        TAIL_REREAD /* and two places for the reading (daemon/reread.h) */
     } tail;
     enum case_action action; /* from TAIL_ACTION on */
     const char *sql;

@@ -2,6 +2,7 @@
 and completion; against a running daemon."""
 import csv
 import datetime
+import hashlib
 import io
 import json
 import os
@@ -152,6 +153,10 @@ def test_the_options_in_use(box):
     assert [k for k in got if k.startswith("desks[care].")] and [k for k in got if k.startswith("clients[")]
     tokens = [row for k, row in got.items() if k.startswith("clients[") and k.endswith("].token")]
     assert tokens and all(row["value"] == "" and row["secret"] for row in tokens)  # only its digest is kept
+    digests = [row for k, row in got.items() if k.startswith("clients[") and k.endswith("].token_sha256")]
+    assert len(digests) == len(tokens) and all(row["value"] == "(secret)" and row["secret"] for row in digests)
+    for token in (box.e["LINE_TOKEN"], box.e["ADMIN_TOKEN"], box.state["agent_token"]):
+        assert hashlib.sha256(token.encode()).hexdigest() not in text  # a weak token could be guessed from it
 
 
 # -- exports --
@@ -203,6 +208,56 @@ def test_exports_by_pages_into_a_file(box):
         done = subprocess.run([os.path.join(box.build(), "complaintctl"), "--config", box.path("complaintd.yaml"), "export"], stdout=full,
                               stderr=subprocess.PIPE, check=False, timeout=60)
     assert done.returncode == 1 and b"cannot write" in done.stderr
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as gone:  # "export | head" has had enough: no reason to say anything
+        done = subprocess.run([os.path.join(box.build(), "complaintctl"), "--config", box.path("complaintd.yaml"), "export"], stdout=gone,
+                              stderr=subprocess.PIPE, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+# -- what is said to somebody who made a mistake --
+
+
+def test_mistakes_are_answered_with_what_to_do(box):
+    ref = put(box, "A mistake")["ref"]
+
+    def said(*args):
+        done = ctl(box, *args)
+        assert done.returncode in (1, 2) and not done.stdout, done
+        return done.stderr.decode()
+
+    assert "is list meant?" in said("lst")
+    assert "is resolve meant?" in said("help", "resolv")
+    assert "is --team meant?" in said("list", "--teem", "billing")
+    assert "missing" in said("resolve", ref)
+    told = said("resolve", ref)
+    assert "--outcome OUTCOME: upheld" in told and "complaintctl help resolve" in told
+    assert "a team has this name" in said("assign", ref, "billing") and box.ctl("assign", ref, "--team", "billing").returncode == 0
+    assert "close is for complaints that are: resolved\n" in said("close", ref)
+    assert "list --search" in said("show", ref[:9])
+    assert box.ctl("resolve", ref, "--outcome", "upheld").returncode == 0
+    assert "resolve is for complaints that are: new, open, waiting\n" in said("resolve", ref, "--outcome", "upheld")
+    wait_for(lambda: ref in box.ctl("list", "--search", ref[2:6]).stdout, 30)  # words are looked up a little later
+
+
+def test_an_empty_list_tells_a_slip_from_no_work(box):
+    put(box, "The invoice is wrong, I was charged twice")
+    slip = ctl(box, "list", "--overdue", "--category", "biling", "--team", "nobody")
+    assert (slip.returncode, slip.stdout) == (0, b"no complaints\n")
+    assert b"no open complaint has the category biling; is billing meant?" in slip.stderr
+    assert b"no open complaint has the team nobody; there are:" in slip.stderr and b"billing" in slip.stderr
+    fine = ctl(box, "list", "--team", "billing", "--assignee", "nobody")
+    assert (fine.returncode, fine.stdout, fine.stderr) == (0, b"no complaints\n", b"")
+    assert ctl(box, "--json", "list", "--team", "nobody").stderr == b""
+
+
+def test_a_list_tells_calls_apart(box):
+    with box.line() as line:
+        ref = line.ok("SUBMIT", key=secrets.token_hex(8), channel="phone", text="My router has been dead since Monday")["ref"]
+    (line,) = [one for one in box.ctl("list", "--channel", "phone").stdout.splitlines() if one.startswith(ref)]
+    assert "My router has been dead" in line
+    assert "text" not in rows(box, "list", "--channel", "phone")[0]
 
 
 # -- for the eye --
@@ -217,6 +272,18 @@ def test_times_are_those_of_the_reader(box):
         assert f"{there:%Y-%m-%d %H:%M:%S}{mark}" in text, zone
     assert f"{received:%Y-%m-%d %H:%M:%S}Z" in ctl(box, "--utc", "show", c["ref"], env={"TZ": "Asia/Shanghai"}).stdout.decode()
     assert json.loads(ctl(box, "--json", "show", c["ref"], env={"TZ": "Asia/Shanghai"}).stdout)["received_at"].endswith("+00:00")
+    listed = ctl(box, "customer", "ctl@shop.example", env={"TZ": "Asia/Shanghai"}).stdout.decode()
+    assert f"{received + datetime.timedelta(hours=8):%Y-%m-%d %H:%M}+08" in listed
+
+
+def test_times_may_be_given_in_the_zone_of_the_reader(box):
+    c = put(box, "Wait for me")
+    day = (box.db.value("select complaintd.now()") + datetime.timedelta(days=20)).date()
+    done = ctl(box, "wait", c["ref"], "--until", f"{day} 12:00", env={"TZ": "Asia/Shanghai"})
+    assert done.returncode == 0 and f"{day} 12:00:00+08".encode() in done.stdout, done
+    assert json.loads(box.ctl("--json", "show", c["ref"]).stdout)["waiting_until"].startswith(f"{day}T04:00:00")
+    refused = ctl(box, "wait", c["ref"], "--until", "tomorrow")
+    assert refused.returncode == 1 and b"not a time" in refused.stderr
 
 
 def read_until(fd, wanted, seconds=20):

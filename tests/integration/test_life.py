@@ -100,12 +100,12 @@ def test_every_state_action_and_role(codes_box):
     moves, roles = table()
     tried = 0
     split_of = lambda ref: {"ref": ref, "message": "0198f3a2-1111-7222-8333-444455556666"}  # noqa: E731
-    for state, verb in itertools.product(STATES, list(ACTIONS) + ["MERGE", "SPLIT"]):
+    for state, verb in itertools.product(STATES, list(ACTIONS) + ["MERGE", "SPLIT", "REREAD"]):
         ref, ident, _ = made(box, state)
         args = {"ref": ref, **ACTIONS.get(verb, {})}
         if verb == "MERGE":
             args["into"] = new(box)[0]
-        if verb == "SPLIT":
+        if verb in ("SPLIT", "REREAD"):
             args = split_of(ref)  # no such message: what the state allows is refused as not found, the rest as a conflict
         before = deeds(box, ident)
         for role in (None, "intake"):
@@ -120,7 +120,7 @@ def test_every_state_action_and_role(codes_box):
                 args["ref"] = ref
             answer = ask(box, verb, role, **args)
             want = moves[verb, state]
-            if verb == "SPLIT":
+            if verb in ("SPLIT", "REREAD"):
                 assert answer == "not-found" and want == state, (state, verb, answer)
             elif want is None:
                 assert answer == "conflict", (state, verb, role, answer)
@@ -131,7 +131,7 @@ def test_every_state_action_and_role(codes_box):
                 last = deeds(box, ident)[-1]
                 if verb != "ACK" or state == "new":
                     assert last["actor"] not in ("intake", "@uid0") and last["data"]["via"] == "line", last
-    assert tried == len(STATES) * 11 * 4
+    assert tried == len(STATES) * 12 * 4
 
 
 def test_what_happens_without_a_request(codes_box):

@@ -73,6 +73,7 @@ def test_what_cannot_be_merged(box):
     assert ask(box, "MERGE", ref=a, into=b) == "conflict", "twice"
     assert ask(box, "MERGE", ref=b, into=c)["messages"] == 2  # a chain ends in one step
     assert {ask(box, "SHOW", ref=r)["ref"] for r in (a, b, c)} == {c}
+    assert f"asked for        {a}, which was merged" in box.ctl("show", a).stdout and "asked for" not in box.ctl("show", c).stdout
     assert ask(box, "MERGE", ref=c, into=a) == "conflict"
     assert box.db.value("select count(*) from complaintd.ref_aliases r join complaints x on x.id = r.complaint_id where r.ref in (%s, %s)"
                         " and x.ref = %s", a, b, c) == 2

@@ -334,7 +334,7 @@ def test_who_needs_care(people):
         assert box.db.value("select count(*) from flag_reads") == reads + 2
         assert [r["flags"] for r in ann.ok("CUSTOMERS", flag="vip")] == [["vip"]] and ann.ok("CUSTOMERS", flag="none") == {"rows": 0}
         assert "vulnerable" not in json.dumps(ann.ok("CUSTOMERS"))
-        assert "+8613900007777" in box.ctl("customers", "--review_due").stdout
+        assert "+8613900007777" in box.ctl("customers", "--review-due").stdout
         assert ann.request("FLAG", ref=ref, flag="vulnerable", clear=True)[1]["code"] == "forbidden"
         carer.ok("FLAG", ref=ref, flag="vulnerable", clear=True)
         assert "vulnerable" not in carer.ok("CUSTOMER", ref=ref)

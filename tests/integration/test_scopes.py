@@ -66,6 +66,8 @@ TABLE = [
     ("ATTACHMENT", {}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
     # of the message that opened it: a conflict, for who may see it
     ("SPLIT", {"message": "first"}, ("forbidden",) * 2, ("conflict", "not-found"), ("conflict", "not-found"), ("conflict",) * 2, ("conflict",) * 2),
+    # of what was read in full: a conflict, for who may see it
+    ("REREAD", {}, ("forbidden",) * 2, ("conflict", "not-found"), ("conflict", "not-found"), ("conflict",) * 2, ("conflict",) * 2),
     # into another one of the same desk
     ("MERGE", {"into": "another"}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
     ("VERIFY", {}, ("forbidden",) * 2, ("OK", "not-found"), ("OK", "not-found"), ("OK", "OK"), ("OK", "OK")),
@@ -128,6 +130,90 @@ def test_a_merge_that_is_undone_leaves_nobody_seeing_more(box):
     opened = str(box.db.value("select id from complaints where ref = %s", shop))
     assert ask(box, "agent-both", "SPLIT", ref=third, message=opened)[1]["ref"] == shop
     assert [ask(box, "agent-care", "SHOW", ref=r)[0] for r in (third, shop)] == ["OK", "not-found"]
+
+def linked(box):
+    """A complaint of each desk, of which the one of "care" names the other: (care, shop)."""
+    shop = ask(box, "admin-all", "SUBMIT", key=letters.mark(), text="late", desk="shop", customer={"email": f"{letters.mark()}@shop.example"})[1]["ref"]
+    text = f"late as well, like {shop}"
+    care = ask(box, "admin-all", "SUBMIT", key=letters.mark(), text=text, desk="care", customer={"email": f"{letters.mark()}@shop.example"})[1]["ref"]
+    assert care != shop
+    return care, shop
+
+
+def told(box, client, verb, ref):
+    word, body, _ = ask(box, client, verb, ref=ref)
+    assert word == "OK", body
+    body.pop("messages", None) if verb == "SHOW" else None  # what the customer wrote is what they wrote
+    return json.dumps(body)
+
+
+def events_of(box, client, ref, *kinds):
+    return [r for r in ask(box, client, "SUBSCRIBE", after="0", follow=False, **({"kinds": list(kinds)} if kinds else {}))[2] if r.get("ref") == ref]
+
+
+def test_links_and_reasons_do_not_name_what_one_may_not_see(box):
+    care, shop = linked(box)
+    for verb in ("SHOW", "EXPLAIN"):
+        assert shop in told(box, "admin-all", verb, care) and shop in told(box, "agent-both", verb, care)
+        assert shop not in told(box, "agent-care", verb, care)
+        assert care in told(box, "agent-care", verb, care)
+    assert [x["ref"] for x in ask(box, "agent-both", "SHOW", ref=care)[1]["links"]] == [shop]
+    assert ask(box, "agent-care", "SHOW", ref=care)[1]["links"] == []
+    evidence = ask(box, "agent-care", "EXPLAIN", ref=care)[1]["decision"]["thread"]
+    assert evidence and all(e["ref"] is None and e["evidence"] for e in evidence)
+    for row in ask(box, "agent-care", "LIST", limit=500)[2]:
+        assert shop not in json.dumps(row)
+
+
+def test_what_a_further_message_names(box):
+    """Its evidence stands in its event, which SHOW, EXPLAIN and SUBSCRIBE give."""
+    _, shop = linked(box)
+    mark = letters.mark()
+    sender = f"{mark}@shop.example"
+    assert box.mail(letters.mail(f"Late {mark}", "late", sender=f"<{sender}>", message_id=f"{mark}@x"), sender)[0] == 250
+    care = box.complaint_of(mark)["ref"]
+    more = letters.mail(f"Re: Late {mark}", f"It is like {shop}", sender=f"<{sender}>", extra=[("In-Reply-To", f"<{mark}@x>")])
+    assert box.mail(more, sender)[0] == 250
+    for verb in ("SHOW", "EXPLAIN"):
+        body = ask(box, "agent-both", verb, ref=care)[1]
+        assert shop in json.dumps(body["events"] if verb == "SHOW" else body["messages"])
+        assert shop not in told(box, "agent-care", verb, care)
+    (all_of_it,) = events_of(box, "admin-all", care, "message-received")
+    (row,) = events_of(box, "agent-care", care, "message-received")
+    assert shop in json.dumps(all_of_it) and shop not in json.dumps(row)
+    assert care in json.dumps(row["data"]) and row["data"]["digest"] == all_of_it["data"]["digest"]
+    assert [e["evidence"] for e in row["data"]["thread"]] == [e["evidence"] for e in all_of_it["data"]["thread"]]
+
+
+def test_what_became_of_a_notification_names_no_other_desk_either(box):
+    """What was dropped by MERGE says into what, also after SPLIT has brought it back."""
+    _, shop = linked(box)
+    care = ask(box, "admin-all", "SUBMIT", key=letters.mark(), text="late", desk="care", customer={"email": f"{letters.mark()}@shop.example"})[1]["ref"]
+    n = box.db.value("select n.id from notifications n join complaints c on c.id = n.complaint_id where c.ref = %s and purpose = 'acknowledgement'", care)
+    wait_for(lambda: box.db.value("select state from notifications where id = %s", n) == "sent", 30, "its acknowledgement")
+    box.db.execute("update notifications set last_error = 'merged into ' || %s where id = %s", shop, n)
+    for verb in ("SHOW", "EXPLAIN"):
+        assert shop in told(box, "agent-both", verb, care)
+        got = told(box, "agent-care", verb, care)
+        assert shop not in got and "merged into another complaint" in got
+
+
+def test_what_is_split_off_for_another_desk_is_not_named(box):
+    care, shop = (ask(box, "admin-all", "SUBMIT", key=letters.mark(), text="late", desk=d)[1]["ref"] for d in ("care", "shop"))
+    opened = str(box.db.value("select id from complaints where ref = %s", shop))
+    answer = ask(box, "agent-both", "MERGE", ref=shop, into=care)[1]
+    assert (answer["ref"], answer["into"]) == (shop, care)
+    assert shop in told(box, "agent-care", "SHOW", care)  # it leads to what the client has
+    answer = ask(box, "agent-care", "SPLIT", ref=care, message=opened)[1]
+    assert answer["from"] == care and answer["ref"] is None and shop not in json.dumps(answer)
+    assert ask(box, "agent-care", "SHOW", ref=shop)[0] == "not-found"
+    for verb in ("SHOW", "EXPLAIN"):
+        assert shop not in told(box, "agent-care", verb, care)
+    kinds = {r["kind"]: r["data"] for r in events_of(box, "agent-care", care)}
+    assert {"merged", "split"} <= set(kinds) and shop not in json.dumps(kinds)
+    assert shop in json.dumps(events_of(box, "admin-all", care))
+    for verb in ("SHOW", "EXPLAIN"):
+        assert shop in told(box, "agent-both", verb, care)
 
 
 def test_what_names_no_complaint_has_desks_as_well(box):

@@ -103,6 +103,45 @@ def test_a_form_brings_files(box):
             (r["filename"], r["size_bytes"]) for r in rows]
 
 
+def by_json_or_form(box, way, complaint, key):
+    return as_described(box.web(complaint, key) if way == "json" else box.web_form(complaint, [("bill", b"%PDF-1.4", "bill.pdf", "application/pdf")], key))
+
+
+@pytest.mark.parametrize("way", ["json", "form"])
+def test_what_is_sought_and_who_complains_for_whom(box, way):
+    mark = letters.mark()
+    who = {"name": "李雷", "email": "Li.Lei@Law.example", "phone": "+86 138 0013 8555", "relation": "lawyer", "authority": "power of attorney of 2026-11-01"}
+    complaint = {"text": f"I was charged twice {mark}", "customer": {"name": "Ann"}, "remedy_sought": "我要退款,\nand a word.", "representative": who}
+    answer = by_json_or_form(box, way, complaint, mark)
+    assert answer.status == 201
+    stored = {**who, "email": "li.lei@law.example", "phone": "+8613800138555"}
+    row = box.db.row("select * from complaints where ref = %s", answer.json["ref"])
+    assert (row["remedy_sought"], row["representative"], row["degraded"]) == (complaint["remedy_sought"], stored, False)
+    assert (row["customer_name"], row["customer_email"], row["customer_phone"]) == ("Ann", None, None)  # they are nobody's customer
+    with box.line("agent") as agent:
+        shown = agent.ok("SHOW", ref=answer.json["ref"])
+        assert (shown["remedy_sought"], shown["representative"]) == (complaint["remedy_sought"], stored)
+        assert len(shown["messages"][0].get("attachments", [])) == (way == "form")
+        assert agent.ok("REPLY", ref=answer.json["ref"], text=f"We write to you {mark}")["transport"] == "mail"
+    wait_for(lambda: [m for m in box.mails("li.lei@law.example") if mark in m.get_content()], 30, "the reply")
+    assert by_json_or_form(box, way, complaint, mark).json["ref"] == answer.json["ref"]  # the same again
+    other = {**complaint, "representative": {**who, "name": "Han Meimei"}}
+    assert by_json_or_form(box, way, other, mark).json["code"] == "key-reused"
+
+
+@pytest.mark.parametrize("way", ["json", "form"])
+def test_what_cannot_be_sought_or_represent(box, way):
+    before = box.db.value("select count(*) from receipts")
+    for field, value in (("remedy_sought", " "), ("remedy_sought", 7), ("remedy_sought", "退" * 2001), ("representative", "Li"), ("representative", []),
+                         ("representative.name", {}), ("representative.name", {"email": "a@b.example"}), ("representative.email", {"name": "x", "email": "a b"}),
+                         ("representative.phone", {"name": "x", "phone": "13800138000"}), ("representative.relation", {"name": "x", "relation": "a\nb"}),
+                         ("representative.authority", {"name": "x", "authority": "a" * 201}), ("representative.shoe_size", {"name": "x", "shoe_size": "44"})):
+        answer = by_json_or_form(box, way, {"text": "x", field.partition(".")[0]: value}, letters.mark())
+        assert (answer.status, answer.json["code"], answer.json["field"]) == (422, "bad-argument", field), (value, answer.json)
+    assert box.db.value("select count(*) from receipts") == before
+    assert by_json_or_form(box, way, {"text": "x", "remedy_sought": "退" * 2000}, letters.mark()).status == 201
+
+
 def test_an_encoded_part_is_kept_as_it_came_and_seen_by_people(box):
     mark = letters.mark()
     body = (f'--b\r\nContent-Disposition: form-data; name="complaint"\r\n\r\n{{"text":"{mark}"}}\r\n'

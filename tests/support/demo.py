@@ -345,12 +345,12 @@ def climb(box, expect, found):
     expect.check(len(staff) > before and shown == {"mail", "sms", "webhook"}, f"what staff got: {shown}")
 
 
-def by_hand(box, found):
+def by_hand(box, found, once):
     e = box.env()
     ref = found[0]["ref"] if found else "C-…"
     params = clients.sms_params("The bill is wrong again", "+8613900009999", sid="SM" + "7" * 32)
     signature = clients.twilio_signature(e["SMS_TWILIO_TOKEN"], e["SMS_TWILIO_URL"], params)
-    title("5  Try it by hand, in another terminal")
+    title("5  Try it by hand, in another terminal" + (", while ./demo (without --once) runs" if once else ""))
     print(f"  . {box.path('env')}")
     print(paint("  # a mail (apt-get install swaks), then what came back", "2"))
     print(
@@ -371,19 +371,19 @@ def by_hand(box, found):
         f"  curl -i http://127.0.0.1:{e['HTTP_PORT']}/v1/complaints -H 'Authorization: Bearer {e['LINE_TOKEN']}' -H 'Idempotency-Key: k1'"
         " -F 'complaint={\"text\":\"The bill is wrong\"}' -F file=@README.md"
     )
-    print(paint("  # the line protocol", "2"))
+    print(paint("  # the line protocol (apt-get install netcat-openbsd)", "2"))
     print(
         f"  printf 'AUTH {{\"token\":\"{e['LINE_TOKEN']}\"}}\\nSUBMIT {{\"key\":\"k1\",\"text\":\"The bill is wrong\"}}\\nQUIT\\n' | nc 127.0.0.1 {e['LINE_PORT']}"
     )
     print(
         paint(
-            "  # why was it decided so; take it, which ends its ladder; move the clock; the database; counters; the log",
+            "  # what there is; why was it decided so; take it, which ends its ladder; move the clock; the database; counters; the log",
             "2",
         )
     )
     ctl = f"{os.path.relpath(box.build())}/complaintctl --config {e['CONFIG']}"
     print(
-        f"  {ctl} explain {ref}\n  {ctl} ack {ref}\n  {ctl} clock advance 2h\n  psql '{e['DATABASE_URL']}' -c 'table complaintd.complaints'\n"
+        f"  {ctl} list\n  {ctl} explain {ref}\n  {ctl} ack {ref}\n  {ctl} clock advance 2h\n  psql '{e['DATABASE_URL']}' -c 'table complaintd.complaints'\n"
         f"  curl {e['METRICS_URL']}\n  tail -f {box.log_file()}"
     )
 
@@ -437,7 +437,7 @@ def main():
             faults = box.sql(f.read())
         expect.check(not faults, f"invariants: {faults[:3]}")
         if not told:
-            by_hand(box, found)
+            by_hand(box, found, once)
         if not once and not told:
             print("\n" + paint("  Enter or Ctrl-C ends the demo and removes the sandbox.", "1"))
             sys.stdin.readline()

@@ -98,6 +98,7 @@ class Sandbox:
             "SMS_OUTBOX": self.path("outbox", "sms.jsonl"),
             "WEBHOOK_OUTBOX": self.path("outbox", "webhook.jsonl"),
             "CONFIG": self.path("complaintd.yaml"),
+            "CTL": f"{os.path.join(self.build(), 'complaintctl')} --config {self.path('complaintd.yaml')}",
             "DAEMON_PID": str(daemon.get("pid", "")),
         }
 

@@ -147,6 +147,10 @@ static void mending_statements(void **state CD_UNUSED)
     PARAMS(&q, "line", NULL, ref, MESSAGE, "true", NULL, NULL, "wei", "{new,open,waiting,resolved,closed}", made, "3600");
     assert_true(q.write);
     case_query_free(&q);
+    assert_int_equal(prepare("REREAD", ROLE_AGENT, "{\"ref\":\"%s\"}", &q, &err), 0); /* the last two come from the reading */
+    PARAMS(&q, "line", NULL, ref, NULL, "wei", "{new,open,waiting,resolved,closed}", "{new,open,waiting,resolved,closed}", NULL, NULL);
+    assert_true(q.write);
+    case_query_free(&q);
 }
 
 static void people_faults(void **state CD_UNUSED)

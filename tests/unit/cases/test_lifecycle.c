@@ -25,6 +25,7 @@ static const struct {
     {ACTION_CLOSE, CFG_ROLE_AGENT, "CLOSE", "---c-"},
     {ACTION_MERGE, CFG_ROLE_AGENT, "MERGE", "ccccc"},
     {ACTION_SPLIT, CFG_ROLE_AGENT, "SPLIT", "nowrc"},
+    {ACTION_REREAD, CFG_ROLE_AGENT, "REREAD", "nowrc"},
     {ACTION_MESSAGE, 0, "the customer writes", "noooo"},
     {ACTION_WAIT_OVER, 0, "the wait is over", "--o--"},
     {ACTION_AGED, 0, "cases.close_after is over", "---c-"},

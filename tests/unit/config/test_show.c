@@ -84,9 +84,34 @@ static void test_defaults(void **state CD_UNUSED)
     buf_free(&c.text);
 }
 
+/* A guess at a token could be tried on its digest, wherever that came from. */
+static void test_tokens(void **state CD_UNUSED)
+{
+#define HASH "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+    struct wanted wanted[] = {
+        {"clients[clear].token", "", true, 0},
+        {"clients[clear].token_sha256", "(secret)", true, 0},
+        {"clients[hashed].token", "", true, 0},
+        {"clients[hashed].token_sha256", "(secret)", true, 0},
+    };
+    struct check c = {.v = wanted, .n = ARRAY_LEN(wanted)};
+    struct config *cfg = load_good(CONFIG "clients:\n"
+                                          "  - {name: clear, token: hidden-word}\n"
+                                          "  - {name: hashed, token_sha256: " HASH "}\n");
+    buf_init(&c.text, CD_MIB(1));
+    config_show(cfg, visit, &c);
+    config_free(&cfg);
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
+        assert_int_equal(wanted[i].seen, 1);
+    assert_null(strstr(buf_str(&c.text), "hidden-word"));
+    assert_null(strstr(buf_str(&c.text), HASH));
+    assert_null(strstr(buf_str(&c.text), "7b426ad1d26dc08ed037cbd90e7e88734ac7a2514ac811d4bb59b8ab99394d8d"));
+    buf_free(&c.text);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, folder_make, folder_remove)
 int main(void)
 {
-    const struct CMUnitTest tests[] = {T(test_values), T(test_defaults)};
+    const struct CMUnitTest tests[] = {T(test_values), T(test_defaults), T(test_tokens)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

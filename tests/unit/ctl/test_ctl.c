@@ -11,7 +11,9 @@
 #include "ctl/actions.c"
 #include "ctl/commands.c"
 #include "ctl/completion.c"
+#include "ctl/hint.c"
 #include "ctl/print.c"
+#include "ctl/print_course.c"
 #include "ctl/print_event.c"
 #include "ctl/print_thread.c"
 #include "ctl/print_attachments.c"
@@ -21,6 +23,11 @@
 #include "ctl/time.c"
 
 int run_attachment(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
+{
+    return EXIT_DONE;
+}
+
+int run_degraded(const struct ctl_globals *g CD_UNUSED, json_t *args CD_UNUSED)
 {
     return EXIT_DONE;
 }
@@ -111,6 +118,52 @@ static void tables_align_wide_characters(void **state CD_UNUSED)
     buf_free(&out);
 }
 
+static void expect_table(size_t screen, const char *want)
+{
+    static const char *const headers[] = {"A", "B", "C", "D", "TEXT", NULL};
+    static const char *const cells[] = {"a", "bbbb", "", "dddd", "one two three four five six seven",
+                                        "a", "b", NULL, "d", "\xe6\x8a\x95\xe8\xaf\x89\xe6\x8a\x95\xe8\xaf\x89\xe6\x8a\x95\xe8\xaf\x89"};
+    struct table *t = table_new(headers, NULL);
+    struct buf out;
+    buf_init(&out, 1000);
+    table_spare(t, 1);
+    table_spare(t, 2);
+    table_spare(t, 3);
+    for (size_t i = 0; i < ARRAY_LEN(cells); i++)
+        table_add(t, C_PLAIN, cells[i]);
+    text_screen(screen);
+    table_print(&t, " ", &out);
+    text_screen(0);
+    assert_string_equal(buf_str(&out), want);
+    buf_free(&out);
+}
+
+#define WIDE_TEXT "\xe6\x8a\x95\xe8\xaf\x89\xe6\x8a\x95\xe8\xaf\x89\xe6\x8a\x95\xe8\xaf\x89"
+
+static void tables_fit_the_screen(void **state CD_UNUSED)
+{
+    expect_table(0, " A  B     C  D     TEXT\n a  bbbb     dddd  one two three four five six seven\n a  b        d     " WIDE_TEXT "\n");
+    expect_table(52, " A  B     C  D     TEXT\n a  bbbb     dddd  one two three four five six seven\n a  b        d     " WIDE_TEXT "\n");
+    /* the last one is cut */
+    expect_table(46, " A  B     C  D     TEXT\n a  bbbb     dddd  one two three four five si\xe2\x80\xa6\n a  b        d     " WIDE_TEXT "\n");
+    /* what is empty goes, though another was named first */
+    expect_table(42, " A  B     D     TEXT\n a  bbbb  dddd  one two three four five s\xe2\x80\xa6\n a  b     d     " WIDE_TEXT "\n");
+    expect_table(36, " A  D     TEXT\n a  dddd  one two three four five s\xe2\x80\xa6\n a  d     " WIDE_TEXT "\n");
+    expect_table(14, " A  TEXT\n a  one two t\xe2\x80\xa6\n a  \xe6\x8a\x95\xe8\xaf\x89\xe6\x8a\x95\xe8\xaf\x89\xe2\x80\xa6\n");
+    static const char *const two[] = {"A", "EMPTY", NULL};
+    struct table *t = table_new(two, NULL);
+    struct buf out;
+    buf_init(&out, 100);
+    table_add(t, C_PLAIN, "abc");
+    table_add(t, C_PLAIN, NULL);
+    text_screen(7);
+    table_print(&t, "", &out);
+    assert_string_equal(buf_str(&out), "A    \nabc  \n"); /* nothing to cut in the last one */
+    buf_free(&out);
+    /* too narrow for anything: whole */
+    expect_table(9, " A  TEXT\n a  one two three four five six seven\n a  " WIDE_TEXT "\n");
+}
+
 static void colour_only_when_wanted(void **state CD_UNUSED)
 {
     struct buf out;
@@ -145,7 +198,10 @@ static void expect_request(const char *words, const char *verb, const char *json
     const struct ctl_command *c = NULL;
     char *got;
     assert_int_equal(parse(words, &g, &c, &got), EXIT_DONE);
-    assert_string_equal(c->verb, verb);
+    if (verb)
+        assert_string_equal(c->verb, verb);
+    else
+        assert_non_null(c->run); /* it says several things to the daemon */
     assert_string_equal(got, json);
     free(got);
 }
@@ -171,7 +227,9 @@ static void command_lines_become_requests(void **state CD_UNUSED)
                    "{\"after\":\"0\",\"follow\":false,\"kinds\":[\"received\",\"acked\"]}");
     expect_request("--host h --port 7071 --tls --ca-file f --tls-name n stats", "STATS", "{}");
     expect_request("list --search a --utc", "LIST", "{\"search\":\"a\"}");
-    expect_request("degraded --limit 3", "LIST", "{\"degraded\":true,\"limit\":3}");
+    expect_request("degraded --limit 3", NULL, "{\"degraded\":true,\"limit\":3}");
+    expect_request("degraded reread C-1 --message M", NULL, "{\"message\":\"M\",\"ref\":\"C-1\"}");
+    expect_request("degraded reread --all --status new", NULL, "{\"all\":true,\"degraded\":true,\"status\":\"new\"}");
     expect_request("queue", "QUEUE", "{}");
     expect_request("queue list --state dead", "QUEUE", "{\"state\":\"dead\"}");
     expect_request("queue retry N", "QUEUE", "{\"retry\":\"N\"}");
@@ -225,6 +283,33 @@ static void wrong_command_lines(void **state CD_UNUSED)
             fail_msg("accepted: %s", lines[i]);
         free(got);
     }
+}
+
+static void expect_nearest(const char *word, const char *want)
+{
+    struct nearest n;
+    nearest_begin(&n, word, strlen(word));
+    for (size_t i = 0; i < ctl_command_count; i++)
+        nearest_try(&n, ctl_commands[i].name);
+    if (want)
+        assert_string_equal(n.name, want);
+    else
+        assert_null(n.name);
+}
+
+static void a_slip_is_understood(void **state CD_UNUSED)
+{
+    expect_nearest("lst", "list");
+    expect_nearest("shwo", "show");
+    expect_nearest("reslove", "resolve");
+    expect_nearest("attach", "attachment");
+    expect_nearest("xplain", "explain");
+    expect_nearest("frobnicate", NULL);
+    expect_nearest("x", NULL);
+    expect_nearest("", NULL);
+    expect_nearest("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", NULL);
+    expect_request("note C-1 t --if-seq 7", "NOTE", "{\"if_seq\":7,\"ref\":\"C-1\",\"text\":\"t\"}");
+    expect_request("note C-1 t --if_seq 7", "NOTE", "{\"if_seq\":7,\"ref\":\"C-1\",\"text\":\"t\"}");
 }
 
 static void every_command_is_whole(void **state CD_UNUSED)
@@ -326,6 +411,61 @@ static void quoted_text_is_folded(void **state CD_UNUSED)
     json_decref(a.body);
 }
 
+static json_t *step(int level, int repeat, const char *state, const char *when)
+{
+    return json_pack("{s:i, s:i, s:s, s:s*}", "level", level, "repeat", repeat, "due_at", when, state, state[0] ? when : NULL);
+}
+
+/* A ladder that went on for weeks does not bury what the customer wrote: it stands behind it, with its like repeats folded. */
+static void a_long_ladder_is_folded(void **state CD_UNUSED)
+{
+    struct answer a = {.ok = true, .body = json_loads("{\"ref\":\"C-1\",\"messages\":[{\"body\":\"The words.\"}],\"steps\":[],\"notifications\":["
+                                                      "{\"purpose\":\"acknowledgement\",\"state\":\"sent\",\"recipient\":\"customer\"}],\"events\":["
+                                                      "{\"seq\":1,\"kind\":\"received\"}]}", 0, NULL)};
+    json_t *steps = json_object_get(a.body, "steps"), *told = json_object_get(a.body, "notifications"), *events = json_object_get(a.body, "events");
+    struct buf out;
+    assert_non_null(a.body);
+    json_array_append_new(steps, step(4, 0, "fired_at", "2026-11-01T00:00:00Z"));
+    for (int i = 0; i < 20; i++) {
+        char day[32], who[16];
+        snprintf(day, sizeof day, "2026-11-%02dT00:00:00Z", i + 2);
+        snprintf(who, sizeof who, "staff-%d", i);
+        json_array_append_new(steps, step(7, i, i < 10 ? "fired_at" : "note", day));
+        json_array_append_new(told, json_pack("{s:s, s:s, s:s}", "purpose", "escalation", "state", i == 0 ? "failed" : "sent", "recipient", who));
+        json_array_append_new(events, json_pack("{s:i, s:s}", "seq", i + 2, "kind", "escalated"));
+    }
+    json_array_append_new(events, json_pack("{s:i, s:s, s:{s:s}}", "seq", 30, "kind", "notification-sent", "data", "purpose", "reply"));
+    buf_init(&out, CD_KIB(64));
+    print_show(&a, &out);
+    const char *text = buf_str(&out);
+    assert_true(strstr(text, "The words.") < strstr(text, "escalation steps"));
+    assert_non_null(strstr(text, "7      0       2026-11-02"));
+    assert_null(strstr(text, "2026-11-03"));
+    assert_non_null(strstr(text, "2026-11-11 00:00:00Z  fired"));
+    assert_non_null(strstr(text, "2026-11-12 00:00:00Z  waiting"));
+    assert_non_null(strstr(text, "2026-11-21 00:00:00Z  waiting"));
+    assert_non_null(strstr(text, "\xe2\x80\xa6 16 more repeats between these, --full shows them"));
+    assert_non_null(strstr(text, "staff-0 ")); /* failed */
+    assert_null(strstr(text, "staff-15 "));
+    assert_non_null(strstr(text, "staff-16 "));
+    assert_non_null(strstr(text, "customer "));
+    assert_non_null(strstr(text, "\xe2\x80\xa6 15 more, earlier ones to the staff, --full"));
+    assert_non_null(strstr(text, "\xe2\x80\xa6 20 more of the ladder, --full"));
+    assert_non_null(strstr(text, "notification-sent"));
+    a.full = true;
+    a.asked = "C-2";
+    buf_reset(&out);
+    print_show(&a, &out);
+    text = buf_str(&out);
+    assert_non_null(strstr(text, "asked for        C-2, which was merged into this one\n"));
+    assert_non_null(strstr(text, "2026-11-03"));
+    assert_non_null(strstr(text, "staff-15 "));
+    assert_non_null(strstr(text, "escalated"));
+    assert_null(strstr(text, "--full"));
+    buf_free(&out);
+    json_decref(a.body);
+}
+
 static void expect_time(const char *zone, const char *in, const char *want)
 {
     char out[TIME_TEXT_SIZE];
@@ -350,6 +490,63 @@ static void times_are_those_of_the_reader(void **state CD_UNUSED)
     expect_time("Asia/Shanghai", "2026-11-23T02:00:00Z", "2026-11-23 02:00:00Z");
     time_utc(false);
     expect_time("UTC", "2026-11-23T02:00:00Z", "2026-11-23 02:00:00Z");
+}
+
+static void expect_given(const char *zone, const char *in, const char *want)
+{
+    char out[TIME_TEXT_SIZE];
+    setenv("TZ", zone, 1);
+    tzset();
+    assert_string_equal(time_given(in, out), want);
+}
+
+static void times_may_be_written_as_in_the_zone_of_the_reader(void **state CD_UNUSED)
+{
+    char out[TIME_TEXT_SIZE];
+    expect_given("Asia/Shanghai", "2026-12-24", "2026-12-23T16:00:00Z");
+    expect_given("Asia/Shanghai", "2026-12-24 12:00", "2026-12-24T04:00:00Z");
+    expect_given("Asia/Kathmandu", "2026-12-24 12:00:30", "2026-12-24T06:15:30Z");
+    expect_given("America/New_York", "2026-07-01T09:00", "2026-07-01T13:00:00Z");
+    expect_given("America/New_York", "2026-01-01T09:00:00", "2026-01-01T14:00:00Z");
+    expect_given("Asia/Shanghai", "2026-12-24T12:00:00Z", "2026-12-24T12:00:00Z"); /* says its zone itself */
+    expect_given("Asia/Shanghai", "2026-12-24T12:00:00+01:00", "2026-12-24T12:00:00+01:00");
+    expect_given("Asia/Shanghai", "2026-11-31", "2026-11-31"); /* no such day, no such words: the daemon says so */
+    expect_given("Asia/Shanghai", "tomorrow", "tomorrow");
+    expect_given("Asia/Shanghai", "", "");
+    assert_string_equal(time_minute("2026-11-23T02:00:31.5+00:00", out), "2026-11-23 10:00+08");
+    expect_request("absent --from 2026-12-24 --until 2027-01-07T08:00:00Z", "ABSENT",
+                   "{\"from\":\"2026-12-23T16:00:00Z\",\"until\":\"2027-01-07T08:00:00Z\"}");
+    expect_request("wait C-1 --until 2026-12-24 --utc", "WAIT", "{\"ref\":\"C-1\",\"until\":\"2026-12-24T00:00:00Z\"}");
+    time_utc(false);
+    expect_given("UTC", "2026-12-24", "2026-12-24T00:00:00Z");
+}
+
+static void help_is_as_wide_as_the_screen(void **state CD_UNUSED)
+{
+    static const size_t screens[] = {0, 200, 100, 80, 60};
+    for (size_t i = 0; i < ARRAY_LEN(screens); i++) {
+        struct buf out;
+        buf_init(&out, CD_KIB(64));
+        text_screen(screens[i]);
+        for (size_t k = 0; k < ctl_command_count; k++)
+            help_options(ctl_commands[k].options, ARRAY_LEN(ctl_commands[k].options), &out);
+        char *at = (char *)out.data;
+        for (char *line; screens[i] && (line = strsep(&at, "\n"));)
+            if (text_width(line) > screens[i])
+                fail_msg("%zu columns are too few for: %s", screens[i], line);
+        buf_free(&out);
+    }
+    struct buf out;
+    buf_init(&out, 1000);
+    text_screen(60);
+    help_row("--one", 23, "a few words that go on and on until they reach the edge", &out);
+    help_row("a left side that is much too long", 23, "below it", &out);
+    text_screen(0);
+    help_row("--two", 23, "a few words that go on and on until they reach the edge", &out);
+    assert_string_equal(buf_str(&out), "  --one                a few words that go on and on until\n                       they reach the edge\n"
+                                       "  a left side that is much too long\n                       below it\n"
+                                       "  --two                a few words that go on and on until they reach the edge\n");
+    buf_free(&out);
 }
 
 /* Each shell's script names every command and every option of each. */
@@ -386,11 +583,15 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(width_counts_columns),          cmocka_unit_test(hostile_text_is_cleaned),
         cmocka_unit_test(json_holds_nothing_that_a_terminal_obeys),
-        cmocka_unit_test(tables_align_wide_characters),  cmocka_unit_test(colour_only_when_wanted),
+        cmocka_unit_test(tables_align_wide_characters),  cmocka_unit_test(tables_fit_the_screen),  cmocka_unit_test(colour_only_when_wanted),
         cmocka_unit_test(command_lines_become_requests), cmocka_unit_test(wrong_command_lines),
         cmocka_unit_test(every_command_is_whole),        cmocka_unit_test(a_row_of_an_event),
         cmocka_unit_test(printing_bears_any_object),     cmocka_unit_test(quoted_text_is_folded),
         cmocka_unit_test(times_are_those_of_the_reader), cmocka_unit_test(completions_hold_the_whole_table),
+        cmocka_unit_test(help_is_as_wide_as_the_screen),
+        cmocka_unit_test(a_slip_is_understood),
+        cmocka_unit_test(a_long_ladder_is_folded),
+        cmocka_unit_test(times_may_be_written_as_in_the_zone_of_the_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
