@@ -20,10 +20,15 @@ static const char *const columns[] = {
     "resolved_at", "closed_at",       "cause",        "remedy",      "text",
 };
 
-/* What a spreadsheet would take for a formula gets an apostrophe in front; a phone number stays one. */
+/* What a spreadsheet would take for a formula gets an apostrophe in front, the full-width forms of its signs as well; a phone number
+ * stays one. */
 static bool is_formula(const char *s)
 {
-    return *s && strchr("=+-@\t\r", *s) && !(*s == '+' && s[1] && s[1 + strspn(s + 1, "0123456789")] == '\0');
+    static const char *const wide[] = {"\xef\xbc\x9d", "\xef\xbc\x8b", "\xef\xbc\x8d", "\xef\xbc\xa0"}; /* = + - @ */
+    for (size_t i = 0; i < ARRAY_LEN(wide); i++)
+        if (str_starts(s, wide[i]))
+            return true;
+    return *s && strchr("=+-@\t\r\n", *s) && !(*s == '+' && s[1] && s[1 + strspn(s + 1, "0123456789")] == '\0');
 }
 
 void export_csv_cell(const char *s, struct buf *out)
@@ -82,7 +87,8 @@ void export_csv_row(const json_t *row, struct buf *out)
 static void json_row(const json_t *row, struct buf *out)
 {
     char *text CD_CLEANUP_FREE = json_dumps(row, JSON_COMPACT);
-    buf_printf(out, "%s\n", text ? text : "{}");
+    text_json(text ? text : "{}", out);
+    buf_append_char(out, '\n');
 }
 
 /* ---- pages ---- */

@@ -20,7 +20,8 @@ void print_json(const struct answer *a, struct buf *out)
         json_object_set(whole, "rows", a->rows);
     }
     char *text = json_dumps(whole, isatty(STDOUT_FILENO) ? JSON_INDENT(2) : JSON_COMPACT);
-    buf_printf(out, "%s\n", text ? text : "{}");
+    text_json(text ? text : "{}", out);
+    buf_append_char(out, '\n');
     free(text);
     json_decref(whole);
 }

@@ -16,7 +16,8 @@ void print_event(const json_t *row, bool json, struct buf *out)
     static const char *const names[] = {"at", "ref", "kind", "actor", "cursor"};
     if (json) {
         char *text = json_dumps(row, JSON_COMPACT);
-        buf_printf(out, "%s\n", text ? text : "{}");
+        text_json(text ? text : "{}", out);
+        buf_append_char(out, '\n');
         free(text);
         return;
     }

@@ -54,7 +54,7 @@ static const struct range zero[] = {
 };
 /* Controls, and marks that change the direction of what follows. */
 static const struct range unsafe[] = {
-    {0x00, 0x1F}, {0x7F, 0x9F}, {0x200E, 0x200F}, {0x2028, 0x202E}, {0x2066, 0x2069}, {0xFEFF, 0xFEFF},
+    {0x00, 0x1F}, {0x7F, 0x9F}, {0x061C, 0x061C}, {0x200E, 0x200F}, {0x2028, 0x202E}, {0x2066, 0x2069}, {0xFEFF, 0xFEFF},
 };
 
 static bool within(const struct range *v, size_t n, uint32_t c)
@@ -139,6 +139,20 @@ void text_clean_block(const char *s, size_t indent, struct buf *out)
     }
     if (!fresh)
         buf_append_char(out, '\n');
+}
+
+/* The library writes the other controls so by itself. */
+void text_json(const char *json, struct buf *out)
+{
+    while (*json) {
+        uint32_t c;
+        size_t n = decode((const unsigned char *)json, &c);
+        if (c >= 0x7F && within(unsafe, ARRAY_LEN(unsafe), c))
+            buf_printf(out, "\\u%04x", c);
+        else
+            buf_append(out, json, n);
+        json += n;
+    }
 }
 
 /* ---- colour ---- */

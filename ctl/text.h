@@ -19,6 +19,8 @@ size_t text_width(const char *s);
 void text_clean(const char *s, size_t max, struct buf *out);
 /* As text_clean, but line feeds stay and each line is indented. */
 void text_clean_block(const char *s, size_t indent, struct buf *out);
+/* Copies JSON with what a terminal would obey written as \uXXXX, which every reader of JSON takes for the same. */
+void text_json(const char *json, struct buf *out);
 void text_put(struct buf *out, enum colour c, const char *s); /* cleaned, coloured */
 
 /* time.c. "2026-11-23T02:00:00.123+00:00" as "2026-11-23 10:00:00+08" in the zone of the reader, "…Z" where that is UTC; `out` or `s`. */

@@ -33,6 +33,7 @@
 #include "daemon/search.h"
 #include "daemon/signing.h"
 #include "daemon/store/migrate.h"
+#include "daemon/store/closing.h"
 #include "daemon/store/partitions.h"
 #include "daemon/triage_worker.h"
 
@@ -65,6 +66,7 @@ struct front {
     struct feed *feed;
     struct tls *tls;
     struct partitions *partitions;
+    struct closing *closing;
     struct event *signals[3], *tick;
     int64_t next_tick_us, drain_until_us, next_watchdog_us, watchdog_us;
     bool sandbox, draining;
@@ -333,6 +335,7 @@ static int start(struct front *f)
     if (r < 0)
         return EXIT_TEMPORARY;
     f->partitions = partitions_new(f->base, f->cfg);
+    f->closing = closing_new(f->base, f->cfg);
     f->pending = pending_new(f->base, f->cfg, f->pipeline);
     f->rescan = rescan_new(f->base, f->cfg, pipeline_scanner(f->pipeline));
     f->search = search_new(f->base, f->cfg);
@@ -352,6 +355,7 @@ static int start(struct front *f)
 static void stop(struct front *f)
 {
     partitions_free(&f->partitions);
+    closing_free(&f->closing);
     if (f->reload)
         reload_stop(f->reload);
     pending_free(&f->pending);

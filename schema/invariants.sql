@@ -123,6 +123,12 @@ select 'state of which its events do not tell', c.id, concat_ws(' ', c.ref, c.st
 union all
 select 'first event of another complaint', e.complaint_id, e.id::text from complaintd.event e where e.seq = 1 and e.id <> e.complaint_id
 union all
+select 'event that is not what a day was closed with', k.complaint_id, k.seq::text
+    from complaintd.closed_heads k left join complaintd.event e on e.complaint_id = k.complaint_id and e.seq = k.seq
+    where e.hash is distinct from k.hash
+union all
+select 'closing that does not hold', null, b ->> 'closing' from complaintd.closing_broken(0, 1000000000) b where b is not null
+union all
 select 'unknown word', coalesce(a.notification_id, '00000000-0000-0000-0000-000000000000'), a.state from complaintd.addresses a
     where a.state not in ('hard', 'soft')
 union all

@@ -111,12 +111,18 @@ static int default_self(const struct config *c, const struct request *rq, struct
     return 0;
 }
 
+static void add_teams(const struct config *c, const struct request *rq CD_UNUSED, struct case_query *q)
+{
+    q->params[q->nparams++] = people_teams_json(c);
+}
+
 /* Parameters after the tail. */
 static void (*const more[ACTION_COUNT])(const struct config *c, const struct request *rq, struct case_query *q) = {
     [ACTION_REPLY] = life_add_reply,
     [ACTION_RECLASSIFY] = life_add_reclassify,
     [ACTION_RESOLVE] = life_add_resolve,
     [ACTION_REOPEN] = life_add_reopen,
+    [ACTION_MERGE] = add_teams,
 };
 
 static void add_tail(const struct case_command *cmd, const struct config *c, const struct request *rq,

@@ -103,16 +103,32 @@ const char *people_read_driver(const struct config *c CD_UNUSED, const json_t *v
     return "not a driver: health, life-event, resilience or capability";
 }
 
+static json_t *teams_of(const struct config *c, const char *name)
+{
+    json_t *teams = json_array();
+    for (size_t t = 0; t < c->nteams; t++)
+        if (config_team_has(&c->teams[t], name))
+            json_array_append_new(teams, json_string(c->teams[t].name));
+    return teams;
+}
+
+char *people_teams_json(const struct config *c)
+{
+    json_t *o = json_object();
+    for (size_t t = 0; t < c->nteams; t++)
+        for (size_t i = 0; i < c->teams[t].nmembers; i++)
+            json_object_set_new(o, c->teams[t].members[i].name, teams_of(c, c->teams[t].members[i].name));
+    char *text = json_dumps(o, JSON_COMPACT);
+    json_decref(o);
+    return text;
+}
+
 char *people_member_json(const struct config *c, const char *name)
 {
     const struct cfg_member *m = name ? config_member(c, name) : NULL;
     if (!m)
         return NULL;
-    json_t *teams = json_array();
-    for (size_t t = 0; t < c->nteams; t++)
-        if (config_team_has(&c->teams[t], name))
-            json_array_append_new(teams, json_string(c->teams[t].name));
-    json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:s}", "who", m->name, "teams", teams, "mail", m->contact.mail, "sms", m->contact.sms,
+    json_t *o = json_pack("{s:s, s:o, s:s, s:s, s:s}", "who", m->name, "teams", teams_of(c, name), "mail", m->contact.mail, "sms", m->contact.sms,
                           "language", c->default_language);
     char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
     json_decref(o);

@@ -13,3 +13,5 @@ const char *people_read_driver(const struct config *c, const json_t *v, char **r
 
 /* What complaintd.api_assign_to() needs of an assignee; NULL for a name that no team has. */
 char *people_member_json(const struct config *c, const char *name);
+/* What complaintd.api_merge_to() needs: the teams of every member. */
+char *people_teams_json(const struct config *c);

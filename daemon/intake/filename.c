@@ -21,7 +21,7 @@ void filename_make_safe(char *s)
                                      (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9));
         if (bidi) {
             p += 3;
-        } else if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) {
+        } else if ((p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) || (p[0] == 0xd8 && p[1] == 0x9c)) {
             p += 2;
         } else {
             if (*p >= 32 && *p != 127 && *p != '/' && *p != '\\')

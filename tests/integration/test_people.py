@@ -166,6 +166,14 @@ def test_never_to_whom_it_is_about(people):
         given(box, plain)
         word, body, _ = line.request("MERGE", ref=team, into=plain)
         assert (word, body["code"]) == ("ERR", "conflict"), "what is merged into it would be theirs"
+        word, body, _ = line.request("ASSIGN", ref=(theirs := submit(box, "My slow connection")), assignee="bob")
+        assert word == "OK"
+        word, body, _ = line.request("MERGE", ref=team, into=theirs)
+        assert (word, body["code"]) == ("ERR", "conflict") and "bob" in body["message"], "he is one of the team, wherever he works"
+        with client(box, "ann") as herself:
+            word, body, _ = herself.request("ACK", ref=ann[0])
+            assert (word, body["code"]) == ("ERR", "conflict") and "about ann" in body["message"], "to ACK is to take it"
+        assert line.ok("ACK", ref=ann[0])["changed"]
         other = submit(box, "Nothing in particular")
         line.ok("MERGE", ref=team, into=other)
         word, body, _ = line.request("ASSIGN", ref=other, team="billing")

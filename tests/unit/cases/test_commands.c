@@ -137,7 +137,7 @@ static void mending_statements(void **state CD_UNUSED)
 
     assert_int_equal(prepare("MERGE", ROLE_AGENT, "{\"ref\":\"%s\",\"into\":\"c000000000012\"}", &q, &err), 0);
     PARAMS(&q, "line", NULL, ref, "C-0000-0000-0012", "wei", "{new,open,waiting,resolved,closed}",
-           "{closed,closed,closed,closed,closed}");
+           "{closed,closed,closed,closed,closed}", "{\"ann\":[\"billing\"],\"wei\":[\"billing\"]}");
     assert_true(q.write);
     case_query_free(&q);
     assert_int_equal(prepare("SPLIT", ROLE_AGENT, "{\"ref\":\"%s\",\"message\":\"" MESSAGE "\",\"later\":true}", &q, &err), 0);

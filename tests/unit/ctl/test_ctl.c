@@ -81,6 +81,7 @@ static void hostile_text_is_cleaned(void **state CD_UNUSED)
     expect_clean("a\033[31mb", 0, "a\xef\xbf\xbd[31mb");
     expect_clean("a\nb\tc", 0, "a b c");
     expect_clean("x\xe2\x80\xaey", 0, "x\xef\xbf\xbdy"); /* right-to-left override */
+    expect_clean("x\xd8\x9cy", 0, "x\xef\xbf\xbdy");         /* the Arabic letter mark turns as well */
     expect_clean("\xc2\x9b"
                  "31m",
                  0,
@@ -90,6 +91,15 @@ static void hostile_text_is_cleaned(void **state CD_UNUSED)
     expect_clean("\xe6\x8a\x95\xe8\xaf\x89\xe6\x8a\x95", 4, "\xe6\x8a\x95\xe2\x80\xa6");
     expect_clean("abc", 3, "abc");
     expect_clean("abcd", 3, "ab\xe2\x80\xa6");
+}
+
+static void json_holds_nothing_that_a_terminal_obeys(void **state CD_UNUSED)
+{
+    struct buf out;
+    buf_init(&out, 1000);
+    text_json("{\"a\":\"\xc2\x9b" "31m \x7f \xe2\x80\xae \xe6\x8a\x95 \\u0007\"}", &out);
+    assert_string_equal(buf_str(&out), "{\"a\":\"\\u009b31m \\u007f \\u202e \xe6\x8a\x95 \\u0007\"}");
+    buf_free(&out);
 }
 
 static void tables_align_wide_characters(void **state CD_UNUSED)
@@ -581,6 +591,7 @@ int main(void)
     tzset();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(width_counts_columns),          cmocka_unit_test(hostile_text_is_cleaned),
+        cmocka_unit_test(json_holds_nothing_that_a_terminal_obeys),
         cmocka_unit_test(tables_align_wide_characters),  cmocka_unit_test(tables_fit_the_screen),  cmocka_unit_test(colour_only_when_wanted),
         cmocka_unit_test(command_lines_become_requests), cmocka_unit_test(wrong_command_lines),
         cmocka_unit_test(every_command_is_whole),        cmocka_unit_test(a_row_of_an_event),

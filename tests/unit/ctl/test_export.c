@@ -55,6 +55,9 @@ static void cells(void **state CD_UNUSED)
     expect_cell("-2+3", "\"'-2+3\"");
     expect_cell("\t=1", "\"'\t=1\"");
     expect_cell("\r=1", "\"'\r=1\"");
+    expect_cell("\n=1", "\"'\n=1\"");
+    expect_cell("\xef\xbc\x9d" "1+1", "\"'\xef\xbc\x9d" "1+1\"");
+    expect_cell("\xef\xbc\x9a" "x", "\xef\xbc\x9a" "x");
     expect_cell("+8613800138000", "+8613800138000"); /* a number stays one */
     expect_cell("+", "\"'+\"");
     expect_cell("+1+cmd", "\"'+1+cmd\"");

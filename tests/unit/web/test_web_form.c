@@ -134,7 +134,7 @@ static void file_names(void **state CD_UNUSED)
     static const char *const pairs[][2] = {
         {"a.png", "a.png"},       {"../../etc/passwd", "passwd"}, {"C:\\x\\\xe5\x8f\x91.png", "\xe5\x8f\x91.png"},
         {"..", ""},               {"a/", "a"},                    {"x\r\ny\x7f.txt", "xy.txt"},
-        {"exe\xe2\x80\xaegnp", "exegnp"}, {"", ""},               {" . ", ""},
+        {"exe\xe2\x80\xaegnp", "exegnp"}, {"x\xd8\x9cy", "xy"}, {"", ""},               {" . ", ""},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
