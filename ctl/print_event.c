@@ -7,7 +7,8 @@
 static void column(const json_t *row, const char *name, struct buf *out)
 {
     const char *v = json_string_value(json_object_get(row, name));
-    text_clean(v ? v : "-", 0, out);
+    char t[TIME_TEXT_SIZE];
+    text_clean(!v ? "-" : strcmp(name, "at") == 0 ? time_text(v, t) : v, 0, out);
 }
 
 void print_event(const json_t *row, bool json, struct buf *out)

@@ -73,12 +73,10 @@ void print_threads(const json_t *first, const json_t *messages, struct buf *out)
         print_candidates(first, out);
     }
     json_array_foreach(messages, i, m) {
-        char title[160];
-        const char *at = text_of(m, "at");
+        char title[160], at[TIME_TEXT_SIZE];
         if (!json_array_size(json_object_get(m, "thread")))
             continue;
-        snprintf(title, sizeof title, "message %.36s of %.10s %.8s", text_of(m, "message") ? text_of(m, "message") : "", at ? at : "",
-                 at && strlen(at) > 19 ? at + 11 : "");
+        snprintf(title, sizeof title, "message %.36s of %s", text_of(m, "message") ? text_of(m, "message") : "", time_text(text_of(m, "at"), at));
         title_line(out, title);
         print_candidates(json_object_get(m, "thread"), out);
     }

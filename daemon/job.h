@@ -76,6 +76,8 @@ void job_decide(const struct config *c, struct job *j);
 void job_undecide(struct job *j);
 /* job_thread.c: works out handle, sender, thread keys, tokens and references from the record. */
 void job_prepare(struct job *j);
+/* job_thread.c: the look-up's questions, from what job_prepare() found; its earlier answers go. */
+void job_ask(struct job *j);
 
 /* bounces.c: which notification an automatic mail speaks of, by what only its recipient can know; part of job_prepare(). */
 void job_trace(struct job *j);

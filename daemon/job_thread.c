@@ -249,3 +249,22 @@ void job_thread_free(struct job_thread *t)
         thread_candidate_clear(&t->candidates[i]);
     t->n = 0;
 }
+
+void job_ask(struct job *j)
+{
+    struct lookup_request *q = &j->look;
+    bool known = j->rec != NULL; /* else it is to be stored as pending: nothing is known of it but its key */
+    lookup_clear(q);
+    q->ukey = j->ukey;
+    q->handle = known ? j->handle : NULL;
+    q->answer_to = known ? j->answer_to : NULL;
+    q->keys = (const uint8_t(*)[LEDGER_KEY_SIZE])j->keys;
+    q->key_evidence = j->key_evidence;
+    q->nkeys = known ? j->nkeys : 0;
+    q->refs = j->refs;
+    q->nrefs = known ? j->nrefs : 0;
+    q->ids = j->own_ids;
+    q->nids = known ? j->nown_ids : 0;
+    q->told_id = known && !uuid_is_nil(&j->told_id) ? &j->told_id : NULL;
+    q->told_key = known ? j->told_key : NULL;
+}

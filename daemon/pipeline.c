@@ -4,52 +4,32 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "daemon/core/clock.h"
 #include "daemon/core/err.h"
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
+#include "daemon/crews.h"
 #include "daemon/intake/gate.h"
 #include "daemon/pipeline_scan.h"
 #include "daemon/store/batch.h"
-#include "daemon/turns.h"
-#include "daemon/worker/worker.h"
 
 #define SWEEP_US CD_MSEC(100)
-#define NO_WORKER_ALARM_US CD_SEC(5)
 #define MAX_ROUNDS 8
 #define TURN_WAIT_US CD_SEC(30) /* a large envelope that had no turn by then is stored as pending */
 
 TAILQ_HEAD(job_list, job);
 
-/* The workers of one configuration. A record is decided only with the rules that its worker had: what workers of before a reload
- * answer goes to those of after it. */
-struct crew {
-    struct pipeline *pipeline;
-    struct worker_pool *pool;
-    int config_fd; /* every worker that is started reads it */
-};
-
 struct pipeline {
-    struct event_base *base;
     const struct config *cfg;
-    struct crew *crew;    /* gets the jobs */
-    struct crew *next;    /* starting, for a reload; NULL: none */
-    struct crew *leaving; /* has jobs of before the last reload; NULL: none */
-    unsigned rules_generation; /* of `crew` */
+    struct crews *crews;
     struct lookup *lookup;
     struct batch *batch;
     struct scanner *scanner;
     struct job_list jobs;
     size_t njobs;
-    uint64_t next_number;
-    struct turns turns;   /* of large jobs */
-    struct job **by_number; /* ring of jobs in the worker stage, indexed by number modulo ring_size */
-    size_t ring_size;
     struct event *sweep;
-    int64_t no_worker_since_us;
-    bool alarmed, closing;
+    bool closing;
 };
 
 static void enter(struct pipeline *p, struct job *j);
@@ -117,18 +97,17 @@ static void finish(struct pipeline *p, struct job *j, enum ack_verdict v)
 static struct pipeline *the_pipeline; /* one front, one pipeline: callbacks of embedded parts find it here */
 
 static void decide_again(struct pipeline *p, struct job *j);
-static void to_worker(struct pipeline *p, struct job *j);
 
 /* The rules changed since the worker matched it: the record says nothing about the new ones. */
 static bool matched_by_old_rules(const struct pipeline *p, const struct job *j)
 {
-    return j->rec && !(j->rec->flags & REC_DEGRADED) && j->rules_generation != p->rules_generation;
+    return j->rec && !(j->rec->flags & REC_DEGRADED) && j->rules_generation != crews_generation(p->crews);
 }
 
 static void triage_again(struct pipeline *p, struct job *j)
 {
     record_free(&j->rec);
-    to_worker(p, j);
+    crews_give(p->crews, j);
 }
 
 static void on_stored(struct store_item *it, enum store_verdict v)
@@ -208,29 +187,9 @@ static void on_looked_up(struct lookup_request *q, bool ok)
 
 static void look_up(struct pipeline *p, struct job *j)
 {
-    lookup_clear(&j->look);
     j->stage = JOB_LOOKUP;
+    job_ask(j);
     j->look.done = on_looked_up;
-    j->look.ukey = j->ukey;
-    if (!j->rec) { /* to be stored as pending: nothing is known of it but its key */
-        j->look.handle = j->look.answer_to = NULL;
-        j->look.nkeys = j->look.nrefs = j->look.nids = 0;
-        j->look.told_id = NULL;
-        j->look.told_key = NULL;
-        lookup_put(p->lookup, &j->look);
-        return;
-    }
-    j->look.handle = j->handle;
-    j->look.answer_to = j->answer_to;
-    j->look.keys = (const uint8_t(*)[LEDGER_KEY_SIZE])j->keys;
-    j->look.key_evidence = j->key_evidence;
-    j->look.nkeys = j->nkeys;
-    j->look.refs = j->refs;
-    j->look.nrefs = j->nrefs;
-    j->look.ids = j->own_ids;
-    j->look.nids = j->nown_ids;
-    j->look.told_id = uuid_is_nil(&j->told_id) ? NULL : &j->told_id;
-    j->look.told_key = j->told_key;
     lookup_put(p->lookup, &j->look);
 }
 
@@ -278,70 +237,15 @@ static void take_record(struct pipeline *p, struct job *j, enum worker_outcome o
         record_free(&j->rec);
         j->rec = record_degraded(j->env, why);
     }
-    j->rules_generation = p->rules_generation;
     triaged(p, j);
 }
 
-/* Where the bytes of a large mail are copied, and why: (1) from the socket into the envelope, where dots and line ends are put right;
- * (2) here, into the memfd that the worker reads, because the worker may not see the front's memory: one at a time by the turns;
- * (3) in the worker, out of the memfd and into its own envelope; (4) into the parameters of the batch and (5) from there into
- * libpq's buffer, whose interface wants an array in one piece and keeps the buffer at its largest size: one at a time, because a
- * large mail fills a batch. The envelope itself stays until the commit, for the batch may have to be sent again. */
-static int give_to_worker(struct pipeline *p, struct job *j)
+static void on_worker(void *arg, struct job *j, enum worker_outcome o, const uint8_t *data, size_t n)
 {
-    struct buf head;
-    buf_init(&head, CD_MIB(1));
-    wire_u8(&head, 0);
-    envelope_write_head(j->env, &head);
-    const struct iovec parts[] = {{head.data, head.len}, {j->env->raw.data, j->env->raw.len}};
-    int r = head.failed ? CD_ENOMEM : worker_pool_sendv(p->crew->pool, j->number, parts, ARRAY_LEN(parts));
-    buf_free(&head);
-    return r;
-}
-
-static bool start_worker(struct pipeline *p, struct job *j)
-{
-    j->stage = JOB_WORKER;
-    j->worker_since_us = clock_mono_us();
-    return give_to_worker(p, j) == 0; /* else every queue is full, or no memory for a frame: the sweep stores it as pending */
-}
-
-static void start_large(struct pipeline *p)
-{
-    struct job *j;
-    while (!p->closing && (j = turns_next(&p->turns)))
-        if (!start_worker(p, j))
-            turns_done(&p->turns, j->number);
-}
-
-static void worker_is_free_of(struct pipeline *p, uint64_t number)
-{
-    turns_done(&p->turns, number);
-    start_large(p);
-}
-
-static void on_worker(void *arg, uint64_t number, enum worker_outcome o, const uint8_t *data, size_t n)
-{
-    struct crew *crew = arg;
-    struct pipeline *p = crew->pipeline;
-    struct job **slot = &p->by_number[number % p->ring_size], *j = *slot;
-    if (!j || j->number != number) { /* stored as pending meanwhile */
-        worker_is_free_of(p, number);
-        return;
-    }
-    if (o == WORKER_DIED && ++j->env->worker_deaths < 2 && !p->closing && give_to_worker(p, j) == 0)
-        return; /* once may be bad luck; what was in a worker when it died twice skips the decoder */
-    if (o == WORKER_DONE && crew != p->crew && !p->closing) {
-        if (give_to_worker(p, j) < 0) /* the sweep stores it as pending */
-            worker_is_free_of(p, number);
-        return;
-    }
-    *slot = NULL;
-    worker_is_free_of(p, number);
     if (o == WORKER_CLOSED)
-        finish(p, j, ACK_RETRY_LATER);
+        finish(arg, j, ACK_RETRY_LATER);
     else
-        take_record(p, j, o, data, n);
+        take_record(arg, j, o, data, n);
 }
 
 static void store_pending(struct pipeline *p, struct job *j, const char *reason)
@@ -363,53 +267,19 @@ static void store_pending(struct pipeline *p, struct job *j, const char *reason)
  * stays pending. */
 static void give_up_triage(struct pipeline *p, struct job *j)
 {
-    if (j->number && p->by_number[j->number % p->ring_size] == j)
-        p->by_number[j->number % p->ring_size] = NULL;
-    if (j->stage == JOB_TURN)
-        turns_forget(&p->turns, j);
+    crews_forget(p->crews, j);
     if (j->env->from_pending)
         finish(p, j, ACK_RETRY_LATER);
     else
-        store_pending(p, j, worker_pool_alive(p->crew->pool) ? "not triaged in time" : "no triage worker");
+        store_pending(p, j, crews_alive(p->crews) ? "not triaged in time" : "no triage worker");
 }
 
-static void watch_workers(struct pipeline *p, int64_t now)
-{
-    if (worker_pool_alive(p->crew->pool)) {
-        if (p->alarmed)
-            log_event(LOG_L_NOTICE, EV_TRIAGE_WORKERS_BACK, "workers=%u", worker_pool_alive(p->crew->pool));
-        p->no_worker_since_us = 0;
-        p->alarmed = false;
-    } else if (!p->no_worker_since_us) {
-        p->no_worker_since_us = now;
-    } else if (!p->alarmed && now - p->no_worker_since_us > NO_WORKER_ALARM_US) {
-        p->alarmed = true;
-        log_event(LOG_L_ERROR, EV_TRIAGE_NO_WORKER, "seconds=%lld advice=%s", (long long)(NO_WORKER_ALARM_US / 1000000),
-                  log_quote("complaints are stored as pending; look above for why the workers die"));
-    }
-}
-
-static void crew_free(struct crew **pc)
-{
-    struct crew *c = *pc;
-    if (!c)
-        return;
-    worker_pool_free(&c->pool);
-    close(c->config_fd);
-    free(c);
-    *pc = NULL;
-}
-
-static void on_sweep(evutil_socket_t fd, short what, void *arg)
+static void on_sweep(evutil_socket_t fd CD_UNUSED, short what CD_UNUSED, void *arg)
 {
     struct pipeline *p = arg;
     struct job *j, *next;
     int64_t now = clock_mono_us();
-    (void)fd;
-    (void)what;
-    watch_workers(p, now);
-    if (p->leaving && worker_pool_pending(p->leaving->pool) == 0)
-        crew_free(&p->leaving);
+    crews_watch(p->crews, now);
     for (j = TAILQ_FIRST(&p->jobs); j && now - j->since_mono_us > p->cfg->triage_budget_us; j = next) {
         int64_t limit = j->env->from_pending ? p->cfg->triage_deadline_us : p->cfg->triage_budget_us;
         bool late = (j->stage == JOB_WORKER && now - j->worker_since_us > limit) ||
@@ -424,38 +294,6 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 }
 
 /* ---- outside ---- */
-
-static unsigned core_count(void)
-{
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 && n < 256 ? (unsigned)n : 1;
-}
-
-/* Takes the descriptor; NULL (logged) when no worker could be started. */
-static struct crew *crew_new(struct pipeline *p, const struct config *c, int config_fd)
-{
-    static const char *const argv[] = {"complaintd", "--worker=triage", NULL};
-    struct crew *crew = cd_alloc(sizeof *crew);
-    crew->pipeline = p;
-    crew->config_fd = config_fd;
-    int r = worker_pool_new(p->base, &(struct worker_pool_options){
-                                         .name = "triage",
-                                         .argv = argv,
-                                         .workers = c->triage_workers ? (unsigned)c->triage_workers : core_count(),
-                                         .in_flight = (unsigned)c->triage_in_flight,
-                                         .max_queued = (unsigned)c->triage_queue,
-                                         .job_seconds = H_WORKER_TRIAGE,
-                                         .deadline_us = c->triage_deadline_us,
-                                         .config_fd = config_fd,
-                                         .answer = on_worker,
-                                         .arg = crew,
-                                     }, &crew->pool);
-    if (r == 0)
-        return crew;
-    close(config_fd);
-    free(crew);
-    return NULL;
-}
 
 static struct gate_limits limits_of(const struct config *c)
 {
@@ -474,16 +312,10 @@ int pipeline_new(struct event_base *base, const struct config *c, int worker_con
     struct gate_limits limits = limits_of(c);
     struct timeval tv = {0, SWEEP_US};
     the_pipeline = p;
-    p->base = base;
     p->cfg = c;
     TAILQ_INIT(&p->jobs);
-    p->ring_size = c->intake_max_items + 1;
-    p->by_number = cd_alloc(p->ring_size * sizeof *p->by_number);
-    turns_init(&p->turns, c->triage_large_in_flight);
     gate_init(&limits);
-    p->crew = crew_new(p, c, worker_config_fd);
-    if (!p->crew) {
-        free(p->by_number);
+    if (crews_new(base, c, worker_config_fd, &(struct crews_hooks){.answer = on_worker, .arg = p}, &p->crews) < 0) {
         free(p);
         return CD_EIO;
     }
@@ -506,8 +338,7 @@ static void finish_untaken(struct pipeline *p)
             j = TAILQ_NEXT(j, entry);
             continue;
         }
-        if (j->stage == JOB_TURN)
-            turns_forget(&p->turns, j);
+        crews_forget(p->crews, j);
         finish(p, j, ACK_RETRY_LATER);
         j = TAILQ_FIRST(&p->jobs); /* its waiters ended with it */
     }
@@ -521,31 +352,15 @@ void pipeline_free(struct pipeline **pp)
     *pp = NULL;
     p->closing = true;
     event_free(p->sweep);
-    crew_free(&p->next);
-    crew_free(&p->leaving);
-    crew_free(&p->crew);
+    crews_close(p->crews);
     finish_untaken(p);
     scanner_free(&p->scanner);
     lookup_free(&p->lookup);
     batch_free(&p->batch);
     cd_assert(TAILQ_EMPTY(&p->jobs));
-    free(p->by_number);
+    crews_free(&p->crews);
     free(p);
     the_pipeline = NULL;
-}
-
-/* A number whose place in the ring is free: a job that is slow in its worker must not be overwritten. */
-static bool take_number(struct pipeline *p, struct job *j)
-{
-    for (size_t i = 0; i < p->ring_size; i++) {
-        uint64_t number = ++p->next_number;
-        if (!p->by_number[number % p->ring_size]) {
-            j->number = number;
-            p->by_number[number % p->ring_size] = j;
-            return true;
-        }
-    }
-    return false;
 }
 
 /* The same key is on its way already: wait for it instead of racing with it. */
@@ -573,22 +388,7 @@ static void enter(struct pipeline *p, struct job *j)
         triaged(p, j);
         return;
     }
-    to_worker(p, j);
-}
-
-static void to_worker(struct pipeline *p, struct job *j)
-{
-    if (!take_number(p, j)) { /* no room: the sweep stores it as pending */
-        metrics_inc(M_WORKER_QUEUE_FULL);
-        j->stage = JOB_WORKER;
-        j->worker_since_us = clock_mono_us();
-        return;
-    }
-    j->stage = JOB_TURN;
-    if (!gate_large(j->env->raw.len))
-        (void)start_worker(p, j);
-    else if (turns_take(&p->turns, j) && !start_worker(p, j))
-        turns_done(&p->turns, j->number);
+    crews_give(p->crews, j);
 }
 
 static struct job *new_job(struct pipeline *p, struct envelope *e, size_t bytes)
@@ -625,7 +425,7 @@ int pipeline_read(struct pipeline *p, struct envelope *e, pipeline_read_done don
     struct job *j = new_job(p, e, bytes);
     j->read_done = done;
     j->read_arg = arg;
-    to_worker(p, j);
+    crews_give(p->crews, j);
     return 0;
 }
 
@@ -636,7 +436,7 @@ bool pipeline_ready(struct pipeline *p, size_t bytes)
 
 bool pipeline_has_worker(const struct pipeline *p)
 {
-    return worker_pool_alive(p->crew->pool) > 0;
+    return crews_alive(p->crews) > 0;
 }
 
 bool pipeline_idle(const struct pipeline *p)
@@ -661,19 +461,17 @@ int64_t pipeline_oldest_us(const struct pipeline *p)
 
 int pipeline_start_workers(struct pipeline *p, const struct config *c, int worker_config_fd)
 {
-    cd_assert(!p->next);
-    p->next = crew_new(p, c, worker_config_fd);
-    return p->next ? 0 : CD_EIO;
+    return crews_start(p->crews, c, worker_config_fd);
 }
 
 bool pipeline_workers_started(const struct pipeline *p)
 {
-    return p->next && !p->leaving && worker_pool_alive(p->next->pool) > 0;
+    return crews_started(p->crews);
 }
 
 void pipeline_drop_workers(struct pipeline *p)
 {
-    crew_free(&p->next);
+    crews_drop(p->crews);
 }
 
 void pipeline_reloaded(struct pipeline *p)
@@ -681,11 +479,5 @@ void pipeline_reloaded(struct pipeline *p)
     struct gate_limits limits = limits_of(p->cfg);
     gate_set_limits(&limits);
     scanner_reloaded(p->scanner);
-    if (!p->next)
-        return;
-    cd_assert(!p->leaving);
-    p->leaving = p->crew;
-    p->crew = p->next;
-    p->next = NULL;
-    p->rules_generation++;
+    crews_change(p->crews);
 }

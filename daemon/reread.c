@@ -7,6 +7,7 @@
 #include "daemon/cases/life.h"
 #include "daemon/core/log.h"
 #include "daemon/core/metrics.h"
+#include "daemon/intake/handle.h"
 #include "daemon/job.h"
 #include "daemon/scan/scan.h"
 #include "daemon/store/pg.h"
@@ -178,6 +179,16 @@ static void put_sender(json_t *o, const struct record *rec, const struct envelop
     json_decref(representative);
 }
 
+/* What came by line or HTTP holds its customer's address within: while nobody could read it, no acknowledgement could go anywhere. */
+static void put_acknowledgement(const struct config *c, json_t *o, const struct record *rec, const struct envelope *e)
+{
+    bool mail = rec->email && mail_address_valid(rec->email, strlen(rec->email), true);
+    const char *to = mail ? rec->email : c->nsms_providers ? rec->phone : NULL;
+    if ((e->channel == CH_LINE || e->channel == CH_WEB) && to)
+        json_object_set_new(o, "acknowledgement", json_pack("{s:s, s:s, s:I}", "transport", mail ? "mail" : "sms", "to", to, "life",
+                                                            (json_int_t)(c->notify_statutory_life_us / CD_SEC(1))));
+}
+
 void reread_fill(const struct config *c, const struct reread *r, const struct record *rec, const struct envelope *e, struct case_query *q)
 {
     json_t *o = json_object();
@@ -187,6 +198,7 @@ void reread_fill(const struct config *c, const struct reread *r, const struct re
         char *attachments CD_CLEANUP_FREE = job_attachments_json(rec, e);
         put_texts(o, rec);
         put_sender(o, rec, e);
+        put_acknowledgement(c, o, rec, e);
         json_object_set_new(o, "attachments", attachments ? json_loads(attachments, 0, NULL) : json_array());
         json_object_set_new(o, "rules", rules_of(c, r, rec, e, &targets));
     } else {

@@ -155,6 +155,23 @@ begin
     end if;
 end $$;
 
+-- A complaint that had no address to be acknowledged at, and has one now; once.
+create function complaintd.reading_acknowledge(p_opened uuid, p_ack jsonb) returns void language plpgsql
+set search_path = pg_catalog, pg_temp as $$
+declare
+    v_now timestamptz := complaintd.now();
+begin
+    insert into complaintd.notifications (id, complaint_id, purpose, class, transport, recipient, language, created_at, next_attempt_at,
+                                          not_after, idempotency_key)
+        select gen_random_uuid(), c.id, 'acknowledgement', 'statutory', p_ack ->> 'transport', p_ack ->> 'to', c.language, v_now, v_now,
+               v_now + (p_ack ->> 'life')::double precision * interval '1 second', 'ack.' || c.id
+        from complaintd.complaint c where c.id = p_opened and c.status in ('new', 'open', 'waiting') and c.acknowledged_at is null
+            and not exists (select from complaintd.notifications n where n.complaint_id = c.id and n.purpose = 'acknowledgement');
+    if found then
+        update complaintd.complaint c set decision = (c.decision::jsonb || '{"acknowledgement": "pending"}')::text where c.id = p_opened;
+    end if;
+end $$;
+
 -- REREAD, the second half: p_reading is what the worker made of it (daemon/reread.c). Where it is whole it takes the place of the old one; where it
 -- is not nothing changes. p_targets: as for RECLASSIFY.
 create function complaintd.api_reread(p_ref text, p_message uuid, p_actor text, p_from text[], p_to text[], p_reading jsonb, p_targets jsonb)
@@ -188,6 +205,9 @@ begin
             select from complaintd.event e where e.complaint_id = c.id and e.kind <> 'reread' and e.data::jsonb ? 'via') then 'applied' else 'told' end;
     end if;
     perform complaintd.reading_apply(m.id, p_reading, v_says = 'applied');
+    if p_reading ->> 'class' = 'person' and p_reading -> 'acknowledgement' is not null then
+        perform complaintd.reading_acknowledge(m.id, p_reading -> 'acknowledgement');
+    end if;
     perform complaintd.search_again(m.id);
     select * into m from complaintd.message x where x.id = p_message;
     perform complaintd.add_event(c.id, p_actor, 'reread', jsonb_strip_nulls(jsonb_build_object('message', m.id, 'result', 'whole', 'before', v_before,

@@ -199,4 +199,8 @@ select 'flag vulnerable that nobody set', v.customer_id, v.actor from complaintd
 union all
 select 'words of a message that is elsewhere', w.message_id, w.complaint_id::text
     from complaintd.search w left join complaintd.message m on m.id = w.message_id and m.complaint_id = w.complaint_id where m.id is null
+union all
+select 'degraded, though it was read again in full', c.id, c.ref
+    from complaintd.event e join complaintd.complaint c on c.id = (e.data::jsonb ->> 'message')::uuid
+    where e.kind = 'reread' and e.data::jsonb ->> 'result' = 'whole' and c.degraded
 order by 1, 2;

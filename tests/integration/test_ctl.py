@@ -2,6 +2,7 @@
 and completion; against a running daemon."""
 import csv
 import datetime
+import fcntl
 import hashlib
 import io
 import json
@@ -10,7 +11,9 @@ import pty
 import secrets
 import select
 import signal
+import struct
 import subprocess
+import termios
 import time
 
 import pytest
@@ -328,6 +331,27 @@ def test_colour_is_for_terminals(box):
         got = read_until(main, None, 1)
         os.close(main)
         assert done.returncode == 0 and (b"\033[" in got) == coloured, env
+
+
+def on_a_screen(box, width, *args):
+    """What a terminal of that width is given, by lines."""
+    main, other = pty.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 30, width, 0, 0))
+    done = subprocess.run([os.path.join(box.build(), "complaintctl"), "--config", box.path("complaintd.yaml"), *args], stdout=other,
+                          check=False, timeout=60, env={"PATH": "/usr/bin", "TERM": "dumb"})
+    os.close(other)
+    got = read_until(main, None, 1)
+    os.close(main)
+    assert done.returncode == 0
+    return got.decode().replace("\r", "").splitlines()
+
+
+def test_tables_are_as_wide_as_the_screen(box):
+    ref = put(box, "Wide", subject="A subject that is quite long, so long that few screens are wide enough for all of it")["ref"]
+    wide, narrow = (next(line for line in on_a_screen(box, width, "list", "--limit", "5") if line.startswith(ref)) for width in (160, 60))
+    assert "general" in wide and wide.rstrip().endswith("\N{HORIZONTAL ELLIPSIS}") and len(wide) <= 160
+    assert "A subject" in narrow and "general" not in narrow and len(narrow) <= 60
+    assert max(len(line) for line in on_a_screen(box, 80, "help", "list")) <= 80
 
 
 # -- completion --

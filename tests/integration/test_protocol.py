@@ -142,13 +142,13 @@ def test_complaintctl_subscribe(box, token_file):
     once = box.ctl("--json", "subscribe", "--after", "0", "--once", "--kinds", "received").stdout.splitlines()
     rows = [json.loads(r) for r in once]
     assert rows[-2]["ref"] == ref and set(rows[-1]) == {"rows", "cursor"} and rows[-1]["rows"] == len(rows) - 1
-    argv = [os.path.join(box.build(), "complaintctl"), "--config", box.path("complaintd.yaml"), "subscribe", "--after", rows[-1]["cursor"]]
+    argv = [os.path.join(box.build(), "complaintctl"), "--config", box.path("complaintd.yaml"), "--utc", "subscribe", "--after", rows[-1]["cursor"]]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as following:
         with box.line() as line:
             ref = line.ok("SUBMIT", key=letters.mark(), text="late")["ref"]
         words = following.stdout.readline().split()
-        assert words[1:3] == [ref, "received"], words
         following.terminate()
+    assert words[1].endswith("Z") and words[2:4] == [ref, "received"], words
 
 
 def test_the_example_in_python_submits(box, token_file):

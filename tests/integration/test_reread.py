@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+import clients
 import conftest
 import letters
 from box import Box
@@ -206,6 +207,41 @@ def test_a_further_message_and_where_merge_and_split_put_it(box):
         assert ask(box, "VERIFY", ref=ref)["ok"]
 
 
+@pytest.mark.parametrize("way", ["line", "json", "form", "sms"])
+def test_the_other_channels(box, way):
+    """Their customer stands within, so nobody could be told that the complaint is there."""
+    mark = letters.mark()
+    email = f"{mark}@shop.example"
+    complaint = {"text": f"{WORDS} {mark}", "customer": {"name": "Ann", "email": email, "external_id": mark}, "remedy_sought": "My money"}
+    box.mail(letters.mail("Before", letters.mark()))
+    hang(box)
+    if way == "line":
+        assert ask(box, "SUBMIT", "intake", key=mark, **complaint)["outcome"] == "new"
+    elif way == "json":
+        assert box.web(complaint, mark).status == 201
+    elif way == "form":
+        assert box.web_form(complaint, [("bill", b"%PDF-1.4", "bill.pdf", "application/pdf")], mark).status == 201
+    else:
+        assert box.sms(clients.sms_params(complaint["text"], "+8613900005678"))[0] == 200
+    before = box.db.row("select * from complaints order by received_at desc limit 1")
+    assert before["degraded"] and before["category"] == "unclassified" and before["remedy_sought"] is None
+    done = reread(box, before["ref"])
+    assert done["changed"] and done["rules"] == "applied" and done["attachments"] == (way == "form"), done
+    after = box.db.row("select * from complaints where ref = %s", before["ref"])
+    assert (after["category"], after["body"], after["degraded"], after["channel"]) == ("billing", complaint["text"], False, before["channel"])
+    if way == "sms":
+        assert after["customer_phone"] == before["customer_phone"] == "+8613900005678"
+    else:
+        assert (after["customer_name"], after["customer_email"], after["remedy_sought"]) == ("Ann", email, "My money")
+        assert box.db.value("select customer_id from customer_handles where handle = %s", f"mail:{email}") == after["customer_id"]
+        wait_for(lambda: [m for m in box.mails(email) if before["ref"] in m["Subject"] or before["ref"] in m.get_content()], 30, "its acknowledgement")
+    acks = "select count(*) from notifications where complaint_id = %s and purpose = 'acknowledgement'"
+    assert box.db.value(acks, before["id"]) == 1
+    twice = {"line": lambda: ask(box, "SUBMIT", "intake", key=mark, **complaint), "json": lambda: box.web(complaint, mark).json}
+    if way in twice:  # the same again is the same
+        assert twice[way]()["ref"] == before["ref"]
+
+
 def test_who_may_and_clear_errors(box):
     mark = letters.mark()
     before, message = degrade(box, with_photo(mark)[0])
@@ -258,6 +294,21 @@ def test_many_at_once_and_a_worker_that_dies(box):
     full = [a for a in answers[20:30] if a[0] == "ERR" and a[1]["code"] == "busy" and a[1]["retry"]]
     assert len(full) == 10 and box.metric('complaintd_rereads_total{result="busy"}') == busy + 10
     assert {a[1]["code"] for a in answers[2:20]} == {"conflict"}
+
+
+def test_a_worker_dies_of_it_once(box):
+    before, message = degrade(box, with_photo(letters.mark())[0])
+    box.mail(letters.mail("Before", letters.mark()))
+    deaths = box.metric("complaintd_worker_deaths_total")
+    (worker,) = hang(box)
+    with box.line("agent") as line:
+        line.send("REREAD", {"ref": before["ref"]})
+        wait_for(lambda: box.metric("complaintd_intake_in_flight") == 1, 10, "it is being read")
+        os.kill(worker, signal.SIGKILL)
+        word, body, _ = line.answer()
+    assert word == "OK" and body["changed"], body  # another one read it
+    assert box.metric("complaintd_worker_deaths_total") == deaths + 1
+    assert len(events(box, before["id"], "reread")) == 1 and box.metric("complaintd_intake_in_flight") == 0
 
 
 def test_the_daemon_is_killed_meanwhile(make_box):

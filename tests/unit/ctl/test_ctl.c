@@ -330,6 +330,15 @@ static void a_row_of_an_event(void **state CD_UNUSED)
     assert_string_equal(buf_str(&out), "-  C-1  acked   -  7:x\n");
     print_event(row, true, &out);
     assert_non_null(strstr(buf_str(&out), "{\"cursor\":\"7:x\","));
+    buf_reset(&out);
+    json_object_set_new(row, "kind", json_string("acked"));
+    json_object_set_new(row, "at", json_string("2026-11-23T20:00:00.5+00:00"));
+    setenv("TZ", "Asia/Shanghai", 1);
+    tzset();
+    print_event(row, false, &out);
+    setenv("TZ", "UTC", 1);
+    tzset();
+    assert_string_equal(buf_str(&out), "2026-11-24 04:00:00+08  C-1  acked  -  7:x\n");
     json_decref(row);
     buf_free(&out);
 }
