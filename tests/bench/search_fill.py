@@ -1,5 +1,5 @@
 """Fills a sandbox's database with complaints for tests/bench/search: by SQL, two processes at a time, with all rows that
-schema/invariants.sql asks for (receipt, customer, complaint, message, first event with its hash, timers) and their words in
+schema/invariants.sql asks for (receipt, customer, complaint, message, two events with their hashes, timers) and their words in
 complaintd.search. There are no notifications, no raw mails and no steps of ladders. What comes out depends on --count alone, but for times."""
 import contextlib
 import multiprocessing
@@ -116,8 +116,12 @@ insert into complaintd.complaint (id, ref, desk, desks, channel, status, outcome
         case when status = 'waiting' then now() + interval '30 days' end, '{}' from g;
 insert into complaintd.message (id, complaint_id, channel, desk, sender, subject, body, received_at)
     select id, id, 'mail', 'main', 'person' || customer || '@bench.example', subject, body, at from g;
+with first as materialized (select g.*, complaintd.event_hash('', id, 1, at, 'intake', 'received', '{}') as hash, md5(id::text)::uuid as next,
+        case status when 'open' then 'acked' else status end as kind, jsonb_build_object('from', 'new', 'to', status)::text as data from g)
 insert into complaintd.event (id, complaint_id, seq, at, actor, kind, data, prev_hash, hash)
-    select id, id, 1, at, 'intake', 'received', '{}', '', complaintd.event_hash('', id, 1, at, 'intake', 'received', '{}') from g;
+    select id, id, 1, at, 'intake', 'received', '{}', '', hash from first
+    union all
+    select next, id, 2, at, 'bench', kind, data, hash, complaintd.event_hash(hash, next, 2, at, 'bench', kind, data) from first;
 insert into complaintd.timers (complaint_id, policy, calendar, anchor_at, resolve_due) select id, 'standard', '24x7', at, at + interval '14 days' from g;
 insert into complaintd.search (complaint_id, message_id, terms)
     select id, id, complaintd.search_terms(concat_ws(' ', ref, 'Person ' || customer, 'person' || customer || '@bench.example',
