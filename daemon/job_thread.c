@@ -182,6 +182,7 @@ static void add_known(struct job_thread *t, const struct thread_candidate *from)
     c->last_us = from->last_us;
     add_all(&c->participants, &from->participants);
     add_all(&c->subjects, &from->subjects);
+    add_all(&c->desks, &from->desks);
 }
 
 /* A message on its way, and so not yet in the database: something is being said in that complaint now. */
@@ -191,6 +192,7 @@ static void add_in_flight(struct job_thread *t, const struct job *o, const struc
     if (!c)
         return;
     c->last_us = CD_MAX(c->last_us, o->env->received_at_us);
+    add_all(&c->desks, &o->env->desks);
     if (o->sender && !strlist_has(&c->participants, o->sender))
         strlist_add(&c->participants, o->sender);
     if (o->rec && o->rec->subject && !strlist_has(&c->subjects, o->rec->subject))
@@ -218,6 +220,15 @@ static void tell_false_tokens(const struct job *j, json_t *reasons)
                                                      "no key of ours signed it"));
 }
 
+/* Of line and HTTP. */
+static const struct strlist *desks_of_client(const struct config *c, const struct envelope *e)
+{
+    for (size_t i = 0; e->channel != CH_MAIL && e->channel != CH_SMS && i < c->nclients; i++)
+        if (str_eq(c->clients[i].name, e->client))
+            return &c->clients[i].desks;
+    return NULL;
+}
+
 void job_thread_decide(const struct config *c, struct job *j, struct job_thread *ret)
 {
     const struct thread_weights w = {.fresh_us = c->threads_fresh_us,
@@ -228,6 +239,7 @@ void job_thread_decide(const struct config *c, struct job *j, struct job_thread 
                                      .done = (int)c->threads_done,
                                      .join_at = (int)c->threads_join_at};
     const struct thread_message m = {.record = j->rec, .sender = j->sender, .staff = j->staff, .unproven = j->sender_unproven,
+                                    .desks = desks_of_client(c, j->env),
                                     .at_us = j->env->received_at_us};
     ret->n = 0;
     find_candidates(j, ret);

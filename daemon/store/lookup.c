@@ -31,7 +31,7 @@ static const struct pg_stmt sql_customers = {
                  " left join complaintd.vulnerable_customers v on v.customer_id = c.id"
                  " left join complaintd.addresses a on a.address = h.handle where h.handle = any($1::text[])"};
 
-#define CANDIDATE_COLUMNS "c.id, c.ref, c.status, (extract(epoch from c.closed_at) * 1000000)::bigint, complaintd.thread_state(c)"
+#define CANDIDATE_COLUMNS "c.id, c.ref, c.status, (extract(epoch from c.closed_at) * 1000000)::bigint, complaintd.thread_state(c), to_json(c.desks)"
 
 /* Most mails begin a thread: whether a key is known is asked for all of them, whose complaint it is only for those that have one. */
 static const struct pg_stmt sql_keys = {"keys", "select encode(key, 'hex') from complaintd.thread_keys where key = any($1::bytea[])"};

@@ -116,6 +116,9 @@ static void fill_candidate(struct thread_candidate *c, enum thread_evidence e, c
     add_strings(&c->participants, json_object_get(state, "who"));
     add_strings(&c->subjects, json_object_get(state, "subjects"));
     json_decref(state);
+    json_t *desks = read_json(pg_text(res, row, 6));
+    add_strings(&c->desks, desks);
+    json_decref(desks);
 }
 
 /* NULL: there is no room for it among stronger ones. */

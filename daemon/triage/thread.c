@@ -32,6 +32,7 @@ void thread_candidate_clear(struct thread_candidate *c)
 {
     strlist_free(&c->participants);
     strlist_free(&c->subjects);
+    strlist_free(&c->desks);
 }
 
 /* A sender that is not proven and a reference number, which is overheard as easily, are both things that anybody can write. */
@@ -48,6 +49,17 @@ static bool may_join(const struct thread_message *m, const struct thread_candida
 {
     bool automatic = m->record->cls == MC_BOUNCE || m->record->cls == MC_AUTO_REPLY;
     return takes_part(m, c) || c->evidence <= TE_TOKEN_ID || (automatic && (c->evidence == TE_IN_REPLY_TO || c->evidence == TE_REFERENCES));
+}
+
+/* A client that names a complaint of other desks, and its customer, would be told what it may not see. */
+static bool is_elsewhere(const struct thread_message *m, const struct thread_candidate *c)
+{
+    if (!m->desks || !m->desks->n)
+        return false;
+    for (size_t i = 0; i < c->desks.n; i++)
+        if (strlist_has(m->desks, c->desks.v[i]))
+            return false;
+    return true;
 }
 
 /* The least of the distances to what was said there; 0 where the subject names the complaint, whatever else it says. */
@@ -88,6 +100,8 @@ static void judge(const struct thread_message *m, const struct thread_candidate 
         take_off(w, s);
     if (!may_join(m, c))
         s->against = "sender takes no part in it";
+    else if (is_elsewhere(m, c))
+        s->against = "of desks that the client has nothing to do with";
     else if (c->closed && matters && m->at_us - c->closed_at_us > w->reopen_window_us)
         s->against = "closed too long ago";
     else if (s->too_low)

@@ -31,6 +31,7 @@ struct thread_candidate {
     int64_t last_us;             /* service time of the last thing said in it */
     struct strlist participants; /* normalized addresses and numbers */
     struct strlist subjects;     /* of its first and its last message */
+    struct strlist desks;        /* that have to do with it */
 };
 void thread_candidate_clear(struct thread_candidate *c);
 
@@ -45,6 +46,7 @@ struct thread_message {
     const struct record *record;
     const char *sender; /* normalized address or number of who writes, NULL unknown */
     bool staff;         /* one of our own people */
+    const struct strlist *desks; /* the only ones that the client has to do with who hands it in; NULL or empty: all */
     bool unproven;      /* somebody looked who the sender is, and it may be another */
     int64_t at_us;      /* received */
 };

@@ -131,6 +131,21 @@ def test_a_merge_that_is_undone_leaves_nobody_seeing_more(box):
     assert ask(box, "agent-both", "SPLIT", ref=third, message=opened)[1]["ref"] == shop
     assert [ask(box, "agent-care", "SHOW", ref=r)[0] for r in (third, shop)] == ["OK", "not-found"]
 
+def test_a_client_joins_nothing_of_other_desks(box):
+    """Who knows a reference and the customer would otherwise be told the category and team of what they may not see."""
+    customer = {"email": f"{letters.mark()}@shop.example"}
+    shop = ask(box, "admin-all", "SUBMIT", key=letters.mark(), text="The parcel is late", desk="shop", customer=customer)[1]["ref"]
+    more = {"text": f"It came today, see {shop}", "customer": customer}
+    word, body, _ = ask(box, "agent-care", "SUBMIT", key=letters.mark(), desk="care", **more)
+    assert word == "OK" and body["ref"] != shop
+    assert ask(box, "agent-care", "SHOW", ref=body["ref"])[0] == "OK"
+    assert shop in str(ask(box, "admin-all", "SHOW", ref=body["ref"])[1]["links"])
+    reasons = ask(box, "admin-all", "EXPLAIN", ref=body["ref"])[1]["decision"]["thread"]
+    assert [r["verdict"] for r in reasons if r["ref"] == shop] == ["of desks that the client has nothing to do with"]
+    for client in ("agent-both", "admin-all"):
+        assert ask(box, client, "SUBMIT", key=letters.mark(), desk="care", **more)[1]["ref"] == shop
+
+
 def linked(box):
     """A complaint of each desk, of which the one of "care" names the other: (care, shop)."""
     shop = ask(box, "admin-all", "SUBMIT", key=letters.mark(), text="late", desk="shop", customer={"email": f"{letters.mark()}@shop.example"})[1]["ref"]

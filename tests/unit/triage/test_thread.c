@@ -167,6 +167,25 @@ static void an_unproven_sender_joins_nothing_by_a_reference_number(void **state)
     }
 }
 
+static void a_client_joins_nothing_of_other_desks(void **state)
+{
+    static const enum thread_evidence all[] = {TE_TOKEN_ADDRESS, TE_IN_REPLY_TO, TE_REFERENCE_NUMBER};
+    struct strlist mine = {0}, none = {0};
+    (void)state;
+    strlist_add(&mine, "care");
+    for (size_t i = 0; i < 3 * ARRAY_LEN(all); i++) {
+        struct thread_message m = {.record = &person, .sender = "a@x.example", .desks = i % 3 == 2 ? &none : &mine, .at_us = NOW};
+        struct thread_candidate c = candidate(all[i / 3], "C-1", "a@x.example", 0);
+        strlist_add(&c.desks, "shop");
+        if (i % 3 == 1)
+            strlist_add(&c.desks, "care");
+        struct thread_decision d = decide_as(&m, &c, 1);
+        assert_int_equal(d.action, i % 3 == 0 ? THREAD_LINK : THREAD_JOIN);
+        json_decref(d.reasons);
+    }
+    strlist_free(&mine);
+}
+
 static void closed_ones_reopen_within_the_window(void **state)
 {
     (void)state;
@@ -211,7 +230,7 @@ int main(void)
         cmocka_unit_test(the_best_score_wins),
         cmocka_unit_test(a_stranger_joins_nothing_without_a_token),
         cmocka_unit_test(an_unproven_sender_joins_nothing_by_a_reference_number),
-        cmocka_unit_test(closed_ones_reopen_within_the_window),
+        cmocka_unit_test(a_client_joins_nothing_of_other_desks), cmocka_unit_test(closed_ones_reopen_within_the_window),
         cmocka_unit_test(machines_and_our_own_people_join_what_they_answer),
         cmocka_unit_test(what_was_said_later_costs_nothing),
     };
