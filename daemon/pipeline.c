@@ -431,7 +431,7 @@ int pipeline_read(struct pipeline *p, struct envelope *e, pipeline_read_done don
 
 bool pipeline_ready(struct pipeline *p, size_t bytes)
 {
-    return !p->closing && batch_usable(p->batch) && gate_admits(bytes);
+    return !p->closing && batch_usable(p->batch) && lookup_usable(p->lookup) && gate_admits(bytes);
 }
 
 bool pipeline_has_worker(const struct pipeline *p)

@@ -226,3 +226,8 @@ void lookup_put(struct lookup *l, struct lookup_request *q)
     TAILQ_INSERT_TAIL(&l->waiting, q, entry);
     arm(l, 0);
 }
+
+bool lookup_usable(const struct lookup *l)
+{
+    return pg_usable(l->pg);
+}

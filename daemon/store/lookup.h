@@ -62,4 +62,5 @@ void lookup_clear(struct lookup_request *q);
 struct lookup;
 struct lookup *lookup_new(struct event_base *base, const struct config *c);
 void lookup_free(struct lookup **l);
+bool lookup_usable(const struct lookup *l); /* connected: what is put waits for others only */
 void lookup_put(struct lookup *l, struct lookup_request *q);
