@@ -34,7 +34,7 @@ create table complaintd.complaint (
     acked_at timestamptz,
     acked_by text,
     escalation_level integer not null default 0,
-    degraded boolean not null default false,
+    degraded boolean not null default false, -- a message of it is not read in full (degraded_messages)
     duplicate_of uuid,
     merged_into uuid, -- always one that is not merged itself
     first_id uuid, -- of its messages, when it is older than the complaint; kept by attach_message

@@ -16,7 +16,7 @@ begin
 end $$;
 
 -- A further message of a complaint (or an automatic one that belongs to it): event, and what a customer's message changes. What was merged
--- into another complaint since the look-up is decided anew.
+-- into another complaint since the look-up is decided anew. A message that was not decoded in full makes the complaint degraded.
 create function complaintd.attach_message(p_complaint uuid, p_message uuid, p_at timestamptz, p_actor text, p_kind text,
                                           p_data jsonb) returns void language plpgsql as $$
 declare
@@ -29,6 +29,9 @@ begin
     select merged_into into v_merged from complaintd.complaint where id = p_complaint; -- which add_event has locked
     if v_merged is not null then
         raise exception 'complaint merged meanwhile' using errcode = 'CD001';
+    end if;
+    if p_data ? 'degraded' then
+        update complaintd.complaint set degraded = true where id = p_complaint and not degraded;
     end if;
     if p_message < p_complaint then -- it waited in pending, or in another instance, while a later one was stored
         update complaintd.complaint set first_id = p_message where id = p_complaint and p_message < coalesce(first_id, id);

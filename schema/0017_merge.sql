@@ -45,11 +45,11 @@ begin
     update complaintd.message m set complaint_id = v_b where m.complaint_id = v_a and m.id >= coalesce(a.first_id, a.id);
     get diagnostics v_moved = row_count;
     update complaintd.complaint c set status = p_to[array_position(p_from, a.status)], outcome = 'duplicate', merged_into = v_b,
-        duplicate_of = v_b, resolved_at = coalesce(c.resolved_at, complaintd.now()), closed_at = coalesce(c.closed_at, complaintd.now())
-        where c.id = v_a;
+        duplicate_of = v_b, resolved_at = coalesce(c.resolved_at, complaintd.now()), closed_at = coalesce(c.closed_at, complaintd.now()),
+        degraded = false where c.id = v_a;
     update complaintd.complaint c set merged_into = v_b, duplicate_of = v_b where c.merged_into = v_a;
     update complaintd.complaint c set first_id = least(coalesce(c.first_id, c.id), coalesce(a.first_id, a.id)),
-        desks = c.desks || v_desks where c.id = v_b;
+        desks = c.desks || v_desks, degraded = c.degraded or a.degraded where c.id = v_b;
     update complaintd.ref_aliases r set complaint_id = v_b where r.complaint_id = v_a;
     insert into complaintd.ref_aliases values (a.ref, v_b) on conflict (ref) do update set complaint_id = v_b;
     -- what the customer is owed still goes out; the reference in it leads to the other complaint
@@ -185,6 +185,9 @@ begin
         first_id = case when v_moved[1] < y.id then least(v_moved[1], y.first_id) else y.first_id end where y.id = m.id;
     insert into complaintd.links (complaint_id, other_id, kind) values (m.id, c.id, 'split-from'), (c.id, m.id, 'split-off')
         on conflict do nothing;
+    if c.degraded then
+        update complaintd.complaint y set degraded = cardinality(complaintd.degraded_messages(y.id)) > 0 where y.id in (m.id, c.id);
+    end if;
     select * into x from complaintd.complaint y where y.id = m.id;
     perform complaintd.add_event(m.id, p_actor, 'split-from', jsonb_build_object('ref', c.ref, 'messages', to_jsonb(v_moved)));
     perform complaintd.add_event(c.id, p_actor, 'split', jsonb_build_object('to', x.ref, 'messages', to_jsonb(v_moved)));

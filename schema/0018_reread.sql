@@ -105,7 +105,7 @@ begin
         v_customer := complaintd.customer_of(v_handle, (p_reading ->> 'customer')::uuid, p_reading ->> 'name', p_reading ->> 'email',
                                              p_reading ->> 'phone', p_reading ->> 'language');
     end if;
-    update complaintd.complaint x set degraded = false, customer_id = coalesce(v_customer, x.customer_id),
+    update complaintd.complaint x set customer_id = coalesce(v_customer, x.customer_id),
         customer_name = case when p_all then coalesce(p_reading ->> 'name', x.customer_name) else coalesce(x.customer_name, p_reading ->> 'name') end,
         customer_email = case when p_all then coalesce(p_reading ->> 'email', x.customer_email)
                               else coalesce(x.customer_email, p_reading ->> 'email') end,
@@ -181,6 +181,7 @@ begin
     select * into m from complaintd.message x where x.id = p_message;
     perform complaintd.add_event(c.id, p_actor, 'reread', jsonb_strip_nulls(jsonb_build_object('message', m.id, 'result', 'whole', 'before', v_before,
         'after', complaintd.reading_print(m), 'rules', v_says, 'rules_say', case when v_says <> 'nothing' then v_rules end)));
+    update complaintd.complaint x set degraded = cardinality(complaintd.degraded_messages(x.id)) > 0 where x.id = c.id;
     if v_says = 'applied' then
         perform complaintd.api_reclassify(c.ref, v_rules ->> 'category', v_rules ->> 'priority', v_rules ->> 'team', p_actor, p_from, p_to, 0,
                                           null, p_targets);
