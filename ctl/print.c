@@ -234,7 +234,7 @@ static void print_head(const json_t *c, struct buf *out)
     print_representative(json_object_get(c, "representative"), out);
     field_list(out, "tags", json_object_get(c, "tags"));
     if (json_is_true(json_object_get(c, "degraded")))
-        field(out, "degraded", "could not be decoded in full: look at the original");
+        field(out, "degraded", "not all of it could be decoded in full: look at the originals");
     field(out, "scan", str(c, "scan"));
     field_time(out, "received", c, "received_at");
     field_time(out, "acknowledged", c, "acknowledged_at");

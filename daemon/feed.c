@@ -1,4 +1,4 @@
-/* See feed.h. One page is asked for at a time (complaintd.feed in schema/0009_line.sql): from the place of a reader that is behind, in
+/* See feed.h. One page is asked for at a time (complaintd.feed in schema/0013_chains.sql): from the place of a reader that is behind, in
  * turn, or, when the poll is due, from the hindmost of those that were not. Whoever stands at or after the place a page begins with takes of
  * it what is ahead of itself; a page that is not full reaches the horizon, and so have then all who took it. Readers belong to those who
  * added them. A database that is away costs time only: the next page begins where the last one ended. */

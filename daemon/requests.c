@@ -54,7 +54,7 @@ struct requests {
     struct clock_verb *clock;
 };
 
-/* Until the end of the transaction; api_scope() in schema/0009_line.sql reads it. */
+/* Until the end of the transaction; api_scope() in schema/0003_complaints.sql reads it. */
 static const struct pg_stmt sql_scope = {"scope", "select set_config('complaintd.desks', $1, true)"};
 
 static const struct pg_stmt *const statements[] = {&sql_scope, &clock_verb_show, &clock_verb_look, &clock_verb_set, NULL};

@@ -206,7 +206,12 @@ union all
 select 'words of a message that is elsewhere', w.message_id, w.complaint_id::text
     from complaintd.search w left join complaintd.message m on m.id = w.message_id and m.complaint_id = w.complaint_id where m.id is null
 union all
-select 'degraded, though it was read again in full', c.id, c.ref
-    from complaintd.event e join complaintd.complaint c on c.id = (e.data::jsonb ->> 'message')::uuid
-    where e.kind = 'reread' and e.data::jsonb ->> 'result' = 'whole' and c.degraded
+select 'degraded, though all its messages were read in full', c.id, c.ref
+    from complaintd.complaint c where c.degraded and cardinality(complaintd.degraded_messages(c.id)) = 0
+union all
+select 'message that was not read in full in a complaint that does not say so', m.id, c.ref
+    from complaintd.event e join complaintd.message m on m.id = e.id and m.direction = 'in' join complaintd.complaint c on c.id = m.complaint_id
+    where e.data like '%"degraded"%' and e.kind <> 'reread' and e.data::jsonb ? 'degraded' and not c.degraded
+      and not exists (select from complaintd.event r where r.kind = 'reread' and r.data::jsonb ->> 'result' = 'whole'
+                      and r.data::jsonb ->> 'message' = m.id::text)
 order by 1, 2;

@@ -11,7 +11,7 @@ const char *people_read_handle(const struct config *c, const json_t *v, char **r
 const char *people_read_flag(const struct config *c, const json_t *v, char **ret);
 const char *people_read_driver(const struct config *c, const json_t *v, char **ret);
 
-/* What complaintd.api_assign_to() needs of an assignee; NULL for a name that no team has. */
+/* What complaintd.api_assign() needs of an assignee; NULL for a name that no team has. */
 char *people_member_json(const struct config *c, const char *name);
-/* What complaintd.api_merge_to() needs: the teams of every member. */
+/* What complaintd.api_merge() needs: the teams of every member. */
 char *people_teams_json(const struct config *c);

@@ -238,7 +238,7 @@ static const struct case_command commands[] = {
      {{"ref", case_read_ref, OPTIONAL}, {"after", read_cursor, OPTIONAL}, {"limit", read_limit, OPTIONAL}}},
     {"ACK", ROLE_NONE, TAIL_ACTION, ACTION_ACK, CHANGE("api_ack(x.ref, $4, $5::text[], $6::text[], $7::integer)"), {NULL},
      {{"ref", case_read_ref, REQUIRED}}},
-    {"ASSIGN", ROLE_NONE, TAIL_ASSIGN, ACTION_ASSIGN, CHANGE("api_assign_to(x.ref, $4, $5, $6, $7::text[], $8::text[], $9::integer, $10::jsonb)"),
+    {"ASSIGN", ROLE_NONE, TAIL_ASSIGN, ACTION_ASSIGN, CHANGE("api_assign(x.ref, $4, $5, $6, $7::text[], $8::text[], $9::integer, $10::jsonb)"),
      {"assignee", "team"},
      {{"ref", case_read_ref, REQUIRED}, {"assignee", read_assignee, OPTIONAL}, {"team", read_team, OPTIONAL}}},
     {"NOTE", ROLE_NONE, TAIL_ACTION, ACTION_NOTE, CHANGE("api_note(x.ref, $4, $5, $6::text[], $7::text[], $8::integer)"), {NULL},
@@ -266,7 +266,7 @@ static const struct case_command commands[] = {
      {{"ref", case_read_ref, REQUIRED}, {"note", life_read_said, OPTIONAL}}},
     {"CLOSE", ROLE_NONE, TAIL_ACTION, ACTION_CLOSE, CHANGE("api_close(x.ref, $4, $5::text[], $6::text[], $7::integer)"), {NULL},
      {{"ref", case_read_ref, REQUIRED}}},
-    {"MERGE", ROLE_NONE, TAIL_MERGE, ACTION_MERGE, CHANGE("api_merge_to(x.ref, $4, $5, $6::text[], $7::text[], $8::jsonb)"), {NULL},
+    {"MERGE", ROLE_NONE, TAIL_MERGE, ACTION_MERGE, CHANGE("api_merge(x.ref, $4, $5, $6::text[], $7::text[], $8::jsonb)"), {NULL},
      {{"ref", case_read_ref, REQUIRED}, {"into", case_read_ref, REQUIRED}}},
     {"SPLIT", ROLE_NONE, TAIL_SPLIT, ACTION_SPLIT,
      CHANGE("api_split(x.ref, $4::uuid, coalesce($5::boolean, false), $6, $7, $8, $9::text[], $10,"

@@ -1,5 +1,5 @@
 #pragma once
-/* The daily row that chains the last events of all complaints which changed (complaintd.close_day in schema/0016_heads.sql): asked for at start
+/* The daily row that chains the last events of all complaints which changed (complaintd.close_day in schema/0013_chains.sql): asked for at start
  * and once an hour, on a connection that is open only for that. What was closed is a line in the log, for the journal to keep. */
 #include <event2/event.h>
 

@@ -1,5 +1,5 @@
 #pragma once
-/* The hash of a complaint's first event, as complaintd.event_hash computes it for the later ones (schema/0001_base.sql). */
+/* The hash of a complaint's first event, as complaintd.event_hash computes it for the later ones (schema/0005_events.sql). */
 #include "daemon/core/crypto.h"
 #include "daemon/core/uuid.h"
 

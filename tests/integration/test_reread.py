@@ -16,6 +16,7 @@ from box import Box
 from clients import Line
 from model import model_check, wait_for
 from test_reload import configuration, write
+from test_tokens import new as new_complaint
 
 WORDS = "You charged me twice for the invoice, I want my refund."
 CODES = {agent: secrets.token_urlsafe(32) for agent in ("agent-care", "agent-shop")}
@@ -75,6 +76,10 @@ def reread(box, ref, role="agent", **more):
 
 def original(box, message):
     return box.db.value("select encode(sha256(raw), 'hex') from messages where id = %s", message)
+
+
+def listed(box):
+    return {r["ref"] for r in box.line("agent").ok("LIST", degraded=True, limit=500)}
 
 
 def events(box, ident, kind):
@@ -185,26 +190,56 @@ def test_a_further_message_and_where_merge_and_split_put_it(box):
     first = box.complaint_of(mark)
     further = letters.mail(f"Re: Invoice {mark}", f"More of it {mark}more", sender=f"<{sender}>", extra=[("In-Reply-To", f"<{mark}@x>")])
     joined, message = degrade(box, further, sender)
-    assert joined["ref"] == first["ref"] and not joined["degraded"]
+    assert joined["ref"] == first["ref"] and joined["degraded"] and first["ref"] in listed(box)
     assert reread(box, first["ref"], message=str(first["id"])) == "conflict"  # that one was read in full
     other = box.mail(letters.mail("Other", letters.mark() + " other"), "other@shop.example")
     assert other[0] == 250
     into = box.db.row("select ref from complaints where customer_email = 'customer@shop.example' order by received_at desc limit 1")["ref"]
+    assert into not in listed(box)
     assert ask(box, "MERGE", ref=first["ref"], into=into)["status"] == "closed"
+    assert into in listed(box) and first["ref"] not in listed(box)
     done = reread(box, first["ref"], message=str(message))
     assert done["ref"] == into and done["changed"] and done["rules"] == "nothing", done
     body = box.db.value("select body from messages where id = %s", message)
     assert body.strip() == f"More of it {mark}more"
-    assert reread(box, into) == "conflict"
+    assert reread(box, into) == "conflict" and into not in listed(box)
     # and one that SPLIT took away
     joined, message = degrade(box, letters.mail(f"Re: Invoice {mark}", f"A third {mark}third", sender=f"<{sender}>",
                                                 extra=[("In-Reply-To", f"<{mark}@x>")]), sender)
-    assert joined["ref"] == into
+    assert joined["ref"] == into and into in listed(box)
     new = ask(box, "SPLIT", ref=into, message=str(message))
-    assert reread(box, into) == "conflict"
-    assert reread(box, new["ref"])["message"] == str(message)
+    assert reread(box, into) == "conflict" and into not in listed(box) and new["ref"] in listed(box)
+    assert reread(box, new["ref"])["message"] == str(message) and new["ref"] not in listed(box)
     for ref in (into, new["ref"]):
         assert ask(box, "VERIFY", ref=ref)["ok"]
+
+
+def test_a_merged_complaint_takes_back_what_is_its_own(box):
+    before, _ = degrade(box, with_photo(letters.mark())[0])
+    whole = letters.mark()
+    assert box.mail(letters.mail("Whole", whole), f"{whole}@shop.example")[0] == 250
+    into = box.complaint_of(whole)["ref"]
+    assert ask(box, "MERGE", ref=before["ref"], into=into)["status"] == "closed"
+    assert into in listed(box) and before["ref"] not in listed(box)
+    assert ask(box, "SPLIT", ref=into, message=str(before["id"]))["ref"] == before["ref"]
+    assert into not in listed(box) and before["ref"] in listed(box)
+
+
+def test_a_further_message_is_listed_until_all_are_read(make_box):
+    """Two that came to the address of the acknowledgement and needed longer than their worker was given."""
+    box = make_box(overlay=overlay())
+    c, _, sender, ack = new_complaint(box)
+    assert not c["degraded"] and "degraded" not in box.ctl("show", c["ref"]).stdout
+    messages = [degrade(box, letters.mail("Re: A matter", f"{letters.mark()} more", sender=f"<{sender}>"), sender, (str(ack["Reply-To"]),)) for _ in range(2)]
+    assert [m["ref"] for m, _ in messages] == [c["ref"]] * 2 and listed(box) == {c["ref"]}
+    assert c["ref"] in box.ctl("degraded").stdout and "degraded" in box.ctl("show", c["ref"]).stdout
+    assert box.db.value("select decision from complaints where id = %s", c["id"]) == c["decision"]  # the first one was read
+    assert ask(box, "STATS")["open"]["degraded"] == 1
+    assert reread(box, c["ref"])["left"] == 1 and listed(box) == {c["ref"]}
+    assert "1 read in full, 0 not" in box.ctl("degraded", "reread", "--all").stdout
+    assert not listed(box) and ask(box, "STATS")["open"]["degraded"] == 0
+    bodies = box.db.rows("select body from messages where complaint_id = %s and direction = 'in' order by received_at", c["id"])
+    assert all("more" in row["body"] for row in bodies[1:]), bodies
 
 
 @pytest.mark.parametrize("way", ["line", "json", "form", "sms"])

@@ -1,125 +1,28 @@
--- The life of a complaint: what people do to it beyond ACK, ASSIGN, RESOLVE, MERGE and SPLIT. The table of daemon/cases/lifecycle.c says in
--- which states each action is allowed and where it leads; it arrives here as two arrays.
+-- The life of a complaint: the functions behind the verbs that change it, but MERGE, SPLIT (0017) and REREAD (0018). Which states an action is
+-- allowed in, and where it leads, is said by the life-cycle table in daemon/cases/lifecycle.c and arrives here as two arrays.
+-- Locks are taken in the order timers, complaint, as the scheduler of escalations takes them.
 
--- state_until: while waiting, when the wait ends by itself; while resolved, when it is closed by itself. Null: never. In other states what
--- is left of it means nothing, and the one who finds it (case_over) clears it.
--- remedy_sought: what the complainant wants, in their words. representative: who complains for them, JSON, as SUBMIT took it.
-alter table complaintd.complaint
-    add column state_until timestamptz,
-    add column remedy_sought text compression lz4,
-    add column representative text compression lz4;
-create index complaint_until on complaintd.complaint (state_until) where state_until is not null;
-
-create or replace view complaintd.complaints as
-    select c.id, c.ref, c.desk, c.channel, c.status, c.outcome, c.category, c.priority, c.language, c.region, c.team, c.assignee,
-           c.tags, c.policy, c.customer_id, c.customer_name, c.customer_email, c.customer_phone, m.subject, m.body,
-           c.received_at, c.recorded_at, c.acknowledged_at, c.responded_at, c.resolved_at, c.closed_at, c.acked_at, c.acked_by,
-           c.escalation_level, c.degraded, c.duplicate_of, c.merged_into, c.cause, c.remedy, c.satisfaction, c.decision::jsonb as decision, c.desks,
-           complaintd.scan_of(c) as scan, case when c.status = 'waiting' then c.state_until end as waiting_until,
-           c.remedy_sought, c.representative::jsonb as representative
-    from complaintd.complaint c left join complaintd.messages m on m.id = c.id;
-
--- ---- who asks, and what they have seen ----
-
--- Around every changing verb: by which channel the request came, and the last event of the complaint that its client knows. Both hold for
--- this transaction; returns the reference, so that what is called with it runs after this.
-create function complaintd.api_context(p_via text, p_seen integer, p_ref text) returns text language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-begin
-    perform set_config('complaintd.via', coalesce(p_via, ''), true);
-    perform set_config('complaintd.seen', case when p_seen is null then '' else complaintd.api_find(p_ref) || ' ' || p_seen end, true);
-    return p_ref;
-end $$;
-
--- Refuses when something happened to the complaint since its client looked. The caller holds its lock; asked once a transaction.
-create function complaintd.check_seen(p_complaint uuid, p_last integer) returns void language plpgsql
-set search_path = pg_catalog, pg_temp as $$
+-- ACK: a person takes it. Who was first stays; a second ACK only ends steps that run since.
+create function complaintd.api_ack(p_ref text, p_actor text, p_from text[], p_to text[], p_stops integer)
+returns setof jsonb language plpgsql
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
-    v_seen text := nullif(current_setting('complaintd.seen', true), '');
+    c complaintd.complaint := complaintd.api_take(p_ref, 'ACK', p_from);
+    v_to text := p_to[array_position(p_from, c.status)];
+    v_stopped integer := complaintd.stop_steps(c.id, p_stops, 'ack');
+    v_changed boolean := c.acked_at is null or v_to <> c.status;
 begin
-    if v_seen is null or split_part(v_seen, ' ', 1)::uuid <> p_complaint then
-        return;
+    if v_changed then
+        update complaintd.complaint x set status = v_to, acked_at = coalesce(x.acked_at, complaintd.now()),
+            acked_by = coalesce(x.acked_by, p_actor) where x.id = c.id;
     end if;
-    perform set_config('complaintd.seen', '', true);
-    if split_part(v_seen, ' ', 2)::integer <> p_last then
-        raise exception 'something happened meanwhile: the last event is %, not %; look again', p_last, split_part(v_seen, ' ', 2)
-            using errcode = 'CD409';
+    if v_changed or v_stopped > 0 then
+        perform complaintd.add_event(c.id, p_actor, 'acked',
+            jsonb_build_object('from', c.status, 'to', v_to, 'steps_stopped', v_stopped));
     end if;
-end $$;
-
-create function complaintd.last_event(p_complaint uuid) returns integer language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-begin
-    return (select e.seq from complaintd.event e where e.complaint_id = p_complaint order by e.seq desc limit 1);
-end $$;
-
--- What a changing verb answers: what its function returned, and the last event of the complaint by now.
-create function complaintd.api_done(p_answer jsonb) returns jsonb language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-begin
-    return p_answer || jsonb_build_object('seq', complaintd.last_event((select c.id from complaintd.complaint c where c.ref = p_answer ->> 'ref')));
-end $$;
-
--- As before; with the channel of a request in the event, and the check of what its client has seen.
-create or replace function complaintd.add_event(p_complaint uuid, p_actor text, p_kind text, p_data jsonb,
-                                                p_id uuid default gen_random_uuid(), p_at timestamptz default null)
-returns boolean language plpgsql as $$
-declare
-    last_seq integer;
-    last_hash bytea;
-    at timestamptz := coalesce(p_at, complaintd.now());
-    v_via text := nullif(current_setting('complaintd.via', true), '');
-begin
-    perform 1 from complaintd.complaint where id = p_complaint for no key update;
-    if not found then
-        raise exception 'no such complaint' using errcode = 'CD404';
-    end if;
-    if exists (select 1 from complaintd.event where complaint_id = p_complaint and id = p_id) then
-        return false;
-    end if;
-    select e.seq, e.hash into last_seq, last_hash from complaintd.event e
-        where e.complaint_id = p_complaint order by e.seq desc limit 1;
-    if v_via is not null then
-        p_data := p_data || jsonb_build_object('via', v_via);
-        perform complaintd.check_seen(p_complaint, last_seq);
-    end if;
-    last_seq := coalesce(last_seq, 0) + 1;
-    last_hash := coalesce(last_hash, '\x'::bytea);
-    insert into complaintd.event values (p_id, p_complaint, last_seq, at, p_actor, p_kind, p_data::text, last_hash,
-        complaintd.event_hash(last_hash, p_id, last_seq, at, p_actor, p_kind, p_data::text));
-    return true;
-end $$;
-
-create or replace function complaintd.api_take(p_ref text, p_verb text, p_from text[]) returns complaintd.complaint language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_id uuid := complaintd.api_find(p_ref);
-    c complaintd.complaint;
-begin
-    perform 1 from complaintd.timers t where t.complaint_id = v_id for update;
-    select * into c from complaintd.complaint x where x.id = v_id for no key update;
-    if c.merged_into is not null then
-        raise exception 'merged or split meanwhile' using errcode = '40001';
-    end if;
-    perform complaintd.check_seen(c.id, complaintd.last_event(c.id));
-    if c.status <> all (p_from) then
-        raise exception '% is not possible: % is %', p_verb, c.ref, c.status using errcode = 'CD409';
-    end if;
-    return c;
-end $$;
-
--- ---- the verbs ----
-
-create function complaintd.add_note(p_complaint uuid, p_actor text, p_text text) returns uuid language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_note uuid;
-begin
-    if p_text is not null then
-        insert into complaintd.notes (complaint_id, at, actor, body) values (p_complaint, complaintd.now(), p_actor, p_text)
-            returning id into v_note;
-    end if;
-    return v_note;
+    return query select jsonb_build_object('ref', x.ref, 'status', x.status, 'acked_at', x.acked_at, 'acked_by', x.acked_by,
+                                           'changed', v_changed, 'steps_stopped', v_stopped)
+        from complaintd.complaint x where x.id = c.id;
 end $$;
 
 create function complaintd.api_note(p_ref text, p_text text, p_actor text, p_from text[], p_to text[], p_stops integer)
@@ -234,9 +137,8 @@ begin
     return next jsonb_build_object('ref', c.ref, 'status', v_to, 'waiting_until', v_until);
 end $$;
 
--- RESOLVE: cause and remedy are codes where the configuration lists them (p_cause_code, p_remedy_code), and stand in the event then; otherwise free text.
--- p_close: how long until it is closed by itself, null for never.
-drop function complaintd.api_resolve(text, text, text, text, text, text, text[], text[], integer);
+-- RESOLVE: with an outcome; cause, remedy and a note as far as they are given. Cause and remedy are codes where the configuration lists them
+-- (p_cause_code, p_remedy_code), and stand in the event then; otherwise free text. p_close: how long until it is closed by itself, null for never.
 create function complaintd.api_resolve(p_ref text, p_outcome text, p_cause text, p_remedy text, p_note text, p_actor text, p_from text[],
                                        p_to text[], p_stops integer, p_cause_code boolean, p_remedy_code boolean, p_close interval) returns setof jsonb language plpgsql
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
@@ -340,91 +242,4 @@ begin
                concat_ws('.', 'waiting', c.id, extract(epoch from c.state_until)::bigint, n.transport, n.recipient)
         from jsonb_to_recordset(p_tell) as n(transport text, recipient text, language text, life bigint) on conflict do nothing;
     return v_to;
-end $$;
-
--- As before; and a reply of ours that came back was not received either: if it was the first, nothing has answered the customer yet.
-create or replace function complaintd.bounce_received(p_notification uuid, p_complaint uuid, p_message uuid, p_at timestamptz, p_actor text, p_kind text,
-                                           p_data jsonb, p_report jsonb, p_tasks jsonb, p_delay interval)
-returns void language plpgsql as $$
-declare
-    n complaintd.notifications;
-    v_final boolean := (p_report ->> 'final')::boolean;
-    v_now timestamptz := complaintd.now();
-begin
-    select * into n from complaintd.notifications where id = p_notification for update;
-    if exists (select 1 from complaintd.event e where e.complaint_id = p_complaint and e.id = p_message) then
-        return; -- a replay of our own commit
-    end if;
-    perform complaintd.attach_message(p_complaint, p_message, p_at, p_actor, p_kind, p_data);
-    if n.id is null then
-        return;
-    end if;
-    perform complaintd.add_event(p_complaint, 'intake', case when v_final then 'notification-bounced' else 'notification-delayed' end,
-        jsonb_strip_nulls(jsonb_build_object('notification', n.id, 'message', p_message, 'purpose', n.purpose, 'transport', n.transport,
-                                             'status', p_report ->> 'status', 'reason', p_report ->> 'reason')));
-    if not v_final then
-        update complaintd.notifications set last_error = p_report ->> 'error' where id = n.id and state in ('sent', 'sending', 'unknown');
-        return;
-    end if;
-    if n.state not in ('sent', 'delivered', 'sending', 'unknown') then
-        return; -- it had failed before
-    end if;
-    update complaintd.notifications set state = 'failed', last_error = p_report ->> 'error', lease_until = null, leased_by = null where id = n.id;
-    if n.purpose = 'acknowledgement' then
-        update complaintd.complaint set acknowledged_at = null where id = n.complaint_id and acknowledged_at = n.sent_at;
-    end if;
-    if n.purpose = 'reply' then
-        update complaintd.complaint set responded_at = null where id = n.complaint_id and responded_at = n.created_at;
-    end if;
-    if n.transport = 'mail' then
-        insert into complaintd.addresses (address, state, status, reason, at, bounces, notification_id)
-            values ('mail:' || lower(n.recipient), case when (p_report ->> 'hard')::boolean then 'hard' else 'soft' end, p_report ->> 'status',
-                    p_report ->> 'reason', v_now, 1, n.id)
-            on conflict (address) do update set state = excluded.state, status = excluded.status, reason = excluded.reason, at = excluded.at,
-                bounces = complaintd.addresses.bounces + 1, notification_id = excluded.notification_id;
-    end if;
-    if not exists (select 1 from complaintd.notifications o where o.complaint_id = p_complaint and o.purpose = 'undeliverable'
-                   and o.payload ->> 'address' = n.recipient) then
-        insert into complaintd.notifications (id, complaint_id, purpose, class, transport, recipient, language, payload, created_at,
-                                              next_attempt_at, not_after, idempotency_key)
-            select t.id, p_complaint, t.purpose, t.class, t.transport, t.recipient, t.language, t.payload, v_now, v_now + p_delay,
-                   v_now + p_delay + t.life * interval '1 second', t.key
-            from jsonb_to_recordset(p_tasks) as t(id uuid, purpose text, class text, transport text, recipient text, language text,
-                 payload jsonb, life bigint, key text);
-    end if;
-end $$;
-
--- ---- VERIFY ----
-
--- Walks the chains of one complaint, or of the next p_limit complaints after p_after, by id: each event must follow the one before it and
--- have the hash of what it says. `broken` names the first link that does not, by complaint and seq; `next` where to go on.
-create function complaintd.api_verify(p_ref text, p_after uuid, p_limit integer) returns setof jsonb language plpgsql stable
-set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
-declare
-    v_scope text[] := complaintd.api_scope();
-    v_ids uuid[];
-    v_events bigint;
-    v_broken jsonb;
-begin
-    if p_ref is not null then
-        v_ids := complaintd.api_family(complaintd.api_find(p_ref));
-    else
-        v_ids := array(select c.id from complaintd.complaint c where (p_after is null or c.id > p_after) and (v_scope is null or c.desks && v_scope)
-                       order by c.id limit p_limit);
-    end if;
-    select count(e.seq) into v_events from complaintd.event e where e.complaint_id = any (v_ids);
-    select jsonb_build_object('ref', c.ref, 'seq', coalesce(x.seq, 1), 'fault', x.fault) into v_broken from (
-        select e.complaint_id, e.seq, case when e.seq <> e.seq_before + 1 then 'an event before it is missing'
-                                           when e.prev_hash <> e.hash_before then 'it does not follow the event before it'
-                                           else 'it was changed: its hash is another' end as fault
-        from (select y.*, lag(y.hash, 1, '\x'::bytea) over w as hash_before, lag(y.seq, 1, 0) over w as seq_before
-              from complaintd.event y where y.complaint_id = any (v_ids) window w as (partition by y.complaint_id order by y.seq)) e
-        where e.seq <> e.seq_before + 1 or e.prev_hash <> e.hash_before
-           or e.hash <> complaintd.event_hash(e.prev_hash, e.id, e.seq, e.at, e.actor, e.kind, e.data)
-        union all
-        select i, null, 'it has no events' from unnest(v_ids) as i
-        where not exists (select from complaintd.event y where y.complaint_id = i)) x
-        join complaintd.complaint c on c.id = x.complaint_id order by c.id, x.seq nulls first limit 1;
-    return next jsonb_strip_nulls(jsonb_build_object('ok', v_broken is null, 'complaints', coalesce(cardinality(v_ids), 0), 'events', v_events,
-        'broken', v_broken, 'next', case when p_ref is null and cardinality(v_ids) = p_limit then v_ids[p_limit] end));
 end $$;

@@ -1,13 +1,13 @@
--- LIST that looks only at what is not done where no other complaint can pass its filter.
+-- LIST, and what is counted of all complaints (STATS).
 
--- In the order of LIST: those that are not done are few, and a page of them, of those overdue or of those waiting was looked for among all. Takes
--- the place of an index by received_at that served STATS alone, which needs no order; so intake enters as many as before.
-drop index complaintd.complaint_open;
-create index complaint_open on complaintd.complaint (id) where status <> 'closed' and status <> 'resolved';
-
--- As before, but: what is found by words goes on as an array, which is looked up by key (to join it without hash joins compared each complaint
--- that passes the filter with each hit); what is overdue says that it is not done; and no second look where the newest rows were all.
-create or replace function complaintd.api_list(p_status text, p_category text, p_priority text, p_team text, p_assignee text, p_channel text,
+-- LIST: newest first; p_after is the id of the last row of the page before. The statement is put together from the conditions that
+-- were given, so that the planner sees only those; values never become part of its text. Of what is overdue it says that it is not done, so that
+-- an index has it. p_scan: the messages with that verdict say which complaints may have it. p_detail: with everything that an export wants.
+-- p_search: a whole reference, or words that a message of the complaint must hold, all of them. Words are first looked for in the newest rows of
+-- complaintd.search, read in order: that finds a page of what is frequent; the index of words is for what is left, which then is rare. What is
+-- found by words goes on as an array, which is looked up by key: to join it without hash joins would compare each complaint that passes the
+-- filter with each hit.
+create function complaintd.api_list(p_status text, p_category text, p_priority text, p_team text, p_assignee text, p_channel text,
                                     p_desk text, p_overdue boolean, p_degraded boolean, p_scan text, p_limit integer, p_after uuid,
                                     p_search text, p_detail boolean)
 returns setof jsonb language plpgsql stable
@@ -90,3 +90,39 @@ begin
         v_hits := null;
     end loop;
 end $$;
+
+-- ---- STATS ----
+
+create function complaintd.api_counts(p_names text[]) returns jsonb language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+    select coalesce(jsonb_object_agg(x.name, x.n), '{}') from
+        (select name, count(*) as n from unnest(p_names) as u(name) where name is not null group by name) x $$;
+
+-- What is open now, and what waits to go out. Who has desks of its own is told of theirs, and nothing of what waits.
+create function complaintd.api_stats() returns setof jsonb language sql stable
+set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
+    with scope as materialized (select complaintd.api_scope() as desks),
+    o as materialized (
+        select c.status, c.priority, c.category, c.team, c.assignee, c.degraded, c.received_at, coalesce(c.first_id, c.id) as first,
+               complaintd.api_next_due(c, t) < (select complaintd.now()) as overdue
+        from complaintd.complaint c left join complaintd.timers t on t.complaint_id = c.id
+        where c.status <> 'closed' and c.status <> 'resolved'
+          and ((select s.desks from scope s) is null or c.desks && (select s.desks from scope s)))
+    select jsonb_build_object('now', complaintd.now(),
+        'open', (select jsonb_build_object('total', count(*), 'overdue', count(*) filter (where o.overdue),
+                     'unassigned', count(*) filter (where o.assignee is null),
+                     'unclassified', count(*) filter (where o.category = 'unclassified'),
+                     'degraded', count(*) filter (where o.degraded), 'oldest', min(o.received_at),
+                     'by_status', complaintd.api_counts(array_agg(o.status)),
+                     'by_priority', complaintd.api_counts(array_agg(o.priority)),
+                     'by_category', complaintd.api_counts(array_agg(o.category)),
+                     'by_team', complaintd.api_counts(array_agg(o.team)))
+                || case when (select s.desks from scope s) is not null then '{}'::jsonb else jsonb_build_object(
+                     'by_scan', complaintd.api_scan_counts((select f.first from o f order by 1 limit 1))) end from o))
+        || case when (select s.desks from scope s) is not null then '{}'::jsonb else jsonb_build_object(
+        'notifications', (select coalesce(jsonb_object_agg(x.state, x.n), '{}') from
+                             (select n.state, count(*) as n from complaintd.notifications n
+                              where n.state in ('pending', 'unknown') group by n.state
+                              union all select 'sending', count(*) from complaintd.notifications n where n.state = 'sending'
+                              having count(*) > 0) x), -- two, as the indexes are
+        'pending_triage', (select count(*) from complaintd.pending)) end $$;

@@ -1,7 +1,4 @@
--- Reading stored messages again that could not be decoded in full (REREAD), and what names of other complaints a client with desks is told.
--- Why it is so: docs/adr/0014-reread.md.
-
--- ---- which messages ----
+-- Reading stored messages again that could not be decoded in full (REREAD). Why it is so: docs/adr/0014-reread.md.
 
 -- The messages of a complaint that are not read in full, oldest first. What was found out on arrival stands in the event that has the message's
 -- id; it stays where it was written when MERGE or SPLIT move the message, so the chains of all that it may have come from are looked at.
@@ -66,34 +63,6 @@ set search_path = pg_catalog, pg_temp as $$
         'text_length', length(m.body), 'class', m.class, 'sender_sha256', complaintd.api_digest(m.sender),
         'attachments', (select count(*) from complaintd.attachments a where a.message_id = m.id))) $$;
 
--- The customer of a handle; a new one with p_id where nobody has it.
-create function complaintd.customer_of(p_handle text, p_id uuid, p_name text, p_email text, p_phone text, p_language text) returns uuid language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_id uuid;
-begin
-    insert into complaintd.customer_handles values (p_handle, p_id) on conflict do nothing;
-    select h.customer_id into v_id from complaintd.customer_handles h where h.handle = p_handle;
-    if v_id = p_id then
-        insert into complaintd.customers (id, name, emails, phones, language)
-            values (p_id, p_name, array_remove(array[p_email], null), array_remove(array[p_phone], null), p_language);
-    end if;
-    return v_id;
-end $$;
-
--- The words of a message as search_fill() writes them. Under its lock, for it may be at just this message.
-create function complaintd.search_again(p_message uuid) returns void language plpgsql
-set search_path = pg_catalog, pg_temp as $$
-begin
-    perform pg_advisory_xact_lock(78, 3);
-    delete from complaintd.search s using complaintd.message m where m.id = p_message and s.complaint_id = m.complaint_id and s.message_id = m.id;
-    insert into complaintd.search
-        select m.complaint_id, m.id, complaintd.search_terms(concat_ws(' ', c.ref, c.customer_name, c.customer_email, c.customer_phone, m.sender,
-                                                                       m.subject, m.text_new))
-        from complaintd.messages m left join complaintd.complaint c on c.id = m.id and m.complaint_id = c.id
-        where m.id = p_message and m.class <> 'bounce';
-end $$;
-
 -- What the message says, all of it but the original.
 create function complaintd.reading_store(p_message uuid, p_reading jsonb) returns void language plpgsql
 set search_path = pg_catalog, pg_temp as $$
@@ -136,7 +105,7 @@ begin
         v_customer := complaintd.customer_of(v_handle, (p_reading ->> 'customer')::uuid, p_reading ->> 'name', p_reading ->> 'email',
                                              p_reading ->> 'phone', p_reading ->> 'language');
     end if;
-    update complaintd.complaint x set degraded = false, customer_id = coalesce(v_customer, x.customer_id),
+    update complaintd.complaint x set customer_id = coalesce(v_customer, x.customer_id),
         customer_name = case when p_all then coalesce(p_reading ->> 'name', x.customer_name) else coalesce(x.customer_name, p_reading ->> 'name') end,
         customer_email = case when p_all then coalesce(p_reading ->> 'email', x.customer_email)
                               else coalesce(x.customer_email, p_reading ->> 'email') end,
@@ -212,6 +181,7 @@ begin
     select * into m from complaintd.message x where x.id = p_message;
     perform complaintd.add_event(c.id, p_actor, 'reread', jsonb_strip_nulls(jsonb_build_object('message', m.id, 'result', 'whole', 'before', v_before,
         'after', complaintd.reading_print(m), 'rules', v_says, 'rules_say', case when v_says <> 'nothing' then v_rules end)));
+    update complaintd.complaint x set degraded = cardinality(complaintd.degraded_messages(x.id)) > 0 where x.id = c.id;
     if v_says = 'applied' then
         perform complaintd.api_reclassify(c.ref, v_rules ->> 'category', v_rules ->> 'priority', v_rules ->> 'team', p_actor, p_from, p_to, 0,
                                           null, p_targets);
@@ -224,79 +194,4 @@ begin
                                                       is distinct from (x.category, x.priority, x.team) then v_rules end,
             'left', cardinality(complaintd.degraded_messages(x.id))))
         from complaintd.complaint x where x.id = c.id;
-end $$;
-
--- ---- what a client with desks is told of other complaints ----
-
--- Whether a reference leads to something that the request's client may see; as api_find().
-create function complaintd.api_sees(p_ref text) returns boolean language plpgsql stable
-set search_path = pg_catalog, pg_temp as $$
-begin
-    perform complaintd.api_find(p_ref);
-    return true;
-exception when sqlstate 'CD404' then
-    return false;
-end $$;
-
--- A part of an answer without references that lead elsewhere: null stands for them, and within a text ("merged into …") other words.
-create function complaintd.api_masked(p jsonb) returns jsonb language plpgsql stable
-set search_path = pg_catalog, pg_temp as $$
-declare
-    v_text text := p::text;
-    v_ref text;
-begin
-    for v_ref in select distinct r[1] from regexp_matches(v_text, '(C-[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4})', 'g') r loop
-        if not complaintd.api_sees(v_ref) then
-            v_text := replace(replace(v_text, '"' || v_ref || '"', 'null'), v_ref, 'another complaint');
-        end if;
-    end loop;
-    return v_text::jsonb;
-end $$;
-
-create function complaintd.api_links_seen(p jsonb) returns jsonb language plpgsql stable
-set search_path = pg_catalog, pg_temp as $$
-begin
-    return (select coalesce(jsonb_agg(l.one order by l.n), '[]') from jsonb_array_elements(p) with ordinality as l(one, n)
-            where complaintd.api_sees(l.one ->> 'ref'));
-end $$;
-
--- SHOW, EXPLAIN and SPLIT as before, but to a client with desks.
-alter function complaintd.api_show(text, boolean) rename to case_show;
-create function complaintd.api_show(p_ref text, p_full boolean) returns setof jsonb language plpgsql stable
-set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
-begin
-    if complaintd.api_scope() is null or not p_full then
-        return query select complaintd.case_show(p_ref, p_full);
-        return;
-    end if;
-    return query select s || jsonb_build_object('links', complaintd.api_links_seen(s -> 'links'), 'events', complaintd.api_masked(s -> 'events'),
-                                                'notifications', complaintd.api_masked(s -> 'notifications'))
-        from complaintd.case_show(p_ref, p_full) s;
-end $$;
-
-alter function complaintd.api_explain(text) rename to case_explain;
-create function complaintd.api_explain(p_ref text) returns setof jsonb language plpgsql stable
-set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
-begin
-    if complaintd.api_scope() is null then
-        return query select complaintd.case_explain(p_ref);
-        return;
-    end if;
-    return query select s || jsonb_build_object('links', complaintd.api_links_seen(s -> 'links'), 'decision', complaintd.api_masked(s -> 'decision'),
-                                                'messages', complaintd.api_masked(s -> 'messages'),
-                                                'acknowledgement', complaintd.api_masked(s -> 'acknowledgement'))
-        from complaintd.case_explain(p_ref) s;
-end $$;
-
--- A message that came to another desk becomes a complaint of that desk.
-alter function complaintd.api_split(text, uuid, boolean, text, text, text, text[], text, interval) rename to case_split;
-create function complaintd.api_split(p_ref text, p_message uuid, p_later boolean, p_category text, p_team text, p_actor text, p_from text[],
-                                     p_new_ref text, p_life interval) returns setof jsonb language plpgsql
-set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
-declare
-    v_answer jsonb;
-begin
-    for v_answer in select complaintd.case_split(p_ref, p_message, p_later, p_category, p_team, p_actor, p_from, p_new_ref, p_life) loop
-        return next case when complaintd.api_scope() is null then v_answer else complaintd.api_masked(v_answer) end;
-    end loop;
 end $$;
