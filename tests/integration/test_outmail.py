@@ -1,5 +1,6 @@
 """Our own mail against relays that fail (Postfix's smtp-sink), several relays of which one is away, and mail workers that crash,
 hang or cannot be started: what becomes of a notification, and that it ends with an alarm and not in a circle."""
+import ctypes
 import os
 import resource
 import secrets
@@ -213,3 +214,42 @@ def test_a_batch_is_one_dialogue_with_an_outcome_each(make_box):
     assert {ack(box, a)["state"] for a in others} == {"sent"}
     assert all(len(box.mails(a)) == 1 for a in others)
     assert box.metric("complaintd_mail_relay_sessions_total") <= 3
+
+
+def descriptor_of(pid, fd):
+    """A copy of another process's descriptor (pidfd_getfd(2)), or None."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        copy = ctypes.CDLL(None, use_errno=True).syscall(438, pidfd, fd, 0)
+    finally:
+        os.close(pidfd)
+    return copy if copy >= 0 else None
+
+
+def tcp_nodelay(pid):
+    """TCP_NODELAY of each TCP socket of the process."""
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        copy = descriptor_of(pid, int(fd)) if os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:") else None
+        if copy is None:
+            continue
+        with socket.socket(fileno=copy) as s:
+            if s.family in (socket.AF_INET, socket.AF_INET6):
+                found.append(s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+    return found
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="another process's socket is looked at, which root may")
+def test_the_rest_of_a_text_does_not_wait_for_an_acknowledgement_of_what_came_before(make_box):
+    """libesmtp writes in pieces of 2 kB; with Nagle's algorithm every longer mail took 40 ms."""
+    box = make_box(overlay={"mail": {"workers": 1}})
+    c = configuration(box)
+    with socket.create_server(("127.0.0.1", 0)) as relay:
+        c["mail"]["relay"]["port"] = relay.getsockname()[1]
+        reload(box, c)
+        complain(box, address())
+        relay.settimeout(30)
+        with relay.accept()[0] as session:
+            session.sendall(b"220 relay\r\n")
+            assert session.recv(100).startswith(b"EHLO")
+            assert [on for pid in box.workers("mail") for on in tcp_nodelay(pid)] == [1]
