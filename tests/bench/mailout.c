@@ -19,10 +19,17 @@ static struct {
 
 static void feed(void)
 {
+    /* With its header a little over 2 kB, as many are: libesmtp writes those in two pieces. */
     static const char text[] = "Dear customer,\n\nThank you for writing to us. We are sorry that you have had reason to complain, and we take "
                                "what you told us seriously.\n\nYour complaint was received and is recorded under the reference\n\n"
                                "    C-7K2M-AAAA-AAAA\n\nSomeone will read it and look into it. You will hear from us within two working days at "
-                               "the latest.\n\nKind regards\nCustomer care\n";
+                               "the latest.\n\nIf you would like to add something, such as a photograph, an order number or anything else "
+                               "that has happened since, please simply reply to this mail and leave the reference in the subject line. What "
+                               "you send will then be added to the same complaint, and there is no need to write the whole story again.\n\n"
+                               "Should you have written to us by another way as well, by text message or by telephone, please tell us so, and we "
+                               "put the two together. Whoever looks into your complaint can then see all of it, and you are asked nothing twice. "
+                               "You may also name somebody who is to speak for you; we then write to them and not to you.\n\n"
+                               "Kind regards\nCustomer care\n";
     char key[64];
 
     while (b.given < b.mails) {

@@ -20,7 +20,7 @@ def refs(line, **args):
 
 def found(line, words, ref):
     """Words are written after the commit."""
-    return wait_for(lambda: ref in refs(line, search=words), 20, f"{ref} to be found by {words}")
+    return wait_for(lambda: ref in refs(line, search=words), 60, f"{ref} to be found by {words}")
 
 
 def test_words_of_both_scripts_and_references(box):
@@ -61,7 +61,7 @@ def test_pages_go_on_where_the_last_one_ended(box):
     made = [put(box, f"number {n} {word}")["ref"] for n in range(5)]
     with box.line("agent") as line:
         found(line, word, made[-1])
-        wait_for(lambda: len(refs(line, search=word)) == 5, 20)
+        wait_for(lambda: len(refs(line, search=word)) == 5, 60)
         seen, after = [], {}
         while True:
             _, body, rows = line.request("LIST", search=word, limit=2, **after)
