@@ -33,7 +33,7 @@ bool line_unknown_field(const json_t *args, const char *const *known, char ret[6
 
 /* ---- who it is ---- */
 
-static const char *role_name(enum role r)
+const char *line_role_name(enum role r)
 {
     static const char *const names[] = {"none", "intake", "agent", "admin"};
     return names[r];
@@ -152,6 +152,6 @@ enum verb_result line_verb_auth(struct line_session *s, struct line_slot *slot, 
         return VERB_DONE;
     }
     line_principal_set(s, client);
-    line_answer_ok(slot, json_pack("{s:s, s:s}", "client", s->client, "role", role_name(s->role)));
+    line_answer_ok(slot, json_pack("{s:s, s:s}", "client", s->client, "role", line_role_name(s->role)));
     return VERB_DONE;
 }

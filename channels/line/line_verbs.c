@@ -2,6 +2,7 @@
  * back through line_on_reply(). */
 #include "channels/line/line_verbs.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "channels/line/line_subscribe.h"
@@ -105,6 +106,13 @@ bool line_may_follow(const struct line_session *s)
     return s->role >= ROLE_AGENT && !lacks_tls(s);
 }
 
+static void refuse_role(struct line_slot *slot, enum role needed, enum role has)
+{
+    char text[100];
+    snprintf(text, sizeof text, "the verb is for the role %s, and this client's is %s", line_role_name(needed), line_role_name(has));
+    line_answer_err(slot, "forbidden", text, NULL, false);
+}
+
 enum verb_result line_dispatch(struct line_session *s, struct line_slot *slot, const struct line_request *rq)
 {
     const struct line_verb *v = NULL;
@@ -123,7 +131,7 @@ enum verb_result line_dispatch(struct line_session *s, struct line_slot *slot, c
         if (s->role == ROLE_NONE)
             line_answer_err(slot, "auth-required", "say AUTH {\"token\":\"…\"} first", NULL, false);
         else
-            line_answer_err(slot, "forbidden", "this client's role may not use the verb", NULL, false);
+            refuse_role(slot, v->role, s->role);
         return VERB_DONE;
     }
     return v->handler(s, slot, rq);

@@ -25,6 +25,7 @@ bool line_may_follow(const struct line_session *s);
 enum verb_result line_verb_hello(struct line_session *s, struct line_slot *slot, const struct line_request *rq);
 enum verb_result line_verb_starttls(struct line_session *s, struct line_slot *slot, const struct line_request *rq);
 enum verb_result line_verb_auth(struct line_session *s, struct line_slot *slot, const struct line_request *rq);
+const char *line_role_name(enum role r); /* static */
 /* The session is this client's, with what it may do; NULL: nobody's. */
 void line_principal_set(struct line_session *s, const struct cfg_client *client);
 /* Root and our own user are admins on a unix socket; `uid` -1: TCP. */
