@@ -1,4 +1,4 @@
-/* The table of commands, the parser of the command line, and the help. Words are borrowed from argv; the
+/* The parser of the command line, and the help; the table of commands is in table.c. Words are borrowed from argv; the
  * request's object belongs to the caller. A fault in the command line is told on standard error with the
  * usage of its command. */
 #include "ctl/commands.h"
@@ -10,179 +10,7 @@
 #include "daemon/core/err.h"
 #include "daemon/core/str.h"
 
-/* Of every command that changes a complaint. */
-#define IF_SEQ {"if-seq", OPTION_NUMBER, "N", "only if the last event is still the Nth (see show)"}
-
-/* clang-format off */
-#define LIST_FILTERS \
-    {"search", OPTION_TEXT, "WORDS", "all these words, in one message or its sender's name, address or number; or a reference, or a piece of it"}, \
-    {"status", OPTION_TEXT, "STATUS", "new, open, waiting, resolved or closed"}, \
-    {"category", OPTION_TEXT, "NAME", "only this category"}, \
-    {"priority", OPTION_TEXT, "PRIORITY", "critical, high, normal or low"}, \
-    {"team", OPTION_TEXT, "TEAM", "only what this team owns"}, \
-    {"assignee", OPTION_TEXT, "WHO", "only what this person has"}, \
-    {"channel", OPTION_TEXT, "CHANNEL", "mail, sms, phone, counter, \xe2\x80\xa6"}, \
-    {"desk", OPTION_TEXT, "DESK", "only this desk"}, \
-    {"overdue", OPTION_FLAG, NULL, "only what has missed a deadline"}, \
-    {"degraded", OPTION_FLAG, NULL, "only what could not be decoded in full"}, \
-    {"scan", OPTION_TEXT, "VERDICT", "clean, unscanned, suspect or quarantined"}
-
-const struct ctl_command ctl_commands[] = {
-    {.name = "list", .help = "complaints, newest first", .verb = "LIST", .usage = "", .timeout_s = 60,
-     .print = print_list,
-     .options = {LIST_FILTERS,
-                 {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
-                 {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
-    {.name = "show", .help = "one complaint: messages, notes, deadlines, steps, events", .verb = "SHOW",
-     .positional = {"ref"}, .usage = "REF", .required = 1, .timeout_s = 60, .print = print_show,
-     .options = {{"full", OPTION_FLAG, NULL, "all of it: what messages quote, each repeat of a step, all that went to the staff"}}},
-    {.name = "attachment", .help = "the attachments of a complaint, or the bytes of one", .run = run_attachment,
-     .positional = {"ref", "n#"}, .usage = "REF [N]", .required = 1, .timeout_s = 60,
-     .options = {{"message", OPTION_TEXT, "ID", "of this message, where several have an attachment N"},
-                 {"output", OPTION_TEXT, "FILE", "into FILE, which must not be there, or a folder (also -o); else to standard output"}}},
-    {.name = "explain", .help = "why it was classified, routed, timed and answered so", .verb = "EXPLAIN",
-     .positional = {"ref"}, .usage = "REF", .required = 1, .timeout_s = 60, .print = print_explain,
-     .options = {{"full", OPTION_FLAG, NULL, "with each repeat of a step"}}},
-    {.name = "ack", .help = "take a complaint: ends the escalation steps that an ACK ends", .verb = "ACK",
-     .positional = {"ref"}, .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields, .options = {IF_SEQ}},
-    {.name = "assign", .help = "give a complaint to a person, a team, or both", .verb = "ASSIGN",
-     .positional = {"ref", "assignee"}, .usage = "REF [WHO]", .required = 1, .timeout_s = 60,
-     .print = print_fields,
-     .options = {{"team", OPTION_TEXT, "TEAM", "the team that owns it from now on"}, IF_SEQ}},
-    {.name = "note", .help = "write something down for colleagues", .verb = "NOTE", .positional = {"ref", "text"},
-     .usage = "REF TEXT", .required = 2, .timeout_s = 60, .print = print_fields, .options = {IF_SEQ}},
-    {.name = "reply", .help = "write to the customer, by the channel they came by", .verb = "REPLY", .positional = {"ref", "text"},
-     .usage = "REF TEXT", .required = 2, .timeout_s = 60, .print = print_fields, .options = {IF_SEQ}},
-    {.name = "reclassify", .help = "another category, priority or team", .verb = "RECLASSIFY", .positional = {"ref"},
-     .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields,
-     .options = {{"category", OPTION_TEXT, "NAME", "its team owns it then, unless --team names one"},
-                 {"priority", OPTION_TEXT, "PRIORITY", "critical, high, normal or low; its targets move along"},
-                 {"team", OPTION_TEXT, "TEAM", "the team that owns it from now on"},
-                 IF_SEQ}},
-    {.name = "wait", .help = "wait for the customer or somebody else, until a time", .verb = "WAIT", .positional = {"ref"},
-     .usage = "REF --for|--until TIME", .required = 1, .timeout_s = 60, .print = print_fields,
-     .options = {{"for", OPTION_TEXT, "TIME", "so long: 3d, 12h"},
-                 {"until", OPTION_TIME, "WHEN", "until then: 2026-12-24 or '2026-12-24 12:00', in your zone"},
-                 {"note", OPTION_TEXT, "TEXT", "what is waited for"},
-                 IF_SEQ}},
-    {.name = "resolve", .help = "done with: the outcome, what was behind it, what was done about it", .verb = "RESOLVE", .positional = {"ref"},
-     .usage = "REF --outcome OUTCOME", .required = 1, .timeout_s = 60, .print = print_fields,
-     .options = {{"outcome", OPTION_TEXT, "OUTCOME",
-                  "upheld, partly-upheld, rejected, withdrawn, not-a-complaint or duplicate"},
-                 {"cause", OPTION_TEXT, "TEXT", "what was behind it: a code of the configuration (causes), where it lists any"},
-                 {"remedy", OPTION_TEXT, "TEXT", "what was done about it: a code of the configuration (remedies), where it lists any"},
-                 {"note", OPTION_TEXT, "TEXT", "for colleagues"},
-                 IF_SEQ}},
-    {.name = "reopen", .help = "take up again what waits, is resolved or closed", .verb = "REOPEN", .positional = {"ref"},
-     .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields,
-     .options = {{"note", OPTION_TEXT, "TEXT", "why"}, IF_SEQ}},
-    {.name = "close", .help = "close what is resolved", .verb = "CLOSE", .positional = {"ref"},
-     .usage = "REF", .required = 1, .timeout_s = 60, .print = print_fields, .options = {IF_SEQ}},
-    {.name = "merge", .help = "make a complaint part of another, which answers to its reference from then on",
-     .verb = "MERGE", .positional = {"ref", "into"}, .usage = "REF INTO", .required = 2, .timeout_s = 60,
-     .print = print_fields},
-    {.name = "split", .help = "make a message (its id, see show) a complaint of its own; undoes a merge, too",
-     .verb = "SPLIT", .positional = {"ref", "message"}, .usage = "REF MESSAGE", .required = 2, .timeout_s = 60,
-     .print = print_fields,
-     .options = {{"later", OPTION_FLAG, NULL, "with all messages that came after it"},
-                 {"category", OPTION_TEXT, "NAME", "of the new complaint; otherwise that of the old one"},
-                 {"team", OPTION_TEXT, "TEAM", "that owns it; otherwise that of the old one"}}},
-    {.name = "verify", .help = "walk the chain of events of a complaint, or of all, and name the first broken link", .run = run_verify,
-     .positional = {"ref"}, .usage = "[REF]", .timeout_s = 600},
-    {.name = "absent", .help = "you, or WHO, are away: nothing new is given to them", .verb = "ABSENT", .positional = {"who"},
-     .usage = "[WHO]", .timeout_s = 60, .print = print_absences,
-     .options = {{"from", OPTION_TIME, "WHEN", "from then on: 2026-12-24 or '2026-12-24 12:00', in your zone; otherwise from now"},
-                 {"until", OPTION_TIME, "WHEN", "until then, the same way; otherwise until present"},
-                 {"reassign", OPTION_FLAG, NULL, "what they have goes to others of their teams"}}},
-    {.name = "present", .help = "you, or WHO, are back", .verb = "PRESENT", .positional = {"who"}, .usage = "[WHO]", .timeout_s = 60,
-     .print = print_absences},
-    {.name = "absences", .help = "who is away, or will be", .verb = "ABSENCES", .positional = {"who"}, .usage = "[WHO]", .timeout_s = 60,
-     .print = print_absences},
-    {.name = "customer", .help = "a customer with handles, flags and complaints, newest first", .verb = "CUSTOMER",
-     .positional = {"ref|handle"}, .usage = "REF|HANDLE", .required = 1, .timeout_s = 60, .print = print_customer,
-     .options = {{"limit", OPTION_NUMBER, "N", "at most N complaints, 1 to 500 (50)"}}},
-    {.name = "customers", .help = "customers, newest first", .verb = "CUSTOMERS", .usage = "", .timeout_s = 60, .print = print_customers,
-     .options = {{"flag", OPTION_TEXT, "FLAG", "only those with this flag"},
-                 {"review-due", OPTION_FLAG, NULL, "only those whose flag vulnerable is to be reviewed"},
-                 {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
-                 {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
-    {.name = "flag", .help = "set or clear a flag of a customer: vip, vulnerable, or one that your rules use", .verb = "FLAG",
-     .positional = {"ref|handle", "flag"}, .usage = "REF|HANDLE FLAG", .required = 2, .timeout_s = 60, .print = print_fields,
-     .options = {{"clear", OPTION_FLAG, NULL, "take it away"},
-                 {"driver", OPTION_TEXT, "DRIVER", "of vulnerable: health, life-event, resilience or capability"},
-                 {"review", OPTION_TEXT, "DATE", "of vulnerable: when it is looked at again, such as 2027-01-31"},
-                 {"note", OPTION_TEXT, "TEXT", "of vulnerable: what helps; only those who may see the flag read it"}}},
-    {.name = "stats", .help = "what is open, overdue and waiting to go out", .verb = "STATS", .usage = "",
-     .timeout_s = 60, .print = print_stats},
-    {.name = "subscribe", .help = "events as they happen, until interrupted", .verb = "SUBSCRIBE", .usage = "", .timeout_s = 4000,
-     .stream = true, .fix = fix_subscribe, .print = print_nothing,
-     .options = {{"after", OPTION_TEXT, "CURSOR", "go on after this cursor; 0: from the first event (from now)"},
-                 {"kinds", OPTION_TEXT, "KIND,…", "only these kinds: received, acked, assigned, resolved, …"},
-                 {"desk", OPTION_TEXT, "DESK", "only this desk"},
-                 {"once", OPTION_FLAG, NULL, "end when everything there is was shown"}}},
-    {.name = "top", .help = "the same as a live picture, every two seconds; q quits", .run = run_top, .usage = "",
-     .options = {{"once", OPTION_FLAG, NULL, "one picture, then end"}}},
-    {.name = "export", .help = "all complaints, or those that pass the filters, as NDJSON or CSV", .run = run_export, .usage = "",
-     .options = {LIST_FILTERS,
-                 {"format", OPTION_TEXT, "FORMAT", "ndjson (an object a line) or csv"},
-                 {"bom", OPTION_FLAG, NULL, "csv begins with a byte order mark, for spreadsheets"},
-                 {"output", OPTION_TEXT, "FILE", "into FILE, which must not be there (also -o); else to standard output"},
-                 {"limit", OPTION_NUMBER, "N", "at most N"},
-                 {"after", OPTION_TEXT, "CURSOR", "go on where an export ended early"}}},
-    {.name = "degraded", .help = "what could not be decoded in full, newest first; 'degraded reread' reads it again",
-     .positional = {"action", "ref"}, .usage = "[list | reread REF | reread --all]", .actions = "list reread", .fix = fix_degraded,
-     .run = run_degraded,
-     .options = {{"message", OPTION_TEXT, "ID", "reread: this message of it; otherwise the oldest that is not in full"},
-                 {"all", OPTION_FLAG, NULL, "reread: those of the list, one after the other (100 when no limit is given)"},
-                 {"status", OPTION_TEXT, "STATUS", "new, open, waiting, resolved or closed"},
-                 {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
-                 {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
-    {.name = "pending", .help = "what is stored but not yet read; 'pending retry --all' has it read now", .verb = "PENDING",
-     .positional = {"action", "id"}, .usage = "[list | retry ID | retry --all]", .timeout_s = 60, .actions = "list retry", .fix = fix_pending,
-     .print = print_pending,
-     .options = {{"all", OPTION_FLAG, NULL, "retry: all of it"},
-                 {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
-                 {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
-    {.name = "queue", .help = "what is to go out: list it, send one now, or never", .verb = "QUEUE",
-     .positional = {"action", "id"}, .usage = "[list | retry ID | drop ID --reason TEXT]", .timeout_s = 60, .actions = "list retry drop",
-     .fix = fix_queue, .print = print_queue,
-     .options = {{"reason", OPTION_TEXT, "TEXT", "drop: why"},
-                 {"state", OPTION_TEXT, "STATE", "pending, unknown, sending, failed, dead or expired"},
-                 {"limit", OPTION_NUMBER, "N", "at most N, 1 to 500 (50)"},
-                 {"after", OPTION_TEXT, "CURSOR", "the next page: the cursor that the page before gave"}}},
-    {.name = "config", .help = "the options that the daemon runs with; secrets are not shown", .verb = "CONFIG", .positional = {"action"},
-     .usage = "[show]", .timeout_s = 60, .actions = "show", .fix = fix_config, .print = print_config},
-    {.name = "clock", .help = "service time; 'clock advance 3d' moves it (sandbox only)", .verb = "CLOCK",
-     .positional = {"action", "advance"}, .usage = "[show | advance DURATION]", .timeout_s = 1800,
-     .actions = "show advance", .fix = fix_clock, .print = print_fields},
-    {.name = "token", .help = "a new token for a client, and the hash of it for the configuration", .run = run_token, .usage = ""},
-    {.name = "migrate", .help = "bring the database's schema up to date (needs --config)", .run = run_migrate,
-     .usage = "", .options = {{"plan", OPTION_FLAG, NULL, "only say what would be done"}}},
-    {.name = "completion", .help = "a script that completes commands in a shell", .run = run_completion, .positional = {"shell"},
-     .usage = "bash|zsh|fish", .required = 1, .actions = "bash zsh fish"},
-    {.name = "help", .help = "this text, or that of one command", .positional = {"command"},
-     .usage = "[COMMAND]"},
-};
-/* clang-format on */
-const size_t ctl_command_count = ARRAY_LEN(ctl_commands);
-
-const struct ctl_option ctl_global_options[] = {
-    {"socket", OPTION_TEXT, "PATH", "the daemon's control socket (/run/complaintd/control.sock)"},
-    {"config", OPTION_TEXT, "FILE", "take the socket and the database from this configuration"},
-    {"host", OPTION_TEXT, "HOST", "connect to this host by TCP instead of the socket"},
-    {"port", OPTION_TEXT, "PORT", "its port (7070)"},
-    {"tls", OPTION_FLAG, NULL, "TLS from the first byte (line.listen_tls)"},
-    {"starttls", OPTION_FLAG, NULL, "TLS by STARTTLS (line.listen)"},
-    {"ca-file", OPTION_TEXT, "FILE", "who may have signed the server's certificate (whom this system trusts)"},
-    {"tls-name", OPTION_TEXT, "NAME", "the name that its certificate must carry (HOST)"},
-    {"token-file", OPTION_TEXT, "FILE",
-     "say AUTH with the token in FILE (users other than root and the daemon's)"},
-    {"json", OPTION_FLAG, NULL, "the daemon's answer as JSON; of a list: an object with \"rows\""},
-    {"utc", OPTION_FLAG, NULL, "times in UTC instead of the zone of this terminal (TZ)"},
-    {"help", OPTION_FLAG, NULL, "this text"},
-    {"version", OPTION_FLAG, NULL, "the version"},
-};
-const size_t ctl_global_option_count = ARRAY_LEN(ctl_global_options);
+#define MAX_GIVEN CD_MIB(1) /* bytes of a text on standard input */
 
 const struct ctl_command *ctl_find(const char *name)
 {
@@ -219,6 +47,13 @@ static int wrong(const struct parse *p, const char *what, const char *word)
     return EXIT_USAGE;
 }
 
+/* Words of other programs. */
+static const struct {
+    const char *word, *here;
+} elsewhere[] = {{"search", "list --search WORDS"}, {"find", "list --search WORDS"}, {"answer", "reply"}, {"respond", "reply"},
+                 {"comment", "note"},               {"take", "ack"},                 {"steal", "ack"},    {"view", "show"},
+                 {"ls", "list"},                    {"outbox", "queue"}};
+
 void ctl_unknown_command(const char *word)
 {
     struct nearest near;
@@ -226,6 +61,11 @@ void ctl_unknown_command(const char *word)
     for (size_t i = 0; i < ctl_command_count; i++)
         nearest_try(&near, ctl_commands[i].name);
     fprintf(stderr, "complaintctl: unknown command: %s\n", word);
+    for (size_t i = 0; i < ARRAY_LEN(elsewhere); i++)
+        if (str_eq(elsewhere[i].word, word)) {
+            fprintf(stderr, "  here that is %s\n", elsewhere[i].here);
+            return;
+        }
     if (near.name)
         fprintf(stderr, "  is %s meant?\n", near.name);
 }
@@ -300,6 +140,8 @@ static int set_option(struct parse *p, const struct ctl_option *o, const char *v
     char field[32];
     uint64_t n;
     ctl_option_field(o, field);
+    if (o->kind != OPTION_FLAG && json_object_get(p->args, field))
+        return wrong(p, "is given twice", o->name);
     if (o->kind == OPTION_FLAG) {
         json_object_set_new(p->args, field, json_true());
     } else if (o->kind == OPTION_NUMBER) {
@@ -325,7 +167,7 @@ static int take_option(struct parse *p, char *word)
     bool global = !o;
 
     if (!o)
-        o = find_option(ctl_global_options, ARRAY_LEN(ctl_global_options), name, len);
+        o = find_option(ctl_global_options, ctl_global_option_count, name, len);
     if (!o)
         return unknown_option(p, word, len);
     if (o->kind == OPTION_FLAG && value)
@@ -341,6 +183,35 @@ static int take_option(struct parse *p, char *word)
     return EXIT_DONE;
 }
 
+/* "-" is what comes on standard input, up to what the daemon takes; NULL: told. */
+static json_t *text_given(const struct parse *p, const char *word)
+{
+    char *text = cd_alloc(MAX_GIVEN + 1);
+    size_t n = str_eq(word, "-") ? fread(text, 1, MAX_GIVEN + 1, stdin) : 0;
+    json_t *s = NULL;
+    if (n > MAX_GIVEN) {
+        wrong(p, "too long", "standard input");
+    } else if (str_eq(word, "-")) {
+        while (n && (text[n - 1] == '\n' || text[n - 1] == '\r'))
+            n--;
+        s = json_stringn(text, n);
+        if (!s)
+            wrong(p, "not valid UTF-8", "standard input");
+    } else if (!(s = json_string(word))) {
+        wrong(p, "not valid UTF-8", "an argument");
+    }
+    free(text);
+    return s;
+}
+
+static int one_word_too_many(const struct parse *p, const char *word)
+{
+    int r = wrong(p, "one word too many", word);
+    if (str_eq(p->command->positional[p->npositional - 1], "text"))
+        fprintf(stderr, "  a text of several words stands in quotes, or comes on standard input: complaintctl %s REF -\n", p->command->name);
+    return r;
+}
+
 static int take_word(struct parse *p, char *word)
 {
     if (!p->command) {
@@ -352,7 +223,7 @@ static int take_word(struct parse *p, char *word)
         return EXIT_USAGE;
     }
     if (p->npositional == ARRAY_LEN(p->command->positional) || !p->command->positional[p->npositional])
-        return wrong(p, "one word too many", word);
+        return p->npositional ? one_word_too_many(p, word) : wrong(p, "one word too many", word);
     const char *name = p->command->positional[p->npositional++], *mark = strchr(name, '#');
     if (mark) {
         char field[32];
@@ -363,9 +234,9 @@ static int take_word(struct parse *p, char *word)
         json_object_set_new(p->args, field, json_integer((json_int_t)n));
         return EXIT_DONE;
     }
-    json_t *text = json_string(word);
+    json_t *text = str_eq(name, "text") ? text_given(p, word) : json_string(word);
     if (!text)
-        return wrong(p, "not valid UTF-8", "an argument");
+        return str_eq(name, "text") ? EXIT_USAGE : wrong(p, "not valid UTF-8", "an argument");
     if (str_eq(name, "ref|handle"))
         name = str_istarts(word, "C-") && !strchr(word, '@') ? "ref" : "handle";
     json_object_set_new(p->args, name, text);
@@ -494,7 +365,7 @@ void ctl_help(const struct ctl_command *c, struct buf *out)
         help_row(left, 35, ctl_commands[i].help, out);
     }
     buf_append_str(out, "\noptions:\n");
-    help_options(ctl_global_options, ARRAY_LEN(ctl_global_options), out);
+    help_options(ctl_global_options, ctl_global_option_count, out);
     buf_append_str(
         out,
         "\nexit status: 0 done, 1 refused or not found, 2 wrong usage or configuration, 3 cannot connect,\n"

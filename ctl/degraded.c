@@ -111,6 +111,8 @@ static void tell(const struct all *all, const char *next, bool ended_early)
         return;
     }
     printf("%d read in full, %d not\n", all->read, all->degraded);
+    if (all->degraded)
+        printf("explain says why; attachment REF 0 gives the original\n");
     if (next)
         printf("more: --all --after %s\n", next);
     else if (ended_early)

@@ -203,8 +203,10 @@ int run_export(const struct ctl_globals *g, json_t *args)
     client_close(&c);
     const char *after = json_string_value(json_object_get(args, "after"));
     if (r != EXIT_DONE && r != HAD_ENOUGH && x.to)
-        fprintf(stderr, "complaintctl: %lld complaints were written%s%s\n", (long long)x.written, after ? "; the rest: --after " : "", after ? after : "");
+        fprintf(stderr, "complaintctl: %lld complaint%s written%s%s\n", (long long)x.written, x.written == 1 ? " was" : "s were", after ? "; the rest: --after " : "", after ? after : "");
     if (x.to && x.to != stdout && fclose(x.to) != 0 && r == EXIT_DONE)
         r = cannot_write();
+    if (x.to && file && r != EXIT_DONE && r != HAD_ENOUGH && x.written == 0)
+        unlink(file); /* nothing but a header, which would be in the way of the next try */
     return r == HAD_ENOUGH ? EXIT_REFUSED : r;
 }

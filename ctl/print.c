@@ -234,7 +234,7 @@ static void print_head(const json_t *c, struct buf *out)
     print_representative(json_object_get(c, "representative"), out);
     field_list(out, "tags", json_object_get(c, "tags"));
     if (json_is_true(json_object_get(c, "degraded")))
-        field(out, "degraded", "not all of it could be decoded in full: look at the originals");
+        field(out, "degraded", "not all of it could be decoded in full: attachment REF 0 gives the original");
     field(out, "scan", str(c, "scan"));
     field_time(out, "received", c, "received_at");
     field_time(out, "acknowledged", c, "acknowledged_at");
@@ -244,7 +244,7 @@ static void print_head(const json_t *c, struct buf *out)
     field_time(out, "waits until", c, "waiting_until");
     field_time(out, "resolved", c, "resolved_at");
     field_time(out, "closed", c, "closed_at");
-    field_time(out, "next due", c, "due");
+    field_time(out, json_is_true(json_object_get(c, "overdue")) ? "overdue since" : "next due", c, "due");
 }
 
 void print_show(const struct answer *a, struct buf *out)

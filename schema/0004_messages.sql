@@ -61,7 +61,7 @@ set search_path = pg_catalog, pg_temp as $$
         'kind', a.kind, 'size_bytes', a.size_bytes, 'sha256', encode(a.sha256, 'hex'), 'inline', a.is_inline, 'content_id', a.content_id,
         'member', a.member)) $$;
 
--- ATTACHMENT: a row for each of a complaint; with p_n one of them, and of its bytes as they stand in the mail (encoding and member say
+-- ATTACHMENT: a row for each of a complaint; with p_n one of them (0: the message as it came, if p_message is null the one that opened it), and of its bytes as they stand in the mail (encoding and member say
 -- how they become the attachment) p_length from p_offset on, in base64.
 create function complaintd.api_attachment(p_ref text, p_n integer, p_message uuid, p_offset integer, p_length integer)
 returns setof jsonb language plpgsql stable
@@ -78,6 +78,19 @@ begin
             from complaintd.messages m join complaintd.attachments a on a.message_id = m.id
             where m.complaint_id = v_id and m.id >= v_first and (p_message is null or m.id = p_message)
             order by m.received_at, m.id, a.n limit 1000;
+        return;
+    end if;
+    if p_n = 0 then
+        return query select jsonb_strip_nulls(jsonb_build_object('message', m.id, 'n', 0, 'filename',
+                case m.channel when 'mail' then m.id || '.eml' else m.id || '.bin' end,
+                'content_type', case m.channel when 'mail' then 'message/rfc822' else 'application/octet-stream' end, 'kind', 'original',
+                'size_bytes', octet_length(m.raw), 'sha256', case when v_offset = 0 then encode(sha256(m.raw), 'hex') end, 'inline', false,
+                'encoding', 'binary', 'raw_length', octet_length(m.raw), 'offset', v_offset,
+                'data', translate(encode(substring(m.raw from v_offset + 1 for p_length), 'base64'), E'\n', '')))
+            from complaintd.messages m where m.id = coalesce(p_message, v_id) and m.complaint_id = v_id;
+        if not found then
+            raise exception 'no such message in it' using errcode = 'CD404';
+        end if;
         return;
     end if;
     select array_agg(m.id order by m.received_at, m.id) into v_messages

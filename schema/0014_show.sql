@@ -127,15 +127,16 @@ create function complaintd.api_show(p_ref text, p_full boolean) returns setof js
 set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $$
 declare
     v_id uuid := complaintd.api_find(p_ref);
+    v_due timestamptz;
 begin
     if not p_full then
         return query select jsonb_build_object('ref', c.ref, 'status', c.status, 'outcome', c.outcome,
                                                'received_at', c.received_at) from complaintd.complaint c where c.id = v_id;
         return;
     end if;
+    select complaintd.api_next_due(c, t) into v_due from complaintd.complaint c left join complaintd.timers t on t.complaint_id = c.id where c.id = v_id;
     return query select (to_jsonb(v) - 'decision' - 'subject' - 'body') || jsonb_build_object('subject', v.subject,
-            'due', (select complaintd.api_next_due(c, t) from complaintd.complaint c
-                    left join complaintd.timers t on t.complaint_id = c.id where c.id = v_id),
+            'due', v_due, 'overdue', coalesce(v_due < complaintd.now(), false),
             'messages', complaintd.api_messages(v_id), 'deadlines', complaintd.api_deadlines(v_id),
             'steps', complaintd.api_steps(v_id), 'notifications', complaintd.api_masked(complaintd.api_notifications(v_id, null)),
             'notes', complaintd.api_notes(v_id), 'links', complaintd.api_links(v_id),

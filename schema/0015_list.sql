@@ -59,8 +59,8 @@ begin
          cross join lateral (select complaintd.api_next_due(c, t) as due) d
          left join complaintd.messages m on m.id = c.id
          where true'
-        || case when p_status is not null then ' and c.status = $1' else '' end
-        || case when p_overdue then ' and c.status <> ''closed'' and c.status <> ''resolved''' else '' end
+        || case when p_status <> 'active' then ' and c.status = $1' else '' end
+        || case when p_overdue or p_status = 'active' then ' and c.status <> ''closed'' and c.status <> ''resolved''' else '' end
         || case when p_category is not null then ' and c.category = $2' else '' end
         || case when p_priority is not null then ' and c.priority = $3' else '' end
         || case when p_team is not null then ' and c.team = $4' else '' end

@@ -61,20 +61,26 @@ bool life_listed(const struct config *c, const char *name)
 }
 
 /* Names the codes, as far as there is room: who is asked for one has nowhere else to look. */
-const char *life_codes_fault(const struct config *c, const char *name)
+const char *life_names_fault(const char *says, const struct strlist *names)
 {
     static char text[600];
-    const struct strlist *codes = codes_of(c, name);
-    snprintf(text, sizeof text, "not a code for the %s: write one of", name);
-    for (size_t i = 0; i < codes->n; i++) {
+    snprintf(text, sizeof text, "%s", says);
+    for (size_t i = 0; i < names->n; i++) {
         size_t n = strlen(text);
-        if (n + strlen(codes->v[i]) + 8 > sizeof text) {
+        if (n + strlen(names->v[i]) + 8 > sizeof text) {
             snprintf(text + n, sizeof text - n, ", …");
             break;
         }
-        snprintf(text + n, sizeof text - n, "%s %s", i ? "," : "", codes->v[i]);
+        snprintf(text + n, sizeof text - n, "%s %s", i ? "," : "", names->v[i]);
     }
     return text;
+}
+
+const char *life_codes_fault(const struct config *c, const char *name)
+{
+    char says[100];
+    snprintf(says, sizeof says, "not a code for the %s: write one of", name);
+    return life_names_fault(says, codes_of(c, name));
 }
 
 /* One of a list of codes; free text, as much as a person writes, where there is no list. */

@@ -5,17 +5,39 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/cases/life.h"
 #include "daemon/core/clock.h"
 #include "daemon/intake/handle.h"
 
 #define FLAG_CHARACTERS 64
 #define HANDLE_BYTES 400
 
+bool people_any(const struct config *c)
+{
+    for (size_t i = 0; i < c->nteams; i++)
+        if (c->teams[i].nmembers)
+            return true;
+    return false;
+}
+
+const char *people_fault(const struct config *c)
+{
+    struct strlist names = {0};
+    for (size_t i = 0; i < c->nteams; i++)
+        for (size_t k = 0; k < c->teams[i].nmembers; k++)
+            if (!strlist_has(&names, c->teams[i].members[k].name))
+                strlist_add(&names, c->teams[i].members[k].name);
+    const char *text = life_names_fault(names.n ? "no such member of a team in the configuration; there are"
+                                                : "no such member of a team in the configuration, which names none", &names);
+    strlist_free(&names);
+    return text;
+}
+
 const char *people_read_member(const struct config *c, const json_t *v, char **ret)
 {
     const char *s = json_string_value(v);
     if (!s || !config_member(c, s))
-        return "no such member of a team in the configuration";
+        return people_fault(c);
     *ret = cd_strdup(s);
     return NULL;
 }

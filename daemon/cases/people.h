@@ -3,6 +3,8 @@
  * wrong, as those of verbs.c do. */
 #include "channels/channel.h"
 
+bool people_any(const struct config *c); /* some team has members */
+const char *people_fault(const struct config *c); /* says that a name is no member's, and which are; valid until the next call */
 const char *people_read_member(const struct config *c, const json_t *v, char **ret);
 const char *people_read_time(const struct config *c, const json_t *v, char **ret);
 const char *people_read_date(const struct config *c, const json_t *v, char **ret);

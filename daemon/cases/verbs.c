@@ -60,11 +60,12 @@ const char *case_read_ref(const struct config *c CD_UNUSED, const json_t *v, cha
     return NULL;
 }
 
+/* A state, or "active" for those in which something is still to be done. */
 static const char *read_status(const struct config *c, const json_t *v, char **ret)
 {
     const char *s = json_string_value(v);
-    if (!s || case_status_from_name(s) < 0)
-        return "not a status: new, open, waiting, resolved or closed";
+    if (!s || (strcmp(s, "active") != 0 && case_status_from_name(s) < 0))
+        return "not a status: new, open, waiting, resolved, closed, or active for the first three";
     return read_word(c, v, ret);
 }
 
@@ -84,20 +85,41 @@ static const char *read_outcome(const struct config *c, const json_t *v, char **
     return read_word(c, v, ret);
 }
 
+/* The names of things that begin with theirs. */
+static const char *names_fault(const char *says, const void *things, size_t n, size_t size)
+{
+    struct strlist names = {0};
+    for (size_t i = 0; i < n; i++)
+        strlist_add(&names, *(char *const *)((const char *)things + i * size));
+    const char *text = life_names_fault(says, &names);
+    strlist_free(&names);
+    return text;
+}
+
 static const char *read_team(const struct config *c, const json_t *v, char **ret)
 {
     const char *s = json_string_value(v);
     if (!s || !config_team(c, s))
-        return "no such team in the configuration";
+        return names_fault("no such team in the configuration; there are", c->teams, c->nteams, sizeof *c->teams);
     return read_word(c, v, ret);
 }
 
-/* Any name will do for a person, but that of a team is a slip: the complaint would lie with somebody who does not exist. */
+static bool is_person(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->nclients; i++)
+        if (strcmp(c->clients[i].name, name) == 0)
+            return true;
+    return config_member(c, name) || config_contact(c, name);
+}
+
+/* Any name will do where the configuration names no members. A slip would leave the complaint with somebody who does not exist. */
 static const char *read_assignee(const struct config *c, const json_t *v, char **ret)
 {
     const char *s = json_string_value(v);
     if (s && config_team(c, s) && !config_member(c, s))
         return "a team has this name: say it as the team, or name a person";
+    if (s && people_any(c) && !is_person(c, s))
+        return people_fault(c);
     return read_word(c, v, ret);
 }
 
@@ -166,7 +188,7 @@ static const char *read_category(const struct config *c, const json_t *v, char *
 {
     const char *s = json_string_value(v);
     if (!s || !config_category(c, s))
-        return "no such category in the configuration";
+        return names_fault("no such category in the configuration; there are", c->categories, c->ncategories, sizeof *c->categories);
     return read_word(c, v, ret);
 }
 
@@ -231,7 +253,7 @@ static const struct case_command commands[] = {
       {"detail", read_bool, OPTIONAL}}},
     {"ATTACHMENT", ROLE_AGENT, TAIL_NONE, ACTION_COUNT,
      "select complaintd.api_attachment($1, $2::integer, $3::uuid, $4::integer, coalesce($5::integer, " MAX_PIECE_TEXT "))", {NULL},
-     {{"ref", case_read_ref, REQUIRED}, {"n", case_read_n, OPTIONAL}, {"message", read_message, OPTIONAL}, {"offset", read_offset, OPTIONAL}, {"length", read_piece, OPTIONAL}}},
+     {{"ref", case_read_ref, REQUIRED}, {"n", read_offset, OPTIONAL}, {"message", read_message, OPTIONAL}, {"offset", read_offset, OPTIONAL}, {"length", read_piece, OPTIONAL}}},
     {"EXPLAIN", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select complaintd.api_explain($1)", {NULL},
      {{"ref", case_read_ref, REQUIRED}}},
     {"VERIFY", ROLE_AGENT, TAIL_NONE, ACTION_COUNT, "select complaintd.api_verify($1, $2::uuid, coalesce($3::integer, 100))", {NULL},

@@ -21,6 +21,7 @@ import pytest
 import letters
 from clients import LineError
 from model import settle, wait_for
+from test_reload import configuration, reload
 
 
 def put(box, text, subject="A matter", sender="ctl@shop.example"):
@@ -242,6 +243,85 @@ def test_mistakes_are_answered_with_what_to_do(box):
     assert box.ctl("resolve", ref, "--outcome", "upheld").returncode == 0
     assert "resolve is for complaints that are: new, open, waiting\n" in said("resolve", ref, "--outcome", "upheld")
     wait_for(lambda: ref in box.ctl("list", "--search", ref[2:6]).stdout, 30)  # words are looked up a little later
+
+
+def test_a_text_comes_on_standard_input(box):
+    c = put(box, "I was charged twice", sender="stdin@shop.example")
+    text = "Dear customer,\n\nthe second payment is on its way back.\nWe are sorry."
+    done = ctl(box, "reply", c["ref"], "-", input=(text + "\n").encode())
+    assert done.returncode == 0, done.stderr
+    settle(box.db)
+    mails = [m for m in box.mails("stdin@shop.example") if "second payment" in m.get_content()]
+    assert len(mails) == 1 and "on its way back.\nWe are sorry." in mails[0].get_content().replace("\r\n", "\n")
+    for given, wanted in ((b"", "empty"), (b"\xff\xfe", "UTF-8"), (b"x" * (1 << 20) + b"x", "too long")):
+        done = ctl(box, "note", c["ref"], "-", input=given)
+        assert done.returncode in (1, 2) and wanted in done.stderr.decode(), done.stderr
+    assert box.db.value("select count(*) from notes where complaint_id = %s", c["id"]) == 0
+    done = ctl(box, "reply", c["ref"], "Dear", "customer")
+    assert done.returncode == 2 and b"quotes" in done.stderr and b"reply REF -" in done.stderr
+    assert len(box.mails("stdin@shop.example")) == 2  # with the acknowledgement
+
+
+def test_an_option_is_given_once(box):
+    done = ctl(box, "list", "--status", "new", "--status", "open")
+    assert done.returncode == 2 and b"is given twice: status" in done.stderr
+
+
+def test_what_is_active_is_what_is_not_done(box):
+    refs = {status: put(box, "Nothing works", sender=f"{status}.active@shop.example")["ref"] for status in ("new", "open", "waiting", "resolved", "closed")}
+    box.ctl("ack", refs["open"])
+    box.ctl("wait", refs["waiting"], "--for", "3d")
+    for status in ("resolved", "closed"):
+        box.ctl("resolve", refs[status], "--outcome", "rejected", "--cause", "none-found", "--remedy", "none")
+    box.ctl("close", refs["closed"])
+    listed = {r["ref"] for r in rows(box, "list", "--status", "active", "--limit", "500")}
+    assert listed & set(refs.values()) == {refs["new"], refs["open"], refs["waiting"]}
+    wrong = box.ctl("list", "--status", "undone", check=False)
+    assert wrong.returncode == 1 and "active for the first three" in wrong.stderr
+
+
+def test_the_original_is_handed_out(box, tmp_path):
+    mark = letters.mark()
+    raw = letters.mail("The original", f"As it came {mark}", "S <original@shop.example>")
+    assert box.mail(raw, "original@shop.example")[0] == 250
+    c = box.complaint_of(mark)
+    file = tmp_path / "mail.eml"
+    box.ctl("attachment", c["ref"], "0", "-o", str(file))
+    stored = bytes(box.db.value("select raw from messages where id = %s", c["id"]))
+    assert file.read_bytes() == stored and raw.replace(b"\r\n", b"\n").splitlines()[-1] in stored
+    other = put(box, "Another", sender="other@shop.example")
+    assert box.ctl("attachment", c["ref"], "0", "--message", str(other["id"]), "-o", str(tmp_path / "x"), check=False).returncode == 1
+    with box.line("agent") as line:  # in pieces, of which the first has the digest
+        word, body, _ = line.request("ATTACHMENT", ref=c["ref"], n=0, length=10)
+        assert word == "OK" and body["kind"] == "original" and body["sha256"] == hashlib.sha256(stored).hexdigest()
+        word, body, _ = line.request("ATTACHMENT", ref=c["ref"], n=0, offset=len(stored) + 5, length=10)
+        assert word == "OK" and body["data"] == "" and "sha256" not in body
+
+
+def test_a_refused_export_leaves_no_file(box, tmp_path):
+    file = tmp_path / "new.csv"
+    assert box.ctl("export", "--format", "csv", "--status", "new,open", "-o", str(file), check=False).returncode == 1
+    assert not file.exists()
+
+
+def test_a_person_is_one_that_the_configuration_knows(make_box):
+    box = make_box()
+    config = configuration(box)
+    config["teams"][0]["members"] = [{"name": "chen"}, {"name": "mueller"}]
+    reload(box, config)
+    c = put(box, "Nothing works")
+    for words in (["assign", c["ref"], "chn"], ["absent", "chn"]):
+        done = box.ctl(*words, check=False)
+        assert done.returncode == 1 and "there are chen, mueller" in done.stderr
+    assert box.ctl("assign", c["ref"], "chen").returncode == 0
+    done = box.ctl("reclassify", c["ref"], "--category", "bill", check=False)
+    assert done.returncode == 1 and "billing" in done.stderr
+
+
+def test_words_of_other_programs_lead_on(box):
+    for word, here in (("search", "list --search"), ("answer", "reply")):
+        done = box.ctl(word, "x", check=False)
+        assert done.returncode == 2 and f"here that is {here}" in done.stderr
 
 
 def test_an_empty_list_tells_a_slip_from_no_work(box):

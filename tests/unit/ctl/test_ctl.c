@@ -19,6 +19,7 @@
 #include "ctl/print_attachments.c"
 #include "ctl/print_people.c"
 #include "ctl/print_waiting.c"
+#include "ctl/table.c"
 #include "ctl/text.c"
 #include "ctl/time.c"
 
