@@ -68,7 +68,7 @@ static void faults_of_the_caller(void **state CD_UNUSED)
     refused("SHOW", ROLE_AGENT, "{\"ref\":\"C-1234\"}", CD_EINVAL, "not-found", "ref");
     refused("SHOW", ROLE_AGENT, "{\"ref\":\"%s\",\"x\":1}", CD_EINVAL, "bad-argument", "x");
     refused("ATTACHMENT", ROLE_INTAKE, "{\"ref\":\"%s\"}", CD_EPERM, "forbidden", NULL);
-    refused("ATTACHMENT", ROLE_AGENT, "{\"ref\":\"%s\",\"n\":0}", CD_EINVAL, "bad-argument", "n");
+    refused("ATTACHMENT", ROLE_AGENT, "{\"ref\":\"%s\",\"n\":-1}", CD_EINVAL, "bad-argument", "n");
     refused("ATTACHMENT", ROLE_AGENT, "{\"ref\":\"%s\",\"n\":\"1\"}", CD_EINVAL, "bad-argument", "n");
     refused("ATTACHMENT", ROLE_AGENT, "{\"ref\":\"%s\",\"n\":1,\"length\":131073}", CD_EINVAL, "bad-argument", "length");
     refused("ATTACHMENT", ROLE_AGENT, "{\"ref\":\"%s\",\"n\":1,\"offset\":-1}", CD_EINVAL, "bad-argument", "offset");
