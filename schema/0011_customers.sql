@@ -117,6 +117,8 @@ declare
 begin
     if v_care and not p_may then
         raise exception 'this client may not see or set this flag' using errcode = 'CD403';
+    elsif p_due and p_flag <> 'vulnerable' then
+        raise exception 'only the flag vulnerable has a review' using errcode = 'CD400';
     end if;
     if v_care then
         v_ids := array(select v.customer_id from complaintd.vulnerable_customers v

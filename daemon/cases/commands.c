@@ -97,6 +97,8 @@ static int read_args(const struct case_command *cmd, const struct config *c, jso
     }
     if (strcmp(cmd->verb, "QUEUE") == 0 && check_queue(args, err) < 0)
         return CD_EINVAL;
+    if (strcmp(cmd->verb, "WAIT") == 0 && json_object_get(args, "for") && json_object_get(args, "until"))
+        return refuse(err, CD_EINVAL, "bad-argument", "either for or until", "until");
     return check_one_of(cmd, args, err);
 }
 

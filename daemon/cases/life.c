@@ -91,7 +91,7 @@ static const char *read_code(const struct config *c, const char *name, const jso
         return "not a string";
     if (life_listed(c, name) && !strlist_has(codes_of(c, name), s))
         return life_codes_fault(c, name);
-    const char *wrong = *s ? check_text(s) : NULL;
+    const char *wrong = *s ? check_text(s) : "empty: leave it out where there is none";
     if (!wrong)
         *ret = cd_strdup(s);
     return wrong;

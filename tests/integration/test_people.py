@@ -331,6 +331,7 @@ def test_who_needs_care(people):
             assert ann.request("CUSTOMERS", **args)[1]["code"] == "forbidden"
             rows = carer.ok("CUSTOMERS", **args)
             assert [(r["handles"], r["vulnerable"]["driver"]) for r in rows] == [(["tel:+8613900007777"], "health")]
+        assert carer.request("CUSTOMERS", flag="vip", review_due=True)[1]["code"] == "bad-argument"
         assert box.db.value("select count(*) from flag_reads") == reads + 2
         assert [r["flags"] for r in ann.ok("CUSTOMERS", flag="vip")] == [["vip"]] and ann.ok("CUSTOMERS", flag="none") == {"rows": 0}
         assert "vulnerable" not in json.dumps(ann.ok("CUSTOMERS"))

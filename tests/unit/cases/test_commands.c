@@ -222,6 +222,8 @@ static void life_faults(void **state CD_UNUSED)
     refused("RECLASSIFY", ROLE_AGENT, "{\"ref\":\"%s\",\"priority\":\"urgent\"}", CD_EINVAL, "bad-argument", "priority");
     refused("RECLASSIFY", ROLE_AGENT, "{\"ref\":\"%s\",\"team\":\"nobody\"}", CD_EINVAL, "bad-argument", "team");
     refused("WAIT", ROLE_AGENT, "{\"ref\":\"%s\"}", CD_EINVAL, "bad-argument", "for");
+    refused("WAIT", ROLE_AGENT, "{\"ref\":\"%s\",\"for\":\"3d\",\"until\":\"2030-01-01T00:00:00Z\"}", CD_EINVAL, "bad-argument", "until");
+    refused("RESOLVE", ROLE_AGENT, "{\"ref\":\"%s\",\"outcome\":\"upheld\",\"cause\":\"\"}", CD_EINVAL, "bad-argument", "cause");
     refused("WAIT", ROLE_AGENT, "{\"ref\":\"%s\",\"for\":\"soon\"}", CD_EINVAL, "bad-argument", "for");
     refused("WAIT", ROLE_AGENT, "{\"ref\":\"%s\",\"for\":\"0s\"}", CD_EINVAL, "bad-argument", "for");
     refused("WAIT", ROLE_AGENT, "{\"ref\":\"%s\",\"for\":\"367d\"}", CD_EINVAL, "bad-argument", "for");
@@ -251,8 +253,11 @@ static void life_statements(void **state CD_UNUSED)
     PARAMS(&q, "line", NULL, ref, NULL, "high", NULL, "wei", "{new,open,waiting,resolved}", "{new,open,waiting,resolved}", "0", NULL,
            "{\"billing\":[3600,14400,172800]}");
     case_query_free(&q);
-    assert_int_equal(prepare("WAIT", ROLE_AGENT, "{\"ref\":\"%s\",\"for\":\"2d\",\"until\":\"2026-12-24T12:00:00Z\"}", &q, &err), 0);
-    PARAMS(&q, "line", NULL, ref, "172800.000000", "2026-12-24T12:00:00.000000Z", NULL, "wei", "{new,open,waiting}", "{waiting,waiting,waiting}", "0");
+    assert_int_equal(prepare("WAIT", ROLE_AGENT, "{\"ref\":\"%s\",\"for\":\"2d\"}", &q, &err), 0);
+    PARAMS(&q, "line", NULL, ref, "172800.000000", NULL, NULL, "wei", "{new,open,waiting}", "{waiting,waiting,waiting}", "0");
+    case_query_free(&q);
+    assert_int_equal(prepare("WAIT", ROLE_AGENT, "{\"ref\":\"%s\",\"until\":\"2026-12-24T12:00:00Z\"}", &q, &err), 0);
+    PARAMS(&q, "line", NULL, ref, NULL, "2026-12-24T12:00:00.000000Z", NULL, "wei", "{new,open,waiting}", "{waiting,waiting,waiting}", "0");
     case_query_free(&q);
     assert_int_equal(prepare("REOPEN", ROLE_AGENT, "{\"ref\":\"%s\"}", &q, &err), 0);
     PARAMS(&q, "line", NULL, ref, NULL, "wei", "{waiting,resolved,closed}", "{open,open,open}", "0", "86400");
