@@ -83,6 +83,7 @@ begin
     more := v_until is not null;
     if more and not exists (select from complaintd.event e where e.xid >= v_from and e.xid < v_until) then -- all are of one transaction
         v_until := (v_until::text::numeric + 1)::text::xid8;
+        more := exists (select from complaintd.event e where e.xid >= v_until and e.xid < v_horizon);
     end if;
     v_until := coalesce(v_until, v_horizon);
     n := coalesce(v_last.n, 0) + 1;
