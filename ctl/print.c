@@ -58,12 +58,8 @@ static void field_time(struct buf *out, const char *name, const json_t *o, const
 static void field_list(struct buf *out, const char *name, const json_t *list)
 {
     struct buf text;
-    size_t i;
-    json_t *v;
-
     buf_init(&text, CD_KIB(64));
-    json_array_foreach(list, i, v)
-        buf_printf(&text, "%s%s", i ? ", " : "", json_is_string(v) ? json_string_value(v) : "?");
+    text_join(list, ", ", &text);
     field(out, name, buf_str(&text));
     buf_free(&text);
 }

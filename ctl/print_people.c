@@ -109,11 +109,8 @@ void print_customer(const struct answer *a, struct buf *out)
 static void put_words(struct table *t, enum colour c, const json_t *list)
 {
     struct buf text;
-    size_t i;
-    json_t *v;
     buf_init(&text, CD_KIB(64));
-    json_array_foreach(list, i, v)
-        buf_printf(&text, "%s%s", i ? " " : "", json_is_string(v) ? json_string_value(v) : "?");
+    text_join(list, " ", &text);
     table_add(t, c, buf_str(&text));
     buf_free(&text);
 }

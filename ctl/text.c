@@ -288,3 +288,11 @@ void table_print(struct table **tp, const char *indent, struct buf *out)
     free(t);
     *tp = NULL;
 }
+
+void text_join(const json_t *list, const char *between, struct buf *out)
+{
+    size_t i;
+    json_t *v;
+    json_array_foreach(list, i, v)
+        buf_printf(out, "%s%s", i ? between : "", json_is_string(v) ? json_string_value(v) : "?");
+}

@@ -2,6 +2,8 @@
 /* Text for terminals: display width (wide characters count two), tables aligned by it, colour only where a
  * person reads. What complainants wrote is cleaned on its way out, so that no control sequence in it reaches
  * the terminal. */
+#include <jansson.h>
+
 #include "daemon/core/buf.h"
 
 enum colour { C_PLAIN, C_BOLD, C_DIM, C_RED, C_YELLOW, C_GREEN };
@@ -19,6 +21,8 @@ size_t text_width(const char *s);
 void text_clean(const char *s, size_t max, struct buf *out);
 /* As text_clean, but line feeds stay and each line is indented. */
 void text_clean_block(const char *s, size_t indent, struct buf *out);
+/* The strings of a list with `between` between them, as they are; "?" for what is none. */
+void text_join(const json_t *list, const char *between, struct buf *out);
 /* Copies JSON with what a terminal would obey written as \uXXXX, which every reader of JSON takes for the same. */
 void text_json(const char *json, struct buf *out);
 void text_put(struct buf *out, enum colour c, const char *s); /* cleaned, coloured */

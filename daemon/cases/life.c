@@ -38,16 +38,21 @@ const char *life_read_for(const struct config *c CD_UNUSED, const json_t *v, cha
     return NULL;
 }
 
-const char *life_read_until(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+const char *life_time(const json_t *v, const char *wrong, char **ret)
 {
     const char *s = json_string_value(v);
     char text[CLOCK_TEXT_SIZE];
     int64_t us;
     if (!s || clock_parse(s, &us) < 0)
-        return "not a time such as 2026-12-24T12:00:00Z";
+        return wrong;
     clock_format(us, text);
     *ret = cd_strdup(text);
     return NULL;
+}
+
+const char *life_read_until(const struct config *c CD_UNUSED, const json_t *v, char **ret)
+{
+    return life_time(v, "not a time such as 2026-12-24T12:00:00Z", ret);
 }
 
 static const struct strlist *codes_of(const struct config *c, const char *name)

@@ -9,6 +9,8 @@ const char *life_read_for(const struct config *c, const json_t *v, char **ret); 
 const char *life_read_until(const struct config *c, const json_t *v, char **ret); /* RFC 3339 */
 const char *life_read_cause(const struct config *c, const json_t *v, char **ret); /* one of `causes`, any text when there are none */
 const char *life_read_remedy(const struct config *c, const json_t *v, char **ret);
+/* A time as the database reads it, for readers; `wrong` where it is none. */
+const char *life_time(const json_t *v, const char *wrong, char **ret);
 /* `says`, and the names behind it, as many as fit; valid until the next call of this or of life_codes_fault(). */
 const char *life_names_fault(const char *says, const struct strlist *names);
 /* Says which codes there are; valid as long. */

@@ -44,14 +44,7 @@ const char *people_read_member(const struct config *c, const json_t *v, char **r
 
 const char *people_read_time(const struct config *c CD_UNUSED, const json_t *v, char **ret)
 {
-    const char *s = json_string_value(v);
-    char text[CLOCK_TEXT_SIZE];
-    int64_t us;
-    if (!s || clock_parse(s, &us) < 0)
-        return "not a time such as 2026-11-23T08:00:00Z";
-    clock_format(us, text);
-    *ret = cd_strdup(text);
-    return NULL;
+    return life_time(v, "not a time such as 2026-11-23T08:00:00Z", ret);
 }
 
 const char *people_read_date(const struct config *c CD_UNUSED, const json_t *v, char **ret)
